@@ -1,0 +1,210 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"portmap/rules"
+
+	"golang.org/x/sys/unix"
+)
+
+// recountFrom is how many mappings a change adds for their arrival to be counted afterwards.
+const recountFrom = 1000
+
+// Apply does the whole change in one transaction, or nothing. It makes the table when it is missing, and a Reset that adds
+// nothing removes it. Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does
+// not fit what is there, else the kernel's errno.
+func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
+	add, err := encode(change.Add)
+	if err != nil {
+		return err
+	}
+	remove, err := encode(change.Remove)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	alone, err := b.send(change, remove, add)
+	switch {
+	case inDoubt(err):
+		return b.settleDoubt(ctx, change, err)
+	case err != nil || len(change.Add) < recountFrom:
+		return err
+	case alone && b.counts(add):
+		return nil
+	}
+	return b.recount(ctx, change)
+}
+
+// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying. It reports
+// whether the table now holds what the change adds and nothing else.
+func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
+	if change.Reset {
+		return true, kernelError(b.sendReset(change, add))
+	}
+	err = b.sendElements(remove, add)
+	if !errors.Is(err, unix.ENOENT) {
+		return false, drift(err)
+	}
+	there, _, lookErr := b.table()
+	if lookErr != nil {
+		return false, lookErr
+	}
+	if there || len(change.Remove) > 0 {
+		return false, drift(err)
+	}
+	return true, drift(b.queue(b.addSkeleton, func() error { return b.addObjects(add) }))
+}
+
+func (b *Backend) sendReset(change rules.Change, add objects) error {
+	if len(change.Add) == 0 {
+		return b.queue(b.removeTable)
+	}
+	return b.queue(b.removeTable, b.addSkeleton, func() error { return b.addObjects(add) })
+}
+
+// removeTable makes the table before it deletes it, so that there is one to delete.
+func (b *Backend) removeTable() error {
+	b.conn.AddTable(table())
+	b.conn.DelTable(table())
+	return nil
+}
+
+func (b *Backend) sendElements(remove, add objects) error {
+	return b.queue(
+		func() error { return b.deleteElements(remove) },
+		func() error { return b.deleteRules(remove) },
+		func() error { return b.addObjects(add) })
+}
+
+// queue runs the steps and sends what they queued. After an error in one of them nothing of it may be left over for the
+// next transaction, so the connection is made anew.
+func (b *Backend) queue(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			if fresh := b.reconnect(); fresh != nil {
+				return errors.Join(err, fresh)
+			}
+			return err
+		}
+	}
+	return b.flush()
+}
+
+// drift turns the kernel's ways to say "that is not what is here" into [rules.ErrDrift].
+func drift(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%w (%w)", rules.ErrDrift, kernelError(err))
+	}
+	return kernelError(err)
+}
+
+// kernelError names the subsystem, and of an error a message keeps the first: the others follow from it.
+func kernelError(err error) error {
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return nil
+	case inDoubt(err):
+		return err
+	case errors.As(err, &errno):
+		return fmt.Errorf("nf_tables: %w", errno)
+	}
+	return fmt.Errorf("nf_tables: %w", err)
+}
+
+// settleDoubt finds out what became of a change whose answer was lost.
+func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause error) error {
+	if err := b.reconnect(); err != nil { // late answers to this change must not be taken for those to the next
+		return errors.Join(cause, err)
+	}
+	live, err := b.Live(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and what became of the change cannot be read: %w", cause, err)
+	case done(change, live):
+		return nil
+	}
+	return fmt.Errorf("nf_tables: the kernel did not take the change: %w", cause)
+}
+
+// counts reports whether the maps have as many elements as were sent to an empty table. It is quicker than reading them; a
+// false no costs a closer look.
+func (b *Backend) counts(sent objects) bool {
+	for at, p := range maps() {
+		n := 0
+		if err := b.elements(p.name, func() { n = 0 }, func(element) { n++ }); err != nil || n != len(sent.elements[at]) {
+			return false
+		}
+	}
+	list, err := b.rules("")
+	return err == nil && len(list) == len(skeleton())+len(sent.rules)+len(sent.texts)
+}
+
+// recount makes sure that a large change arrived whole, and takes it back if it did not.
+func (b *Backend) recount(ctx context.Context, change rules.Change) error {
+	var live rules.Live
+	for range 3 { // see Live on maps that have just grown
+		var err error
+		if live, err = b.Live(ctx); err != nil {
+			return fmt.Errorf("the change was made, and cannot be read back: %w", err)
+		}
+		if done(change, live) {
+			return nil
+		}
+	}
+	add, err := encode(before(change, live))
+	if err == nil {
+		err = b.queue(b.removeTable, b.addSkeleton, func() error { return b.addObjects(add) })
+	}
+	if err != nil {
+		return fmt.Errorf("the change arrived in part, and could not be taken back: %w", kernelError(err))
+	}
+	return errors.New("nf_tables: the change arrived in part; it was taken back")
+}
+
+// before returns what was live before a change that arrived in part.
+func before(change rules.Change, live rules.Live) []rules.Mapping {
+	if change.Reset {
+		return change.Remove
+	}
+	added := make(map[string]bool, len(change.Add))
+	for i := range change.Add {
+		added[change.Add[i].String()] = true
+	}
+	was := slices.Clone(change.Remove)
+	for i := range live.Mappings {
+		if m := live.Mappings[i].Mapping; !added[m.String()] {
+			was = append(was, m)
+		}
+	}
+	return was
+}
+
+// done reports whether the kernel holds what the change was to bring, and nothing of what it was to take away.
+func done(change rules.Change, live rules.Live) bool {
+	there := make(map[string]bool, len(live.Mappings))
+	for i := range live.Mappings {
+		there[live.Mappings[i].String()] = true
+	}
+	for i := range change.Add {
+		if !there[change.Add[i].String()] {
+			return false
+		}
+		delete(there, change.Add[i].String())
+	}
+	if change.Reset {
+		return len(there) == 0 && live.Damaged == ""
+	}
+	for i := range change.Remove {
+		if there[change.Remove[i].String()] {
+			return false
+		}
+	}
+	return true
+}

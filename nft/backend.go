@@ -1,0 +1,151 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"portmap/rules"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// Backend is a connection to the kernel's nf_tables, in the network namespace of the thread that opened it. It is not for
+// use by several goroutines at once.
+type Backend struct {
+	conn    *nftables.Conn
+	socket  *socket
+	ask     asker
+	options []nftables.ConnOption
+}
+
+// Open connects to nf_tables. Reading and changing need CAP_NET_ADMIN; without it the calls, not Open, answer
+// [unix.EPERM].
+func Open() (*Backend, error) {
+	return open(askKernel)
+}
+
+func open(ask asker, options ...nftables.ConnOption) (*Backend, error) {
+	b := &Backend{socket: &socket{}, ask: ask}
+	b.options = append(options, nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare))
+	return b, b.connect()
+}
+
+func (b *Backend) connect() error {
+	conn, err := nftables.New(b.options...)
+	if err != nil {
+		return kernelError(err)
+	}
+	b.conn = conn
+	return nil
+}
+
+// reconnect drops what was queued and what the kernel may still answer.
+func (b *Backend) reconnect() error {
+	_ = b.conn.CloseLasting()
+	return b.connect()
+}
+
+// Name returns "nft".
+func (b *Backend) Name() string { return "nft" }
+
+// Close ends the connection; what is in the kernel stays.
+func (b *Backend) Close() error { return b.conn.CloseLasting() }
+
+// Live reads the table. A host without it has no mappings, and that is no error.
+//
+// Lists of different chains and maps belong together only when no rule changed between them. And a map that has just grown
+// is spread over a larger hash table in the background (lib/rhashtable.c): a list read meanwhile has some elements twice
+// and others not at all. So what looks damaged is looked at again before it is believed.
+func (b *Backend) Live(ctx context.Context) (live rules.Live, err error) {
+	pause := 5 * time.Millisecond
+	for looks, times := 0, 0; looks < 6 && times < interruptions; times++ {
+		before, err := b.generation()
+		if err != nil {
+			return rules.Live{}, err
+		}
+		if live, err = b.read(ctx); err != nil {
+			return rules.Live{}, err
+		}
+		after, err := b.generation()
+		if err != nil || after == before && live.Damaged == "" {
+			return live, err
+		}
+		if after == before {
+			looks++
+		}
+		select {
+		case <-ctx.Done():
+			return rules.Live{}, ctx.Err()
+		case <-time.After(pause):
+			pause = min(2*pause, 200*time.Millisecond)
+		}
+	}
+	return live, nil
+}
+
+func (b *Backend) read(ctx context.Context) (rules.Live, error) {
+	there, damage, err := b.table()
+	if err != nil || !there {
+		return rules.Live{}, err
+	}
+	r := reading{entries: map[string]*entry{}, damaged: damage}
+	list, err := b.rules("")
+	if err != nil {
+		return rules.Live{}, kernelError(err)
+	}
+	r.rules(list)
+	for at, p := range maps() {
+		if err := ctx.Err(); err != nil {
+			return rules.Live{}, err
+		}
+		var found []element
+		switch err := b.elements(p.name, func() { found = found[:0] }, func(e element) { found = append(found, e) }); {
+		case errors.Is(err, unix.ENOENT):
+			r.damage("map %s is gone", p.name)
+		case err != nil:
+			return rules.Live{}, kernelError(err)
+		}
+		for _, e := range found {
+			r.element(at, e)
+		}
+	}
+	return r.live(), nil
+}
+
+// table reports whether our table is there, and what is wrong with it as a whole.
+func (b *Backend) table() (there bool, damage string, err error) {
+	b.socket.wait()
+	t, err := b.conn.ListTableOfFamily(tableName, nftables.TableFamilyINet)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return false, "", nil
+	case err != nil:
+		return false, "", kernelError(err)
+	case t.Flags&unix.NFT_TABLE_F_DORMANT != 0:
+		damage = "the table is switched off (dormant)"
+	}
+	return true, damage, nil
+}
+
+// Temporary returns the live mappings that are in no file. It reads their texts alone, not the maps.
+func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
+	list, err := b.rules(chainTexts)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, kernelError(err)
+	}
+	var comments []string
+	for _, r := range list {
+		comments = append(comments, r.comment)
+	}
+	var found []rules.Mapping
+	for _, text := range joinTexts(comments) {
+		if m, err := rules.Parse(rules.Words(text)...); err == nil && m.Temporary() {
+			found = append(found, m)
+		}
+	}
+	slices.SortFunc(found, func(a, b rules.Mapping) int { return int(a.ListenPorts().First) - int(b.ListenPorts().First) })
+	return found, nil
+}

@@ -1,0 +1,18 @@
+// Package nft puts a set of mappings into the kernel as one nf_tables table, `inet portmap`, and reads it back. It speaks
+// netlink and needs no nft binary.
+//
+// Ports live in maps, so that a packet pays for one lookup whatever their number, and adding a mapping adds an element:
+//
+//	table inet portmap {
+//		map ports { type inet_proto . inet_service : inet_service; counter; }    every address, IPv4 and IPv6
+//		map ports4, ports6                                                       every address, one family
+//		map addr4, addr6                                                         one listen address
+//		chain prerouting { type nat hook prerouting priority dstnat; }           connections of other hosts
+//		chain output { type nat hook output priority -100; }                     connections of this host
+//		chain mapped { a lookup in each map, then a rule for each mapping with --source or --interface }
+//		chain texts { texts that no comment can hold, and those of temporary mappings; no packet comes here }
+//	}
+//
+// Each element and rule carries the mapping's text as its comment: the kernel alone tells which mappings are live.
+// What a mapping means is said in package rules; what to do about one that is missing, in package reconcile.
+package nft

@@ -1,0 +1,140 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"portmap/rules"
+
+	"github.com/google/nftables"
+)
+
+// supported refuses what this backend cannot put into the kernel: nothing is accepted and then left out.
+func supported(m *rules.Mapping) error {
+	for _, part := range [...]struct {
+		asked bool
+		name  string
+	}{
+		{len(m.Targets()) > 0, "a target with an address"},
+		{m.Owner() != "", "--owner"},
+		{m.Service() != "", "--service"},
+		{m.Stateless(), "--stateless"},
+		{m.Hide(), "--hide"},
+		{m.Forward(), "--forward"},
+		{m.Sticky(), "--sticky"},
+	} {
+		if part.asked {
+			return &rules.UnsupportedError{Part: part.name}
+		}
+	}
+	return nil
+}
+
+// objects is what one or more mappings are in the kernel.
+type objects struct {
+	elements [mapCount][]nftables.SetElement
+	rules    []*rule // in the chain `mapped`
+	texts    []*rule
+}
+
+func encode(mappings []rules.Mapping) (objects, error) {
+	var o objects
+	for i := range mappings {
+		m := &mappings[i]
+		if err := supported(m); err != nil {
+			return objects{}, err
+		}
+		if m.Restricted() {
+			o.rules = append(o.rules, restricted(m)...)
+		} else {
+			at := mapOf(m)
+			o.elements[at] = appendElements(o.elements[at], m)
+		}
+		o.texts = append(o.texts, texts(m)...)
+	}
+	return o, nil
+}
+
+// appendElements adds one element a protocol and port.
+func appendElements(to []nftables.SetElement, m *rules.Mapping) []nftables.SetElement {
+	comment := label(m)
+	ports := m.ListenPorts()
+	for _, protocol := range m.Protocols().Each() {
+		for i := range ports.Count() {
+			port := ports.First + uint16(i)
+			to = append(to, nftables.SetElement{
+				Key:     elementKey(m.Listen(), protocol, port),
+				Val:     portBytes(m.TargetOf(port)),
+				Comment: comment,
+			})
+		}
+	}
+	return to
+}
+
+// elementKey joins its parts as the kernel's registers do: each begins at a multiple of four bytes.
+func elementKey(listen netip.Addr, protocol rules.Protocols, port uint16) []byte {
+	key := append(make([]byte, 0, 24), listen.AsSlice()...)
+	key = append(key, protocol.Number(), 0, 0, 0)
+	return append(binary.BigEndian.AppendUint16(key, port), 0, 0)
+}
+
+// perRule bounds the elements of an anonymous set: one message holds them all, and its length is a 16-bit number.
+const perRule = 1000
+
+// restricted returns the rules of a mapping with --source or --interface: one a family that its sources have, more where a
+// set would be too large.
+func restricted(m *rules.Mapping) []*rule {
+	var list []*rule
+	for _, sources := range sourceGroups(m) {
+		ports := m.ListenPorts()
+		for first := int(ports.First); first <= int(ports.Last); first += perRule {
+			last := min(first+perRule-1, int(ports.Last))
+			list = append(list, restrictedRule(m, sources, rules.Ports{First: uint16(first), Last: uint16(last)}))
+		}
+	}
+	return list
+}
+
+func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports) *rule {
+	r := &rule{chain: chainMapped, comment: label(m)}
+	switch {
+	case len(sources) > 0:
+		family := rules.FamilyOf(sources[0].Addr())
+		r.exprs = append(r.exprs, isFamily(familyNumber(family))...)
+		r.fromNetworks(family, sources)
+	case m.Listen().IsValid():
+		r.exprs = append(r.exprs, isFamily(familyNumber(m.Families()))...)
+	case m.Families() != rules.BothFamilies:
+		r.family(m.Families())
+	}
+	if m.Interface() != "" {
+		r.arrivedOn(m.Interface())
+	}
+	if m.Listen().IsValid() {
+		r.toAddress(m.Listen())
+	}
+	r.protocol(m.Protocols()).toPorts(ports).count()
+	if ports.Count() == 1 {
+		return r.dnatTo(m.TargetOf(ports.First))
+	}
+	return r.dnatShifted(ports, m.TargetOf(ports.First))
+}
+
+// sourceGroups cuts the sources into runs of one family and of a size that fits a set; one empty group where there are
+// none.
+func sourceGroups(m *rules.Mapping) [][]netip.Prefix {
+	sources := m.Sources()
+	if len(sources) == 0 {
+		return [][]netip.Prefix{nil}
+	}
+	var groups [][]netip.Prefix
+	for _, p := range sources {
+		k := len(groups) - 1
+		if k < 0 || len(groups[k]) == perRule/2 || groups[k][0].Addr().Is4() != p.Addr().Is4() {
+			groups, k = append(groups, nil), k+1
+		}
+		groups[k] = append(groups[k], p)
+	}
+	return groups
+}

@@ -1,0 +1,241 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"portmap/rules"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// rule is one rule, as the line that nft would take and as the expressions that the kernel takes. Each method adds one
+// statement to both.
+type rule struct {
+	chain   string
+	words   []string
+	exprs   []expr.Any
+	sets    []anonymous // which must exist before the rule does
+	comment string
+}
+
+// anonymous is a set or map that belongs to one rule. Its lookup learns the set's number when the set is sent.
+type anonymous struct {
+	set      *nftables.Set
+	elements []nftables.SetElement
+	lookup   *expr.Lookup
+}
+
+// Registers hold 4 bytes each from regKey on (NFT_REG32_00, linux/netfilter/nf_tables.h); 1 is the old name of the first,
+// which nft uses and lists.
+const (
+	regFirst = 1
+	regKey   = 8
+)
+
+func (r *rule) add(text string, exprs ...expr.Any) *rule {
+	r.words = append(r.words, text)
+	r.exprs = append(r.exprs, exprs...)
+	return r
+}
+
+// line returns the rule as nft writes it.
+func (r *rule) line() string {
+	text := strings.Join(r.words, " ")
+	if r.comment != "" {
+		text += fmt.Sprintf(" comment \"%s\"", r.comment)
+	}
+	return text
+}
+
+// family matches packets of one address family.
+func (r *rule) family(f rules.Families) *rule {
+	text := "ipv4"
+	if f == rules.IPv6 {
+		text = "ipv6"
+	}
+	return r.add("meta nfproto "+text, isFamily(familyNumber(f))...)
+}
+
+func familyNumber(f rules.Families) byte {
+	if f == rules.IPv4 {
+		return unix.NFPROTO_IPV4
+	}
+	return unix.NFPROTO_IPV6
+}
+
+func isFamily(number byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: regFirst},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: []byte{number}},
+	}
+}
+
+// anyPort matches TCP and UDP. It stands before each lookup by port as an anonymous set: without it nft does not load what
+// it lists ("transport protocol mapping is only valid after transport protocol match").
+func (r *rule) anyPort() *rule {
+	guard := anonymous{
+		set:      &nftables.Set{Table: table(), Anonymous: true, Constant: true, KeyType: nftables.TypeInetProto},
+		elements: []nftables.SetElement{{Key: []byte{unix.IPPROTO_TCP}}, {Key: []byte{unix.IPPROTO_UDP}}},
+		lookup:   &expr.Lookup{SourceRegister: regFirst},
+	}
+	r.sets = append(r.sets, guard)
+	return r.add("meta l4proto { tcp, udp }", &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regFirst}, guard.lookup)
+}
+
+// protocol matches one or both transport protocols.
+func (r *rule) protocol(p rules.Protocols) *rule {
+	if p.Number() == 0 {
+		return r.anyPort()
+	}
+	return r.add("meta l4proto "+p.String(),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regFirst},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: []byte{p.Number()}})
+}
+
+// toThisHost matches packets to an address of this host, whichever it is: a router's and the host's own connections to
+// others pass on untouched.
+func (r *rule) toThisHost() *rule {
+	return r.add("fib daddr type local",
+		&expr.Fib{Register: regFirst, FlagDADDR: true, ResultADDRTYPE: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)})
+}
+
+func (r *rule) arrivedOn(iface string) *rule {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, iface)
+	return r.add(fmt.Sprintf("iifname \"%s\"", iface),
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: regFirst},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: name})
+}
+
+// Offsets of the addresses in the IPv4 (RFC 791, 3.1) and IPv6 (RFC 8200, 3) headers.
+func sourceField(f rules.Families, register uint32) *expr.Payload {
+	if f == rules.IPv4 {
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
+	}
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
+}
+
+func destinationField(f rules.Families, register uint32) *expr.Payload {
+	p := sourceField(f, register)
+	p.Offset += p.Len
+	return p
+}
+
+// portField is the destination port, at the same place in the TCP (RFC 9293) and UDP (RFC 768) headers.
+func portField(register uint32) *expr.Payload {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+}
+
+func addrWord(f rules.Families) string {
+	if f == rules.IPv4 {
+		return "ip"
+	}
+	return "ip6"
+}
+
+func (r *rule) toAddress(a netip.Addr) *rule {
+	f := rules.FamilyOf(a)
+	return r.add(fmt.Sprintf("%s daddr %s", addrWord(f), a),
+		destinationField(f, regFirst), &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: a.AsSlice()})
+}
+
+// fromNetworks matches packets whose source is in one of the networks, which are sorted and apart.
+func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
+	spans := spansOf(networks)
+	keyType := nftables.TypeIPAddr
+	if f == rules.IPv6 {
+		keyType = nftables.TypeIP6Addr
+	}
+	within := anonymous{
+		set:    &nftables.Set{Table: table(), Anonymous: true, Constant: true, Interval: true, KeyType: keyType},
+		lookup: &expr.Lookup{SourceRegister: regFirst},
+	}
+	texts := make([]string, 0, len(spans))
+	for _, s := range spans {
+		within.elements = append(within.elements, nftables.SetElement{Key: s.first.AsSlice()})
+		if end := s.last.Next(); end.IsValid() { // the last address of all has no end
+			within.elements = append(within.elements, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
+		}
+		texts = append(texts, s.text())
+	}
+	r.sets = append(r.sets, within)
+	return r.add(fmt.Sprintf("%s saddr { %s }", addrWord(f), strings.Join(texts, ", ")), sourceField(f, regFirst), within.lookup)
+}
+
+// toPorts matches a range of destination ports.
+func (r *rule) toPorts(p rules.Ports) *rule {
+	text := "th dport " + p.String()
+	if p.Count() == 1 {
+		return r.add(text, portField(regFirst), &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: portBytes(p.First)})
+	}
+	return r.add(text, portField(regFirst),
+		&expr.Cmp{Op: expr.CmpOpGte, Register: regFirst, Data: portBytes(p.First)},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: regFirst, Data: portBytes(p.Last)})
+}
+
+func (r *rule) count() *rule { return r.add("counter", &expr.Counter{}) }
+
+func (r *rule) jump(chain string) *rule {
+	return r.add("jump "+chain, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
+}
+
+// nothing lets the packet go on to the next rule.
+func (r *rule) nothing() *rule {
+	return r.add("continue", &expr.Verdict{Kind: expr.VerdictContinue})
+}
+
+// dnat changes the destination port to the one in the register, and the port alone: `dnat to :PORT` in an inet table.
+func dnat(register uint32) *expr.NAT {
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_INET, RegProtoMin: register}
+}
+
+// dnatTo sends the connection to one port.
+func (r *rule) dnatTo(port uint16) *rule {
+	return r.add(fmt.Sprintf("dnat to :%d", port), &expr.Immediate{Register: regFirst, Data: portBytes(port)}, dnat(regFirst))
+}
+
+// dnatShifted sends each of the ports to its own target: N to N.
+func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
+	shifted := anonymous{
+		set:    &nftables.Set{Table: table(), Anonymous: true, Constant: true, IsMap: true, KeyType: nftables.TypeInetService, DataType: nftables.TypeInetService},
+		lookup: &expr.Lookup{SourceRegister: regFirst, DestRegister: regFirst, IsDestRegSet: true},
+	}
+	texts := make([]string, 0, listen.Count())
+	for i := range listen.Count() {
+		from, to := listen.First+uint16(i), target+uint16(i)
+		shifted.elements = append(shifted.elements, nftables.SetElement{Key: portBytes(from), Val: portBytes(to)})
+		texts = append(texts, fmt.Sprintf("%d : %d", from, to))
+	}
+	r.sets = append(r.sets, shifted)
+	return r.add(fmt.Sprintf("dnat to :th dport map { %s }", strings.Join(texts, ", ")), portField(regFirst), shifted.lookup, dnat(regFirst))
+}
+
+// dnatLookup sends the connection to the port that the map has for it; where it has none, the next rule is tried.
+func (r *rule) dnatLookup(p portMap) *rule {
+	text, _ := p.keyText()
+	var key []expr.Any
+	register := uint32(regKey)
+	if p.address {
+		field := destinationField(p.families, regFirst)
+		key = append(key, field)
+		register += field.Len / 4
+	}
+	proto := register
+	if !p.address {
+		proto = regFirst
+	}
+	key = append(key,
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto},
+		portField(register+1),
+		&expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true},
+		dnat(regFirst))
+	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), key...)
+}
+
+func portBytes(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }

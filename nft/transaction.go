@@ -1,0 +1,186 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// socket is the netlink socket under google/nftables.
+type socket struct{ conn *netlink.Conn }
+
+// bufferSize holds a transaction of 65,535 ports on both protocols with long names. With the default send buffer one of
+// 8,000 elements fails (EMSGSIZE); with the default receive buffer more than about 160 acknowledgements overflow it
+// (ENOBUFS), though the kernel has committed all.
+const bufferSize = 64 << 20
+
+// answerWithin bounds the wait for acknowledgements. The kernel has queued them all when the send returns, unless it was
+// out of memory: then it sends one for the whole transaction (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+const answerWithin = 30 * time.Second
+
+// prepare sets up the socket. Without CAP_NET_ADMIN in the first user namespace the sizes end at the system's limits.
+func (s *socket) prepare(c *netlink.Conn) error {
+	s.conn = c
+	if err := c.SetWriteBuffer(bufferSize); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("set the send buffer: %w", err)
+	}
+	if err := c.SetReadBuffer(bufferSize); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("set the receive buffer: %w", err)
+	}
+	return nil
+}
+
+func (s *socket) wait() {
+	if s.conn != nil {
+		_ = s.conn.SetReadDeadline(time.Now().Add(answerWithin)) // without it the wait is only longer
+	}
+}
+
+// addSkeleton makes the table, its maps, chains and the rules that are always there.
+func (b *Backend) addSkeleton() error {
+	b.conn.AddTable(table())
+	for _, p := range maps() {
+		if err := b.conn.AddSet(p.set(), nil); err != nil {
+			return err
+		}
+	}
+	b.conn.AddChain(&nftables.Chain{Name: chainTexts, Table: table()})
+	b.conn.AddChain(&nftables.Chain{Name: chainMapped, Table: table()})
+	for _, c := range baseChains() {
+		b.conn.AddChain(c)
+	}
+	return b.addRules(skeleton())
+}
+
+func (b *Backend) addRules(list []*rule) error {
+	for _, r := range list {
+		for _, s := range r.sets {
+			if err := b.conn.AddSet(s.set, s.elements); err != nil {
+				return err
+			}
+			s.lookup.SetID, s.lookup.SetName = s.set.ID, s.set.Name
+		}
+		b.conn.AddRule(&nftables.Rule{
+			Table:    table(),
+			Chain:    &nftables.Chain{Name: r.chain, Table: table()},
+			Exprs:    r.exprs,
+			UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment),
+		})
+	}
+	return nil
+}
+
+func (b *Backend) addObjects(o objects) error {
+	for at, p := range maps() {
+		if err := inMessages(p.set(), o.elements[at], b.conn.SetAddElements); err != nil {
+			return err
+		}
+	}
+	if err := b.addRules(o.rules); err != nil {
+		return err
+	}
+	return b.addRules(o.texts)
+}
+
+func (b *Backend) deleteElements(o objects) error {
+	for at, p := range maps() {
+		if err := inMessages(p.set(), o.elements[at], b.conn.SetDeleteElements); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteRules deletes the rules of the mappings in o. Rules go by their handles, so the chains are read first.
+func (b *Backend) deleteRules(o objects) error {
+	for _, part := range [...]struct {
+		chain string
+		rules []*rule
+	}{{chainMapped, o.rules}, {chainTexts, o.texts}} {
+		if len(part.rules) == 0 {
+			continue
+		}
+		there, err := b.rules(part.chain)
+		if err != nil {
+			return err
+		}
+		if err := b.deleteCommented(part.chain, part.rules, there); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule) error {
+	want := map[string]int{}
+	for _, r := range gone {
+		want[r.comment]++
+	}
+	for _, k := range there {
+		if want[k.comment] == 0 {
+			continue
+		}
+		want[k.comment]--
+		err := b.conn.DelRule(&nftables.Rule{Table: table(), Chain: &nftables.Chain{Name: chain, Table: table()}, Handle: k.handle})
+		if err != nil {
+			return err
+		}
+	}
+	for _, missing := range want {
+		if missing > 0 {
+			return unix.ENOENT
+		}
+	}
+	return nil
+}
+
+// maxMessage is how many bytes of elements go into one message, with room for its other attributes: a netlink attribute's
+// length has 16 bits, and google/nftables v0.3.0 lets it overflow without a word.
+const maxMessage = 60_000
+
+// inMessages cuts elements into messages by their size on the wire.
+func inMessages(set *nftables.Set, elements []nftables.SetElement, send func(*nftables.Set, []nftables.SetElement) error) error {
+	from, size := 0, 0
+	for i := range elements {
+		n := sizeOf(&elements[i])
+		if size+n > maxMessage {
+			if err := send(set, elements[from:i]); err != nil {
+				return err
+			}
+			from, size = i, 0
+		}
+		size += n
+	}
+	if from == len(elements) {
+		return nil
+	}
+	return send(set, elements[from:])
+}
+
+// sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its value and
+// its comment, each padded to four bytes.
+func sizeOf(e *nftables.SetElement) int {
+	const header = unix.SizeofNlAttr
+	size := header + 2*header + nlaAlign(len(e.Key)) + 2*header + nlaAlign(len(e.Val))
+	if e.Comment != "" {
+		size += header + nlaAlign(2+len(e.Comment)+1)
+	}
+	return size
+}
+
+// flush sends what was queued as one transaction.
+func (b *Backend) flush() error {
+	b.socket.wait()
+	return b.conn.Flush()
+}
+
+// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request.
+func inDoubt(err error) bool {
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded)
+}

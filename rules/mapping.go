@@ -1,0 +1,142 @@
+package rules
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Target is where packets go.
+type Target struct {
+	Addr  netip.Addr // the zero Addr: this host, at the address that the packet came to
+	Ports Ports
+}
+
+// Mapping is one mapping: a listen side, a target side and options. It is made by [Parse] alone, does not change, and is
+// equal to another when their texts are.
+type Mapping struct {
+	listen    netip.Addr
+	ports     Ports
+	target    Ports    // where targets is empty
+	targets   []Target // other hosts or loopback
+	protocols Protocols
+	families  Families // what it really covers
+	only      Families // what -4 or -6 added to that; 0 where the addresses say it already
+	flags     flags
+	sources   []netip.Prefix
+	name      string
+	iface     string
+	owner     string
+	service   string
+	text      string
+	specLen   int // how much of text is the mapping without its options
+}
+
+type flags uint8
+
+const (
+	hide flags = 1 << iota
+	forward
+	sticky
+	stateless
+	temporary
+)
+
+// String returns the canonical text, options included: what [Parse] reads back to an equal mapping.
+func (m Mapping) String() string { return m.text }
+
+// Spec returns the canonical text without the options, for example "443:8443/tcp".
+func (m Mapping) Spec() string { return m.text[:m.specLen] }
+
+// Equal reports whether two mappings are the same, options included.
+func (m Mapping) Equal(o Mapping) bool { return m.text == o.text }
+
+// IsZero reports whether m is the zero Mapping, which maps nothing.
+func (m Mapping) IsZero() bool { return m.text == "" }
+
+// Listen returns the listen address; the zero Addr stands for every local address.
+func (m Mapping) Listen() netip.Addr { return m.listen }
+
+// ListenPorts returns the ports that clients use.
+func (m Mapping) ListenPorts() Ports { return m.ports }
+
+// TargetPorts returns the server's ports: as many as the listen ports, in the same order. Of several targets, the first's.
+func (m Mapping) TargetPorts() Ports {
+	if len(m.targets) > 0 {
+		return m.targets[0].Ports
+	}
+	return m.target
+}
+
+// Targets returns the targets that have an address; it is empty for a server on this host.
+func (m Mapping) Targets() []Target { return slices.Clone(m.targets) }
+
+// Protocols returns the transport protocols.
+func (m Mapping) Protocols() Protocols { return m.protocols }
+
+// Families returns the address families that the mapping covers, after its addresses, sources and -4 or -6.
+func (m Mapping) Families() Families { return m.families }
+
+// Sources returns the networks that clients must come from, sorted, none inside another; empty for all.
+func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.sources) }
+
+// Interface returns the interface that packets must arrive on; empty for any, and for connections of this host itself.
+func (m Mapping) Interface() string { return m.iface }
+
+// Name returns the label; it may be empty.
+func (m Mapping) Name() string { return m.name }
+
+// Owner returns the user or uid that alone may answer; it may be empty.
+func (m Mapping) Owner() string { return m.owner }
+
+// Service returns the systemd unit that alone may answer; it may be empty.
+func (m Mapping) Service() string { return m.service }
+
+// Hide reports whether direct connections to the target port are refused. Stateless implies it.
+func (m Mapping) Hide() bool { return m.flags&(hide|stateless) != 0 }
+
+// Forward reports whether IP forwarding is to be switched on.
+func (m Mapping) Forward() bool { return m.flags&forward != 0 }
+
+// Sticky reports whether a client stays on its target.
+func (m Mapping) Sticky() bool { return m.flags&sticky != 0 }
+
+// Stateless reports whether the port is rewritten without connection tracking.
+func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
+
+// Temporary reports whether the mapping lives in the kernel only and is never saved.
+func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
+
+// Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
+func (m Mapping) Restricted() bool { return m.iface != "" || len(m.sources) > 0 }
+
+// TargetOf returns the server's port for one listen port, N to N.
+func (m Mapping) TargetOf(listen uint16) uint16 {
+	return m.TargetPorts().First + (listen - m.ports.First)
+}
+
+// appendSpec writes [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS/PROTO.
+func (m *Mapping) appendSpec(b []byte) []byte {
+	if m.listen.IsValid() {
+		b = append(appendAddr(b, m.listen), ':')
+	}
+	b = append(m.ports.append(b), ':')
+	for i, t := range m.targets {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendAddr(b, t.Addr), ':')
+		b = t.Ports.append(b)
+	}
+	if len(m.targets) == 0 {
+		b = m.target.append(b)
+	}
+	b = append(b, '/')
+	return append(b, m.protocols.String()...)
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if a.Is4() {
+		return a.AppendTo(b)
+	}
+	return append(a.AppendTo(append(b, '[')), ']')
+}

@@ -1,0 +1,161 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Option is an option of a mapping: a flag of `portmap add`, and the same word in the file. The command's flags, the
+// file's grammar and the canonical text all come from [Options].
+type Option struct {
+	Name      string // without dashes
+	Shorthand string // one letter or digit, or empty
+	Argument  string // what stands for the argument in a usage text; empty for a switch
+	Usage     string // one phrase
+
+	set  func(m *Mapping, value string) *InvalidError
+	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
+}
+
+// Options returns the options in the order of the canonical text.
+func Options() []Option {
+	return []Option{
+		{Name: "name", Argument: "NAME", Usage: "a label, unique",
+			set:  func(m *Mapping, v string) *InvalidError { m.name = v; return checkName(v) },
+			show: func(m *Mapping) []string { return given(m.name) }},
+		{Name: "ipv4", Shorthand: "4", Usage: "IPv4 only",
+			set:  func(m *Mapping, _ string) *InvalidError { m.only |= IPv4; return nil },
+			show: func(m *Mapping) []string { return on(m.only == IPv4) }},
+		{Name: "ipv6", Shorthand: "6", Usage: "IPv6 only",
+			set:  func(m *Mapping, _ string) *InvalidError { m.only |= IPv6; return nil },
+			show: func(m *Mapping) []string { return on(m.only == IPv6) }},
+		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
+			set: setSources, show: showSources},
+		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
+			set:  func(m *Mapping, v string) *InvalidError { m.iface = v; return checkInterface(v) },
+			show: func(m *Mapping) []string { return given(m.iface) }},
+		{Name: "owner", Argument: "USER", Usage: "only a server that runs as USER may answer",
+			set:  func(m *Mapping, v string) *InvalidError { m.owner = v; return checkUser(v) },
+			show: func(m *Mapping) []string { return given(m.owner) }},
+		{Name: "service", Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
+			set:  func(m *Mapping, v string) *InvalidError { m.service = v; return checkUnit(v) },
+			show: func(m *Mapping) []string { return given(m.service) }},
+		flagOption("hide", hide, "refuse direct connections to the target port from other hosts"),
+		flagOption("forward", forward, "for a target on another host: switch IP forwarding on"),
+		flagOption("sticky", sticky, "for several targets: a client stays on its target"),
+		flagOption("stateless", stateless, "rewrite the port without connection tracking (implies --hide)"),
+		flagOption("temporary", temporary, "live until reboot or removal, never saved"),
+	}
+}
+
+func flagOption(name string, bit flags, usage string) Option {
+	return Option{Name: name, Usage: usage,
+		set:  func(m *Mapping, _ string) *InvalidError { m.flags |= bit; return nil },
+		show: func(m *Mapping) []string { return on(m.flags&bit != 0) }}
+}
+
+func given(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
+}
+
+func on(yes bool) []string {
+	if !yes {
+		return nil
+	}
+	return []string{""}
+}
+
+// flag returns the option as it is written on a command line.
+func (o Option) flag() string {
+	if o.Shorthand != "" {
+		return "-" + o.Shorthand
+	}
+	return "--" + o.Name
+}
+
+// appendOptions writes every option that was given. A value that could be taken for a flag or a comment is joined by '='.
+func (m *Mapping) appendOptions(b []byte, options []Option) []byte {
+	for i := range options {
+		for _, value := range options[i].show(m) {
+			b = append(append(b, ' '), options[i].flag()...)
+			switch {
+			case options[i].Argument == "":
+			case value[0] == '-' || value[0] == '#':
+				b = append(append(b, '='), value...)
+			default:
+				b = append(append(b, ' '), value...)
+			}
+		}
+	}
+	return b
+}
+
+func setSources(m *Mapping, value string) *InvalidError {
+	for _, s := range strings.Split(value, ",") {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return err
+		}
+		m.sources = append(m.sources, p)
+	}
+	return nil
+}
+
+func showSources(m *Mapping) []string {
+	if len(m.sources) == 0 {
+		return nil
+	}
+	var b []byte
+	for i, p := range m.sources {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = p.AppendTo(b)
+	}
+	return []string{string(b)}
+}
+
+func parsePrefix(s string) (netip.Prefix, *InvalidError) {
+	const fix = "write a network such as 10.0.0.0/8 or 2001:db8::/32, or one address"
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" {
+			return netip.Prefix{}, &InvalidError{Part: s, Why: "not a network", Fix: fix}
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if a := p.Addr(); a.Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: fix}
+		}
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96).Masked()
+		return netip.Prefix{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: "write " + p.String()}
+	}
+	if masked := p.Masked(); p != masked {
+		return netip.Prefix{}, &InvalidError{Part: s, Why: fmt.Sprintf("has bits beyond /%d", p.Bits()), Fix: "write " + masked.String()}
+	}
+	return p, nil
+}
+
+// tidySources sorts, and drops what is already inside another: the same packets, one text.
+func tidySources(sources []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(sources, func(a, b netip.Prefix) int {
+		if c := a.Addr().Compare(b.Addr()); c != 0 {
+			return c
+		}
+		return a.Bits() - b.Bits()
+	})
+	kept := sources[:0]
+	for _, p := range sources {
+		if n := len(kept); n == 0 || !kept[n-1].Overlaps(p) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,146 @@
+package rules
+
+import "fmt"
+
+// settle checks what only the whole mapping shows, and brings it into the one form that its text stands for.
+func (m *Mapping) settle() *InvalidError {
+	m.sources = tidySources(m.sources)
+	for _, check := range [...]func() *InvalidError{m.checkCounts, m.settleFamilies, m.checkItself, m.checkOptions} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Mapping) checkCounts() *InvalidError {
+	if len(m.targets) == 0 {
+		return countError(m.ports, m.target)
+	}
+	for _, t := range m.targets {
+		if err := countError(m.ports, t.Ports); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func countError(listen, target Ports) *InvalidError {
+	n := listen.Count()
+	if n == target.Count() {
+		return nil
+	}
+	err := &InvalidError{Part: target.String(), Why: fmt.Sprintf("%s for %s", ports(target.Count()), ports(n))}
+	if last := int(target.First) + n - 1; last <= 65535 {
+		err.Fix = "write " + listen.String() + ":" + Ports{target.First, uint16(last)}.String()
+	} else {
+		err.Fix = "both sides have the same number of ports"
+	}
+	return err
+}
+
+func ports(n int) string {
+	if n == 1 {
+		return "1 port"
+	}
+	return fmt.Sprintf("%d ports", n)
+}
+
+// settleFamilies finds the families that the addresses leave, and drops a -4 or -6 that says no more than they do.
+func (m *Mapping) settleFamilies() *InvalidError {
+	if m.only == BothFamilies {
+		return &InvalidError{Part: "-4 -6", Why: "each excludes the other", Fix: "leave both out for IPv4 and IPv6"}
+	}
+	implied := BothFamilies
+	narrow := func(what string, f Families) *InvalidError {
+		if f == 0 {
+			return nil
+		}
+		if implied&f == 0 {
+			return &InvalidError{Part: what, Why: fmt.Sprintf("is %s, the rest of the mapping is %s", f, implied), Fix: "use addresses of one family"}
+		}
+		implied &= f
+		return nil
+	}
+	var targets, sources Families
+	for _, t := range m.targets {
+		targets |= FamilyOf(t.Addr)
+	}
+	for _, p := range m.sources {
+		sources |= FamilyOf(p.Addr())
+	}
+	for _, part := range [...]struct {
+		what string
+		f    Families
+	}{{"listen address", FamilyOf(m.listen)}, {"target", targets}, {"--source", sources}} {
+		if err := narrow(part.what, part.f); err != nil {
+			return err
+		}
+	}
+	if m.only != 0 {
+		if implied&m.only == 0 {
+			return &InvalidError{Part: map[Families]string{IPv4: "-4", IPv6: "-6"}[m.only], Why: fmt.Sprintf("the mapping's addresses are %s", implied), Fix: "leave it out"}
+		}
+		if implied == m.only {
+			m.only = 0
+		}
+	}
+	m.families = implied
+	if m.only != 0 {
+		m.families = m.only
+	}
+	return m.checkAllFamiliesUsed(sources, targets)
+}
+
+// checkAllFamiliesUsed refuses a network or a target that no packet of the mapping can ever have: it was meant to do
+// something.
+func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError {
+	for _, part := range [...]struct {
+		what string
+		f    Families
+	}{{"--source", sources}, {"target", targets}} {
+		if lost := part.f &^ m.families; lost != 0 {
+			return &InvalidError{Part: part.what, Why: fmt.Sprintf("has an %s address, the mapping is for %s only", lost, m.families), Fix: "leave that address out, or the mapping's -4, -6 or listen address"}
+		}
+	}
+	return nil
+}
+
+func (m *Mapping) checkItself() *InvalidError {
+	if m.TargetPorts() != m.ports {
+		return nil
+	}
+	if len(m.targets) == 0 || len(m.targets) == 1 && m.targets[0].Addr == m.listen {
+		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
+	}
+	return nil
+}
+
+func (m *Mapping) checkOptions() *InvalidError {
+	local := len(m.targets) == 0
+	elsewhere := false
+	for _, t := range m.targets {
+		elsewhere = elsewhere || !t.Addr.IsLoopback()
+	}
+	for _, c := range [...]struct {
+		wrong    bool
+		part     string
+		why, fix string
+	}{
+		{m.flags&forward != 0 && !elsewhere, "--forward", "the target is on this host", "leave it out"},
+		{m.flags&sticky != 0 && len(m.targets) < 2, "--sticky", "there is only one target", "leave it out"},
+		{m.flags&stateless != 0 && !local, "--stateless", "works for a server on this host only", "leave it or the target's address out"},
+		{m.owner != "" && elsewhere, "--owner", "the target is on another host", "leave it out"},
+		{m.service != "" && elsewhere, "--service", "the target is on another host", "leave it out"},
+		{m.flags&hide != 0 && elsewhere, "--hide", "the target is on another host", "leave it out"},
+		{m.owner != "" && m.service != "", "--owner --service", "each names who may answer", "use one of them"},
+	} {
+		if c.wrong {
+			return &InvalidError{Part: c.part, Why: c.why, Fix: c.fix}
+		}
+	}
+	if m.flags&stateless != 0 {
+		m.flags &^= hide // implied: one text for one meaning
+	}
+	return nil
+}
