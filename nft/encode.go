@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"portmap/rules"
@@ -77,6 +78,20 @@ func elementKey(listen netip.Addr, protocol rules.Protocols, port uint16) []byte
 	key := append(make([]byte, 0, 24), listen.AsSlice()...)
 	key = append(key, protocol.Number(), 0, 0, 0)
 	return append(binary.BigEndian.AppendUint16(key, port), 0, 0)
+}
+
+// keyValue writes a key as nft does: "192.0.2.7 . tcp . 443".
+func keyValue(key []byte) string {
+	addr, rest := key[:len(key)-8], key[len(key)-8:]
+	protocol := "tcp"
+	if rest[0] == rules.UDP.Number() {
+		protocol = "udp"
+	}
+	text := fmt.Sprintf("%s . %d", protocol, binary.BigEndian.Uint16(rest[4:]))
+	if a, ok := netip.AddrFromSlice(addr); ok {
+		text = a.String() + " . " + text
+	}
+	return text
 }
 
 // perRule bounds the elements of an anonymous set: one message holds them all, and its length is a 16-bit number.

@@ -27,14 +27,15 @@ func (s Set) Route(p Packet) (Decision, bool) {
 		return Decision{}, false
 	}
 	for _, m := range s.mappings {
-		if m.claims(p) {
+		if m.Claims(p) {
 			return Decision{Mapping: m, To: m.destinations(p)}, true
 		}
 	}
 	return Decision{}, false
 }
 
-func (m *Mapping) claims(p Packet) bool {
+// Claims reports whether the packet, if it is for this host, is the mapping's.
+func (m Mapping) Claims(p Packet) bool {
 	source, destination := p.Source.Unmap(), p.Destination.Addr().Unmap()
 	return m.protocols.Has(p.Protocol) &&
 		m.families.Has(FamilyOf(destination)) &&
@@ -44,7 +45,7 @@ func (m *Mapping) claims(p Packet) bool {
 		(len(m.sources) == 0 || slices.ContainsFunc(m.sources, func(n netip.Prefix) bool { return n.Contains(source) }))
 }
 
-func (m *Mapping) destinations(p Packet) []netip.AddrPort {
+func (m Mapping) destinations(p Packet) []netip.AddrPort {
 	offset := p.Destination.Port() - m.ports.First
 	if len(m.targets) == 0 {
 		return []netip.AddrPort{netip.AddrPortFrom(p.Destination.Addr().Unmap(), m.target.First+offset)}

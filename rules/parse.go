@@ -43,7 +43,11 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 	if len(words) > 1 {
 		text = m.appendOptions(text, p.options)
 	}
-	m.text = string(text)
+	if len(words) == 1 && string(text) == spec {
+		m.text = spec
+	} else {
+		m.text = string(text)
+	}
 	return m, nil
 }
 

@@ -78,10 +78,11 @@ func (s Set) Remove(mappings ...Mapping) Set {
 
 // Diff returns the change that leads from s to next.
 func (s Set) Diff(next Set) Change {
-	return Change{Remove: minus(s.mappings, next.mappings), Add: minus(next.mappings, s.mappings)}
+	return Change{Remove: Minus(s.mappings, next.mappings), Add: Minus(next.mappings, s.mappings)}
 }
 
-func minus(a, b []Mapping) []Mapping {
+// Minus returns the mappings of a that are not in b.
+func Minus(a, b []Mapping) []Mapping {
 	in := make(map[string]bool, len(b))
 	for _, m := range b {
 		in[m.text] = true

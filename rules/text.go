@@ -10,8 +10,10 @@ func isPrint(r rune) bool { return unicode.IsPrint(r) }
 
 // Words splits a line of the file as a shell splits the words of a command: at spaces and tabs, up to a word that begins
 // with '#'. Quotes mean nothing: no part of a mapping can hold a space.
-func Words(line string) []string {
-	words := make([]string, 0, 8)
+func Words(line string) []string { return AppendWords(nil, line) }
+
+// AppendWords is [Words] for many lines: it appends to a slice that is used again.
+func AppendWords(words []string, line string) []string {
 	for len(line) > 0 {
 		if line[0] == ' ' || line[0] == '\t' || line[0] == '\r' {
 			line = line[1:]

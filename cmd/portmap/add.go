@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"portmap/internal/reconcile"
+	"portmap/rules"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func (a *app) add() *cobra.Command {
+	var o reconcile.AddOptions
+	var force bool
+	var words []string
+	cmd := &cobra.Command{
+		Use:   "add MAPPING...",
+		Short: "Install mappings in the kernel and save them",
+		Long: `Install mappings in the kernel and save them: all of them or none. The options are those of each mapping.
+
+A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].`,
+		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
+  portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
+  portmap add 80:8080 443:8443
+  portmap add 192.0.2.7:443:8443 [2001:db8::7]:443:8443
+  portmap add 8000-8010:9000-9010
+  portmap add 5432:15432 --source 10.0.0.0/8
+  portmap add 443:9443 --replace`,
+		Args: func(_ *cobra.Command, specs []string) error {
+			if len(specs) == 0 {
+				return usageError{errAddWhat}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, specs []string) error {
+			mappings, err := parseAll(specs, words)
+			if err != nil {
+				return err
+			}
+			if !force {
+				if err := a.guardSSH(mappings); err != nil {
+					return err
+				}
+			}
+			return what(a.runAdd(cmd.Context(), mappings, o), "add %s", list(mappings))
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	for _, option := range rules.Options() {
+		addOption(flags, option, &words)
+	}
+	flags.BoolVar(&o.Replace, "replace", false, "take the place of a mapping that is in the way, in one step")
+	flags.BoolVar(&force, "force", false, "even take the port of the SSH connection this is typed in")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, o reconcile.AddOptions) error {
+	return a.with(func(h *reconcile.Host) error {
+		report, err := h.Add(ctx, mappings, o)
+		if err != nil {
+			return err
+		}
+		a.outcomes(report, o.DryRun)
+		a.noteServers(report)
+		return nil
+	})
+}
+
+// parseAll gives each mapping the same options.
+func parseAll(specs, words []string) ([]rules.Mapping, error) {
+	parser := rules.Parser{Services: lookupPort}
+	mappings := make([]rules.Mapping, 0, len(specs))
+	for _, spec := range specs {
+		m, err := parser.Parse(append([]string{spec}, words...))
+		if err != nil {
+			return nil, err
+		}
+		mappings = append(mappings, m)
+	}
+	return mappings, nil
+}
+
+// optionFlag collects an option of a mapping as the words that it is in the file, where its grammar is known.
+type optionFlag struct {
+	option rules.Option
+	words  *[]string
+}
+
+func addOption(flags *pflag.FlagSet, option rules.Option, words *[]string) {
+	f := flags.VarPF(optionFlag{option, words}, option.Name, option.Shorthand, option.Usage)
+	if option.Argument == "" {
+		f.NoOptDefVal = "true"
+	}
+}
+
+func (f optionFlag) Set(value string) error {
+	word := "--" + f.option.Name
+	switch {
+	case f.option.Argument != "":
+		word += "=" + value
+	case value == "false":
+		return nil
+	}
+	*f.words = append(*f.words, word)
+	return nil
+}
+
+func (f optionFlag) String() string { return "" }
+
+func (f optionFlag) Type() string {
+	if f.option.Argument == "" {
+		return "bool"
+	}
+	return f.option.Argument
+}
+
+func list(mappings []rules.Mapping) string {
+	texts := make([]string, 0, len(mappings))
+	for i, m := range mappings {
+		if i == 3 {
+			texts = append(texts, "...")
+			break
+		}
+		texts = append(texts, m.Spec())
+	}
+	return strings.Join(texts, " ")
+}

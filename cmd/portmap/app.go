@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"portmap/internal/reconcile"
+	"portmap/internal/savefile"
+	"portmap/rules"
+
+	"github.com/spf13/cobra"
+)
+
+const defaultConfig = "/etc/portmap/portmap.conf"
+
+// app is one run of the command: where it reads and writes, and what the global flags say.
+type app struct {
+	in     io.Reader
+	out    *bufio.Writer
+	err    io.Writer
+	tty    bool // a person reads what is printed
+	getenv func(string) string
+	args   []string
+
+	backend string
+	config  string
+	quiet   bool
+	verbose bool
+	started bool   // flags and arguments were understood
+	name    string // of the command that was started
+}
+
+func (a *app) execute(ctx context.Context) int {
+	root := a.root()
+	root.SetArgs(a.args)
+	err := root.ExecuteContext(ctx)
+	if flushErr := a.flushOutput(); err == nil && flushErr != nil {
+		err = fmt.Errorf("write the output: %w", flushErr)
+	}
+	return a.report(ctx, err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "portmap",
+		Short: "Put a server that runs unprivileged on a high port on a public one, in the kernel",
+		Example: `  portmap add 443:8443             # https on the public port, the server stays on 8443
+  portmap add 443:8443/tcp,udp     # HTTP/2 and HTTP/3
+  portmap list
+  portmap remove 443
+  portmap demo                     # see it work, in a throw-away network; needs no root`,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.name = true, cmd.Name() },
+		Args:             cobra.NoArgs,
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: auto, nft or iptables")
+	flags.StringVar(&a.config, "config", defaultConfig, "the file with the saved mappings")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
+	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.export(), a.demo(), a.demoStage(), a.version())
+	for _, later := range [...]string{"check", "trace", "watch", "enable", "disable"} {
+		root.AddCommand(notYet(later))
+	}
+	return root
+}
+
+// host opens the file and the kernel.
+func (a *app) host() (*reconcile.Host, error) {
+	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows}
+	saved, err := h.SavedBackend()
+	if err != nil {
+		return nil, err
+	}
+	if h.Backend, err = reconcile.OpenBackend(a.backend, saved); err != nil {
+		return nil, err
+	}
+	a.say("backend %s, file %s", h.Backend.Name(), h.File.Path)
+	return h, nil
+}
+
+func (a *app) file() *savefile.File { return savefile.At(a.config) }
+
+// saved returns the mappings of the file: what needs no kernel.
+func (a *app) saved() (rules.Set, error) {
+	h := reconcile.Host{File: a.file(), Services: lookupPort}
+	text, err := h.Saved()
+	return text.Set(), err
+}
+
+// flushOutput brings out what was printed so far.
+func (a *app) flushOutput() error { return a.out.Flush() }
+
+// with runs a command's work on a host.
+func (a *app) with(work func(*reconcile.Host) error) error {
+	h, err := a.host()
+	if err != nil {
+		return err
+	}
+	defer h.Backend.Close()
+	return work(h)
+}
+
+// say tells what is done, with -v.
+func (a *app) say(format string, args ...any) {
+	if a.verbose {
+		_ = a.flushOutput() // both streams often end on one terminal: in the order in which things were said
+		fmt.Fprintf(a.err, "portmap: "+format+"\n", args...)
+	}
+}
+
+// note tells what a person should know, without -q.
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		_ = a.flushOutput()
+		fmt.Fprintf(a.err, "portmap: "+format+"\n", args...)
+	}
+}
+
+func lookupPort(network, name string) (int, error) { return net.LookupPort(network, name) }
+
+// command returns the line that was typed, with more words behind it.
+func (a *app) command(more ...string) string {
+	return strings.Join(append(append([]string{"portmap"}, a.args...), more...), " ")
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"portmap/internal/reconcile"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) apply() *cobra.Command {
+	var file string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Make the kernel match the file, in one transaction",
+		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved file's place.
+Temporary mappings stay.`,
+		Example: `  portmap apply
+  portmap apply --dry-run
+  portmap apply -f other.conf
+  portmap list -o plain | ssh host portmap apply -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			content, err := a.content(file)
+			if err != nil {
+				return what(err, "apply")
+			}
+			return what(a.with(func(h *reconcile.Host) error {
+				report, err := h.Apply(cmd.Context(), content, dryRun)
+				if err != nil {
+					return err
+				}
+				a.outcomes(report, dryRun)
+				if len(report.Outcomes) == 0 {
+					a.note("nothing to change, %s", count(report.Total, "mapping"))
+				}
+				return nil
+			}), "apply")
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+func (a *app) diff() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "diff",
+		Short: "Show what apply would change: exit 0 nothing, 1 something, 2 trouble",
+		Example: `  portmap diff
+  portmap diff -f other.conf`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			differs, err := a.printDiff(cmd, file)
+			switch {
+			case err != nil:
+				if code := a.report(cmd.Context(), what(err, "diff")); code == exitNotPermitted {
+					return exitError(exitNotPermitted)
+				}
+				return exitError(exitUsage)
+			case differs:
+				return exitError(exitFailed)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "compare with `FILE` (- is standard input)")
+	return cmd
+}
+
+func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err error) {
+	content, err := a.content(file)
+	if err != nil {
+		return false, err
+	}
+	err = a.with(func(h *reconcile.Host) error {
+		difference, err := h.Diff(cmd.Context(), content)
+		if err != nil {
+			return err
+		}
+		differs = !difference.Change.Empty()
+		for _, o := range difference.Outcomes() {
+			sign := "+"
+			if o.Verb == reconcile.Removed {
+				sign = "-"
+			}
+			fmt.Fprintf(a.out, "%s%s\n", sign, o.Mapping)
+		}
+		if difference.Damaged != "" {
+			a.note("what is live is damaged and would be made anew: %s", difference.Damaged)
+		}
+		return nil
+	})
+	return differs, err
+}
+
+func (a *app) flush() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:     "flush",
+		Short:   "Take everything of portmap's out of the kernel, and leave the file",
+		Example: "  portmap flush\n  portmap apply      # brings it back",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return what(a.with(func(h *reconcile.Host) error {
+				report, err := h.Flush(cmd.Context(), dryRun)
+				if err == nil {
+					a.outcomes(report, dryRun)
+				}
+				return err
+			}), "flush")
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+const maxInput = 64 << 20
+
+// content reads FILE or standard input; nil where no file was named.
+func (a *app) content(file string) ([]byte, error) {
+	var from io.Reader
+	switch file {
+	case "":
+		return nil, nil
+	case "-":
+		from = a.in
+	default:
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
+	}
+	content, err := io.ReadAll(io.LimitReader(from, maxInput+1))
+	if err == nil && len(content) > maxInput {
+		err = fmt.Errorf("%s: larger than %d MiB", file, maxInput>>20)
+	}
+	if content == nil {
+		content = []byte{}
+	}
+	return content, err
+}

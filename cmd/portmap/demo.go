@@ -1,0 +1,34 @@
+package main
+
+import (
+	"portmap/internal/demo"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) demo() *cobra.Command {
+	return &cobra.Command{
+		Use:     "demo",
+		Short:   "Show it all in a throw-away network: server, mapping, client; needs no root and touches nothing",
+		Example: "  portmap demo",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.flushOutput(); err != nil {
+				return err
+			}
+			return what(demo.Run(cmd.Context(), a.out, a.tty && a.getenv("NO_COLOR") == ""), "demo")
+		},
+	}
+}
+
+// demoStage is what the demonstration runs in its namespaces.
+func (a *app) demoStage() *cobra.Command {
+	return &cobra.Command{
+		Use:    "demo-stage NAME",
+		Hidden: true,
+		Args:   cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return demo.Stage(cmd.Context(), args[0], args[1:])
+		},
+	}
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"portmap/internal/reconcile"
+	"portmap/internal/savefile"
+	"portmap/rules"
+)
+
+// Exit codes, as in the manual.
+const (
+	exitDone         = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitNotPermitted = 3
+)
+
+// exitError ends the run with a code and no message: what was found is on standard output.
+type exitError int
+
+func (exitError) Error() string { return "" }
+
+// usageError is a command line that means nothing.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// sentence is what a person reads of an error.
+type sentence struct {
+	is     func(error) bool
+	code   int
+	why    string // in the place of the error's own words; empty keeps them
+	remedy func(*app, error) string
+}
+
+// sentences maps errors to what is said of them: the first that fits.
+func sentences() []sentence {
+	return []sentence{
+		{is: as[*rules.UnsupportedError], code: exitUsage},
+		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},
+		{is: as[*rules.ConflictError], code: exitFailed, remedy: conflictRemedy},
+		{is: as[*rules.LoopError], code: exitFailed, remedy: says("remove one of them")},
+		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
+		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`portmap list` shows them")},
+		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
+		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
+		{is: isErr(fs.ErrPermission), code: exitNotPermitted, remedy: sudo},
+		{is: errno(syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
+			why: "this kernel has no nf_tables, or lacks a part of it", remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
+		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
+		{is: errno(syscall.EROFS), code: exitFailed, remedy: says("the file system is read-only; name a file elsewhere with --config, or use --temporary")},
+		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
+		{is: isErr(savefile.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
+		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
+		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
+	}
+}
+
+func as[E error](err error) bool { var e E; return errors.As(err, &e) }
+
+func isErr(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func errno(any ...syscall.Errno) func(error) bool {
+	return func(err error) bool {
+		for _, n := range any {
+			if errors.Is(err, n) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func says(text string) func(*app, error) string {
+	return func(*app, error) string { return text }
+}
+
+func sudo(a *app, _ error) string { return "sudo " + a.command() }
+
+func ownRemedy(_ *app, err error) string {
+	var invalid *rules.InvalidError
+	errors.As(err, &invalid)
+	return invalid.Remedy()
+}
+
+func conflictRemedy(a *app, err error) string {
+	var conflict *rules.ConflictError
+	errors.As(err, &conflict)
+	if a.name == "add" {
+		return "to put it in that one's place: " + a.command("--replace")
+	}
+	return "take one of them out: " + conflict.With.String()
+}
+
+// report prints an error as one line, and its remedy as a second, and returns the exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	var code exitError
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	if !a.started {
+		err = usageError{err}
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", context.Canceled, err)
+	}
+	for _, s := range sentences() {
+		if !s.is(err) {
+			continue
+		}
+		text, remedy := err.Error(), ""
+		if s.why != "" {
+			text = subject(err) + s.why
+		}
+		if s.remedy != nil {
+			remedy = s.remedy(a, err)
+		}
+		a.complain(text, remedy)
+		return s.code
+	}
+	a.complain(err.Error(), "")
+	return exitFailed
+}
+
+// whatError says what was being done when an error came: the WHAT of a message.
+type whatError struct {
+	what string
+	error
+}
+
+func (e *whatError) Error() string { return e.what + ": " + e.error.Error() }
+
+func (e *whatError) Unwrap() error { return e.error }
+
+func what(err error, format string, args ...any) error {
+	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) || as[*rules.ConflictError](err) || as[*rules.LoopError](err) {
+		return err // these begin with the mapping themselves
+	}
+	return &whatError{fmt.Sprintf(format, args...), err}
+}
+
+func subject(err error) string {
+	var w *whatError
+	if errors.As(err, &w) {
+		return w.what + ": "
+	}
+	return ""
+}
+
+func (a *app) complain(text, remedy string) {
+	_ = a.flushOutput()
+	fmt.Fprintf(a.err, "portmap: %s\n", oneLine(text))
+	if remedy != "" {
+		fmt.Fprintf(a.err, "  %s\n", oneLine(remedy))
+	}
+}
+
+// oneLine keeps what was typed from breaking the form of a message.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}

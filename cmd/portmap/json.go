@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+
+	"portmap/internal/reconcile"
+	"portmap/rules"
+)
+
+// The form of `list -o json` is a promise to scripts: fields may be added, none is renamed or taken away.
+
+type jsonListing struct {
+	Backend  string        `json:"backend"`
+	Mappings []jsonMapping `json:"mappings"`
+}
+
+type jsonMapping struct {
+	Mapping     string       `json:"mapping"`
+	Name        *string      `json:"name"`
+	Protocols   []string     `json:"protocols"`
+	Families    []string     `json:"families"`
+	Listen      jsonSide     `json:"listen"`
+	Target      jsonSide     `json:"target"`
+	Interface   *string      `json:"interface"`
+	Sources     []string     `json:"sources"`
+	Owner       *string      `json:"owner"`
+	Hide        bool         `json:"hide"`
+	Temporary   bool         `json:"temporary"`
+	State       string       `json:"state"`
+	Connections uint64       `json:"connections"`
+	Servers     []jsonServer `json:"servers"`
+}
+
+type jsonSide struct {
+	Address *string   `json:"address"`
+	Ports   [2]uint16 `json:"ports"` // first and last
+}
+
+type jsonServer struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	User    string `json:"user"`
+	Address string `json:"address"`
+}
+
+func (a *app) json(l reconcile.Listing) error {
+	out := jsonListing{Backend: l.Backend, Mappings: make([]jsonMapping, 0, len(l.Rows))}
+	for _, row := range l.Rows {
+		out.Mappings = append(out.Mappings, jsonOf(row))
+	}
+	encoder := json.NewEncoder(a.out)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(out)
+}
+
+func jsonOf(row reconcile.Row) jsonMapping {
+	m := row.Mapping
+	j := jsonMapping{
+		Mapping: m.Spec(), Name: orNull(m.Name()), Interface: orNull(m.Interface()), Owner: orNull(m.Owner()),
+		Protocols: []string{}, Families: []string{}, Sources: []string{}, Servers: []jsonServer{},
+		Listen: side(m.Listen(), m.ListenPorts()), Target: side(netip.Addr{}, m.TargetPorts()),
+		Hide: m.Hide(), Temporary: m.Temporary(), State: string(row.State), Connections: row.Connections,
+	}
+	if targets := m.Targets(); len(targets) > 0 {
+		j.Target = side(targets[0].Addr, targets[0].Ports)
+	}
+	for _, p := range m.Protocols().Each() {
+		j.Protocols = append(j.Protocols, p.String())
+	}
+	if m.Families().Has(rules.IPv4) {
+		j.Families = append(j.Families, "ipv4")
+	}
+	if m.Families().Has(rules.IPv6) {
+		j.Families = append(j.Families, "ipv6")
+	}
+	for _, p := range m.Sources() {
+		j.Sources = append(j.Sources, p.String())
+	}
+	for _, s := range row.Servers {
+		j.Servers = append(j.Servers, jsonServer{s.PID, s.Command, s.User, s.Address})
+	}
+	return j
+}
+
+func side(addr netip.Addr, ports rules.Ports) jsonSide {
+	s := jsonSide{Ports: [2]uint16{ports.First, ports.Last}}
+	if addr.IsValid() {
+		s.Address = orNull(addr.String())
+	}
+	return s
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"portmap/internal/reconcile"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) list() *cobra.Command {
+	var output string
+	var watch bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "Show every mapping, saved or live: its state, the server behind it, connections so far",
+		Long: `Show every mapping, saved or live.
+
+States: active; no server (nothing listens on the target port here); missing (saved, not in the kernel: portmap apply
+puts it there); temporary (live, in no file).`,
+		Example: `  portmap list
+  portmap list -o wide
+  portmap list -o json
+  portmap list --watch
+  portmap list -o plain | portmap apply -f -      # changes nothing`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			show, ok := a.formats()[output]
+			if !ok {
+				return usageError{fmt.Errorf("-o %s: not a format: write table, wide, json or plain", output)}
+			}
+			return what(a.with(func(h *reconcile.Host) error {
+				if watch {
+					return a.watchList(cmd.Context(), h, show)
+				}
+				listing, err := h.List(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return show(listing)
+			}), "list")
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, wide, json or plain")
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second, until interrupted")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "plain"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) formats() map[string]func(reconcile.Listing) error {
+	return map[string]func(reconcile.Listing) error{
+		"table": func(l reconcile.Listing) error { return a.table(l, false) },
+		"wide":  func(l reconcile.Listing) error { return a.table(l, true) },
+		"json":  a.json,
+		"plain": a.plain,
+	}
+}
+
+// watchList ends without error when it is interrupted: that is how it is meant to end.
+func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconcile.Listing) error) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		listing, err := h.List(ctx)
+		if ctx.Err() != nil {
+			return exitError(exitDone)
+		}
+		if err != nil {
+			return err
+		}
+		if a.tty {
+			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, clear: ECMA-48 CUP and ED
+		}
+		if err := show(listing); err != nil {
+			return err
+		}
+		if err := a.flushOutput(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return exitError(exitDone)
+		case <-tick.C:
+		}
+	}
+}
+
+// plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves what
+// was lost. Temporary mappings are in no file, so not here either.
+func (a *app) plain(l reconcile.Listing) error {
+	text := l.File
+	fmt.Fprint(a.out, text)
+	if n := len(text); n > 0 && text[n-1] != '\n' && len(l.Unsaved()) > 0 {
+		fmt.Fprintln(a.out)
+	}
+	for _, m := range l.Unsaved() {
+		fmt.Fprintln(a.out, m)
+	}
+	return nil
+}

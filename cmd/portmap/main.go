@@ -1,0 +1,28 @@
+// Command portmap puts a server that runs unprivileged on one port on another, public one, in the kernel.
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	// A run lasts milliseconds: the collector has nothing to win before much has piled up.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(64 << 20)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	a := &app{
+		in: os.Stdin, out: bufio.NewWriter(os.Stdout), err: os.Stderr, tty: term.IsTerminal(int(os.Stdout.Fd())),
+		getenv: os.Getenv, args: os.Args[1:],
+	}
+	return a.execute(ctx)
+}

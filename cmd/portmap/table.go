@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"portmap/internal/reconcile"
+)
+
+// column is one column of the table, filled from a row.
+type column struct {
+	title string
+	right bool
+	cell  func(reconcile.Row) string
+}
+
+func columns(wide bool) []column {
+	all := []column{
+		{title: "MAPPING", cell: func(r reconcile.Row) string { return r.Mapping.Spec() }},
+		{title: "STATE", cell: func(r reconcile.Row) string { return string(r.State) }},
+		{title: "SERVER", cell: func(r reconcile.Row) string { return servers(r, serverName) }},
+	}
+	if wide {
+		all = append(all,
+			column{title: "ADDRESS", cell: func(r reconcile.Row) string { return servers(r, func(s reconcile.Server) string { return s.Address }) }})
+	}
+	all = append(all,
+		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string { return thousands(r.Connections) }},
+		column{title: "NAME", cell: func(r reconcile.Row) string { return r.Mapping.Name() }})
+	if wide {
+		all = append(all, column{title: "OPTIONS", cell: options})
+	}
+	return all
+}
+
+func serverName(s reconcile.Server) string {
+	if s.PID == 0 {
+		return s.User // the process is not ours to see
+	}
+	return fmt.Sprintf("%s[%d] %s", s.Command, s.PID, s.User)
+}
+
+// servers joins what is said of each server, once.
+func servers(r reconcile.Row, say func(reconcile.Server) string) string {
+	var texts []string
+	for _, s := range r.Servers {
+		text := say(s)
+		if len(texts) == 0 || texts[len(texts)-1] != text {
+			texts = append(texts, text)
+		}
+	}
+	if len(texts) > 3 {
+		texts = append(texts[:2:2], fmt.Sprintf("and %d more", len(texts)-2))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func options(r reconcile.Row) string {
+	text := strings.TrimSpace(strings.TrimPrefix(r.Mapping.String(), r.Mapping.Spec()))
+	if name := r.Mapping.Name(); name != "" {
+		text = strings.TrimSpace(strings.TrimPrefix(text, "--name "+name))
+	}
+	return text
+}
+
+func (a *app) table(l reconcile.Listing, wide bool) error {
+	if l.Damaged != "" {
+		a.note("warning: the rules in the kernel are damaged (%s); `portmap apply` makes them anew", l.Damaged)
+	}
+	if len(l.Rows) == 0 {
+		a.note("no mappings; the first one: portmap add 443:8443")
+		return nil
+	}
+	cols := columns(wide)
+	lines := [][]string{make([]string, len(cols))}
+	widths := make([]int, len(cols))
+	for c := range cols {
+		lines[0][c] = cols[c].title
+	}
+	for _, row := range l.Rows {
+		line := make([]string, len(cols))
+		for c := range cols {
+			line[c] = cols[c].cell(row)
+		}
+		lines = append(lines, line)
+	}
+	for _, line := range lines {
+		for c, cell := range line {
+			widths[c] = max(widths[c], utf8.RuneCountInString(cell))
+		}
+	}
+	for i, line := range lines {
+		text := a.colour(strings.TrimRight(padded(line, widths, cols), " "), i, l)
+		fmt.Fprintln(a.out, text)
+	}
+	return nil
+}
+
+func padded(line []string, widths []int, cols []column) string {
+	var b strings.Builder
+	for c, cell := range line {
+		space := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
+		if cols[c].right {
+			b.WriteString(space + cell)
+		} else {
+			b.WriteString(cell + space)
+		}
+		b.WriteString("  ")
+	}
+	return b.String()
+}
+
+// colour marks the lines of mappings that do not work, on a terminal.
+func (a *app) colour(text string, line int, l reconcile.Listing) string {
+	if !a.tty || a.getenv("NO_COLOR") != "" {
+		return text
+	}
+	code := ""
+	switch {
+	case line == 0:
+		code = "1"
+	case l.Rows[line-1].State == reconcile.Missing:
+		code = "31"
+	case l.Rows[line-1].State == reconcile.NoServer:
+		code = "33"
+	default:
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m" // ECMA-48 SGR
+}

@@ -1,0 +1,138 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"portmap/rules"
+)
+
+// Text is a file that was read without error. The zero Text is an empty file. It does not change: its methods return
+// another.
+type Text struct {
+	content string
+	lines   []line
+	set     rules.Set
+	backend string
+}
+
+// line is where a mapping stands: content[from:to], the line's end included.
+type line struct {
+	mapping  rules.Mapping
+	from, to int
+}
+
+// LineError tells which line is wrong.
+type LineError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Parse reads a whole file. The error is a [*LineError] around what package rules says about that line, alone or beside an
+// earlier one.
+func Parse(content []byte, services rules.Services) (Text, error) {
+	t := Text{content: string(content)}
+	parser := rules.Parser{Services: services}
+	var words []string
+	for from, number := 0, 1; from < len(t.content); number++ {
+		to, next := len(t.content), len(t.content)
+		if end := strings.IndexByte(t.content[from:], '\n'); end >= 0 {
+			to, next = from+end, from+end+1
+		}
+		words = rules.AppendWords(words[:0], t.content[from:to])
+		if err := t.readLine(&parser, words, from, next); err != nil {
+			return Text{}, &LineError{number, err}
+		}
+		from = next
+	}
+	if err := t.check(); err != nil {
+		return Text{}, err
+	}
+	return t, nil
+}
+
+func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) error {
+	switch {
+	case len(words) == 0:
+		return nil
+	case words[0] == "backend":
+		return t.readBackend(words)
+	}
+	m, err := parser.Parse(words)
+	if err != nil {
+		return err
+	}
+	if m.Temporary() {
+		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved", Fix: "leave the option out, or the line"}
+	}
+	t.lines = append(t.lines, line{m, from, to})
+	return nil
+}
+
+func (t *Text) readBackend(words []string) error {
+	wrong := func(part, why string) error {
+		return &rules.InvalidError{Mapping: "backend", Part: part, Why: why, Fix: "write one line: backend nft, or backend iptables"}
+	}
+	switch {
+	case len(words) != 2:
+		return wrong("", "takes one word")
+	case words[1] != "nft" && words[1] != "iptables":
+		return wrong(words[1], "not a backend")
+	case t.backend != "" && t.backend != words[1]:
+		return wrong(words[1], "another line says "+t.backend)
+	}
+	t.backend = words[1]
+	return nil
+}
+
+// check puts the mappings beside each other, and finds the line of the one that does not fit.
+func (t *Text) check() (err error) {
+	mappings := make([]rules.Mapping, 0, len(t.lines))
+	for i := range t.lines {
+		mappings = append(mappings, t.lines[i].mapping)
+	}
+	if t.set, err = rules.NewSet(mappings...); err == nil {
+		return nil
+	}
+	culprit, ok := rules.Culprit(err)
+	for i := range t.lines {
+		if ok && t.lines[i].mapping.Equal(culprit) {
+			return &LineError{1 + strings.Count(t.content[:t.lines[i].from], "\n"), err}
+		}
+	}
+	return err
+}
+
+// Set returns the mappings in the order of their lines.
+func (t Text) Set() rules.Set { return t.set }
+
+// Backend returns "nft", "iptables", or "" where no line fixes it.
+func (t Text) Backend() string { return t.backend }
+
+// String returns the file's content.
+func (t Text) String() string { return t.content }
+
+// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is wrong
+// with such a line, [Parse] says.
+func Backend(content []byte) string {
+	for {
+		at := bytes.Index(content, []byte("backend"))
+		if at < 0 {
+			return ""
+		}
+		from := bytes.LastIndexByte(content[:at], '\n') + 1
+		to := len(content)
+		if end := bytes.IndexByte(content[at:], '\n'); end >= 0 {
+			to = at + end
+		}
+		if words := rules.Words(string(content[from:to])); len(words) == 2 && words[0] == "backend" {
+			return words[1]
+		}
+		content = content[to:]
+	}
+}

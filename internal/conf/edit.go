@@ -1,0 +1,46 @@
+package conf
+
+import "portmap/rules"
+
+// Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new one
+// stands in the place of the first that is gone in its stead, else at the end. Every other byte stays. Replaced is parallel
+// to add, and may be nil.
+func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rules.Mapping) []byte {
+	gone := make(map[string]bool, len(remove))
+	for _, m := range remove {
+		gone[m.String()] = true
+	}
+	inPlaceOf := map[string][]rules.Mapping{}
+	var atEnd []rules.Mapping
+	for i, m := range add {
+		if i < len(replaced) && len(replaced[i]) > 0 && t.set.Has(replaced[i][0]) {
+			first := replaced[i][0].String()
+			inPlaceOf[first] = append(inPlaceOf[first], m)
+		} else {
+			atEnd = append(atEnd, m)
+		}
+	}
+	out := make([]byte, 0, len(t.content)+len(add)*64)
+	copied := 0
+	for _, l := range t.lines {
+		if !gone[l.mapping.String()] {
+			continue
+		}
+		out = append(out, t.content[copied:l.from]...)
+		out = appendLines(out, inPlaceOf[l.mapping.String()])
+		delete(inPlaceOf, l.mapping.String()) // a line that stands twice is replaced once
+		copied = l.to
+	}
+	out = append(out, t.content[copied:]...)
+	return appendLines(out, atEnd)
+}
+
+func appendLines(to []byte, mappings []rules.Mapping) []byte {
+	for i := range mappings {
+		if n := len(to); n > 0 && to[n-1] != '\n' {
+			to = append(to, '\n')
+		}
+		to = append(append(to, mappings[i].String()...), '\n')
+	}
+	return to
+}

@@ -1,0 +1,120 @@
+package reconcile
+
+import (
+	"context"
+
+	"portmap/internal/conf"
+	"portmap/rules"
+)
+
+// Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes the
+// saved file's place. Temporary mappings stay.
+func (h *Host) Apply(ctx context.Context, content []byte, dryRun bool) (Report, error) {
+	lock, err := h.lock(ctx, dryRun)
+	if err != nil {
+		return Report{}, err
+	}
+	if lock != nil {
+		defer lock.Close()
+	}
+	d, err := h.difference(ctx, content)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len()}
+	if dryRun {
+		return report, nil
+	}
+	p := plan{aim: d.aim, change: d.Change}
+	if content != nil {
+		p.content, p.save = content, string(content) != d.saved
+	}
+	report.Warnings, err = h.commit(ctx, lock, p)
+	if err == nil && !p.save {
+		err = lock.Settle()
+	}
+	return report, err
+}
+
+// Difference is what Apply would change.
+type Difference struct {
+	Change  rules.Change
+	Damaged string // what is wrong with the rules in the kernel, or ""
+
+	aim   rules.Set
+	saved string
+}
+
+// Outcomes tells the difference mapping by mapping.
+func (d Difference) Outcomes() []Outcome { return outcomesOf(d.Change) }
+
+// Diff returns what Apply would change.
+func (h *Host) Diff(ctx context.Context, content []byte) (Difference, error) {
+	return h.difference(ctx, content)
+}
+
+func (h *Host) difference(ctx context.Context, content []byte) (Difference, error) {
+	saved, err := h.File.Read()
+	if err != nil {
+		return Difference{}, err
+	}
+	if content == nil {
+		content = saved
+	}
+	s, err := h.stateOf(ctx, content)
+	if err != nil {
+		return Difference{}, err
+	}
+	live, err := h.Backend.Live(ctx)
+	if err != nil {
+		return Difference{}, err
+	}
+	return Difference{Change: toAim(live, s.all), Damaged: live.Damaged, aim: s.all, saved: string(saved)}, nil
+}
+
+// Flush takes everything of ours out of the kernel, and leaves the file.
+func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
+	lock, err := h.lock(ctx, dryRun)
+	if err != nil {
+		return Report{}, err
+	}
+	if lock != nil {
+		defer lock.Close()
+	}
+	live, err := h.Backend.Live(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	change := rules.Change{Reset: true, Remove: mappings(live)}
+	report := Report{Outcomes: outcomesOf(change)}
+	if dryRun {
+		return report, nil
+	}
+	report.Warnings, err = h.commit(ctx, lock, plan{change: change})
+	return report, err
+}
+
+// outcomesOf tells a change mapping by mapping. After a Reset, what was there before and is there again has not changed.
+func outcomesOf(c rules.Change) []Outcome {
+	outcomes := make([]Outcome, 0, len(c.Remove)+len(c.Add))
+	remove, add := c.Remove, c.Add
+	if c.Reset {
+		remove, add = rules.Minus(c.Remove, c.Add), rules.Minus(c.Add, c.Remove)
+	}
+	for _, m := range remove {
+		outcomes = append(outcomes, Outcome{Verb: Removed, Mapping: m})
+	}
+	for _, m := range add {
+		outcomes = append(outcomes, Outcome{Verb: Added, Mapping: m})
+	}
+	return outcomes
+}
+
+// Saved returns the file as it is read.
+func (h *Host) Saved() (conf.Text, error) {
+	content, err := h.File.Read()
+	if err != nil {
+		return conf.Text{}, err
+	}
+	return h.parse(content)
+}

@@ -1,0 +1,112 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"portmap/internal/savefile"
+	"portmap/rules"
+)
+
+// plan is a change of kernel and file that has been decided upon.
+type plan struct {
+	change  rules.Change
+	content []byte // the new file
+	save    bool   // whether the file changes at all
+	aim     rules.Set
+}
+
+// commit carries a plan out. Each step that fails undoes those before it.
+func (h *Host) commit(ctx context.Context, lock *savefile.Lock, p plan) (warnings []string, err error) {
+	var staged *savefile.Staged
+	if p.save {
+		if staged, err = lock.Stage(p.content); err != nil {
+			return nil, err
+		}
+	}
+	done, err := h.toKernel(ctx, p)
+	if err != nil {
+		return nil, discard(staged, err)
+	}
+	if staged != nil {
+		if err := staged.Commit(); err != nil {
+			return nil, h.undo(ctx, done, err)
+		}
+	}
+	if h.Forget != nil && !done.Empty() {
+		if err := h.Forget(ctx, done); err != nil {
+			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
+		}
+	}
+	return warnings, nil
+}
+
+func discard(staged *savefile.Staged, err error) error {
+	if staged == nil {
+		return err
+	}
+	return errors.Join(err, staged.Discard())
+}
+
+// toKernel applies the change, and returns what it came to. Where the kernel holds something else than was believed, it is
+// read, and the change is made to fit.
+func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
+	if p.change.Empty() {
+		return p.change, nil
+	}
+	err := h.Backend.Apply(ctx, p.change)
+	if !errors.Is(err, rules.ErrDrift) {
+		return p.change, err
+	}
+	live, err := h.Backend.Live(ctx)
+	if err != nil {
+		return rules.Change{}, err
+	}
+	fitted, err := fit(p, live)
+	if err != nil || fitted.Empty() {
+		return fitted, err
+	}
+	return fitted, h.Backend.Apply(ctx, fitted)
+}
+
+// fit makes a change that was meant for another state do what it was meant to do to this one, and no more.
+func fit(p plan, live rules.Live) (rules.Change, error) {
+	set, err := live.Set()
+	if live.Damaged != "" || err != nil {
+		return rules.Change{Reset: true, Remove: mappings(live), Add: p.aim.Mappings()}, nil
+	}
+	without := set.Remove(p.change.Remove...)
+	next, _, err := without.Replace(p.change.Add...)
+	if err != nil {
+		return rules.Change{}, err
+	}
+	return set.Diff(next), nil
+}
+
+func mappings(live rules.Live) []rules.Mapping {
+	list := make([]rules.Mapping, 0, len(live.Mappings))
+	for i := range live.Mappings {
+		list = append(list, live.Mappings[i].Mapping)
+	}
+	return list
+}
+
+func (h *Host) undo(ctx context.Context, done rules.Change, cause error) error {
+	if done.Empty() {
+		return cause
+	}
+	if err := h.Backend.Apply(context.WithoutCancel(ctx), done.Inverse()); err != nil {
+		return fmt.Errorf("%w; and the kernel could not be put back: %w", cause, err)
+	}
+	return cause
+}
+
+// toAim returns the change from what is live to what should be.
+func toAim(live rules.Live, aim rules.Set) rules.Change {
+	set, err := live.Set()
+	if live.Damaged != "" || err != nil || aim.Len() == 0 && set.Len() > 0 {
+		return rules.Change{Reset: true, Remove: mappings(live), Add: aim.Mappings()}
+	}
+	return set.Diff(aim)
+}

@@ -1,0 +1,264 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	"portmap/internal/savefile"
+	"portmap/rules"
+)
+
+// AddOptions say how Add treats what is there.
+type AddOptions struct {
+	Replace bool // take the place of mappings that are in the way
+	DryRun  bool
+}
+
+// Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel have lost
+// it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
+func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Report, error) {
+	return h.edit(ctx, o.DryRun, func(s state) (edition, error) {
+		var e edition
+		var err error
+		if o.Replace {
+			e.aim, e.replaced, err = s.all.Replace(add...)
+		} else {
+			e.aim, err = s.all.Add(add...)
+			e.replaced = make([][]rules.Mapping, len(add))
+		}
+		if err != nil {
+			return edition{}, err
+		}
+		seen := map[string]bool{}
+		for i, m := range add {
+			e.remove = append(e.remove, e.replaced[i]...)
+			switch {
+			case seen[m.String()]:
+				e.replaced[i] = nil
+			case s.all.Has(m):
+				e.lookFor = append(e.lookFor, m)
+				e.outcomes = append(e.outcomes, Outcome{Verb: Unchanged, Mapping: m})
+			default:
+				e.add = append(e.add, m)
+				e.inPlaceOf = append(e.inPlaceOf, e.replaced[i])
+				e.outcomes = append(e.outcomes, outcomeOf(m, e.replaced[i]))
+			}
+			seen[m.String()] = true
+		}
+		return e, nil
+	})
+}
+
+func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
+	if len(replaced) == 0 {
+		return Outcome{Verb: Added, Mapping: m}
+	}
+	return Outcome{Verb: Replaced, Mapping: m, Old: replaced}
+}
+
+// Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes; it
+// must mean exactly one. The error is a [*SelectError].
+func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Report, error) {
+	return h.edit(ctx, dryRun, func(s state) (edition, error) {
+		known, err := h.known(ctx, s, selectors)
+		if err != nil {
+			return edition{}, err
+		}
+		e := edition{}
+		seen := map[string]bool{}
+		for _, selector := range selectors {
+			m, err := Select(known, selector, h.Services)
+			if err != nil {
+				return edition{}, err
+			}
+			if !seen[m.String()] {
+				seen[m.String()] = true
+				e.remove = append(e.remove, m)
+				e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
+			}
+		}
+		e.aim = s.all.Remove(e.remove...)
+		return e, nil
+	})
+}
+
+// RemoveAll takes every mapping out of the kernel and the file.
+func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
+	return h.edit(ctx, dryRun, func(s state) (edition, error) {
+		live, err := h.Backend.Live(ctx)
+		if err != nil {
+			return edition{}, err
+		}
+		e := edition{reset: true, remove: union(s.all, live).Mappings()}
+		for _, m := range e.remove {
+			e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
+		}
+		return e, nil
+	})
+}
+
+// known returns the mappings among which selectors choose: what is saved or temporary, and when that is not enough, what
+// only the kernel has.
+func (h *Host) known(ctx context.Context, s state, selectors []string) (rules.Set, error) {
+	for _, selector := range selectors {
+		if len(s.all.Find(selector, h.Services)) == 0 {
+			live, err := h.Backend.Live(ctx)
+			return union(s.all, live), err
+		}
+	}
+	return s.all, nil
+}
+
+// union returns a Set and, of what is live, what goes with it.
+func union(s rules.Set, live rules.Live) rules.Set {
+	if more, err := s.Add(mappings(live)...); err == nil {
+		return more
+	}
+	for _, m := range mappings(live) {
+		if more, err := s.Add(m); err == nil {
+			s = more
+		}
+	}
+	return s
+}
+
+// edition is what an edit comes to: the parts of a plan, and what to say of it.
+type edition struct {
+	aim       rules.Set // everything that should be live afterwards
+	remove    []rules.Mapping
+	add       []rules.Mapping
+	replaced  [][]rules.Mapping // parallel to what was asked
+	inPlaceOf [][]rules.Mapping // parallel to add
+	lookFor   []rules.Mapping   // saved already: to be put back if the kernel lost them
+	reset     bool
+	outcomes  []Outcome
+}
+
+// edit locks, reads, decides and commits.
+func (h *Host) edit(ctx context.Context, dryRun bool, decide func(state) (edition, error)) (Report, error) {
+	lock, err := h.lock(ctx, dryRun)
+	if err != nil {
+		return Report{}, err
+	}
+	if lock != nil {
+		defer lock.Close()
+	}
+	s, err := h.readState(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	e, err := decide(s)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Outcomes: e.outcomes, Total: e.aim.Len()}
+	p := e.plan(s)
+	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
+		return Report{}, err
+	}
+	if dryRun {
+		return report, nil
+	}
+	report.Warnings, err = h.commit(ctx, lock, p)
+	return report, err
+}
+
+func (h *Host) lock(ctx context.Context, dryRun bool) (*savefile.Lock, error) {
+	if dryRun {
+		return nil, nil
+	}
+	return h.File.Lock(ctx)
+}
+
+// plan turns the edition into what is to be done to kernel and file.
+func (e *edition) plan(s state) plan {
+	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add}}
+	if e.reset || e.aim.Len() == 0 && len(e.remove) > 0 {
+		p.change.Reset = true // nothing stays, so neither does the table
+	}
+	var save []rules.Mapping
+	var inPlaceOf [][]rules.Mapping
+	for i, m := range e.add {
+		if !m.Temporary() {
+			save = append(save, m)
+			inPlaceOf = append(inPlaceOf, e.inPlaceOf[i])
+		}
+	}
+	p.content = s.text.Edit(e.remove, save, inPlaceOf)
+	p.save = string(p.content) != s.text.String()
+	return p
+}
+
+// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, and for
+// mappings that should be live already.
+func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *savefile.Lock) error {
+	interrupted := lock != nil && lock.Interrupted()
+	if e.reset || !interrupted && len(e.lookFor) == 0 {
+		return nil
+	}
+	live, err := h.Backend.Live(ctx)
+	if err != nil {
+		return err
+	}
+	if interrupted {
+		p.change = toAim(live, e.aim)
+	} else if p.change, err = fit(plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}}, live); err != nil {
+		return err
+	}
+	back := map[string]bool{}
+	for _, m := range p.change.Add {
+		back[m.String()] = true
+	}
+	for i := range e.outcomes {
+		if o := &e.outcomes[i]; o.Verb == Unchanged && back[o.Mapping.String()] {
+			o.Verb = Added
+		}
+	}
+	return nil
+}
+
+// SelectError says that a selector does not mean exactly one mapping.
+type SelectError struct {
+	Selector string
+	Found    []rules.Mapping // several, or none
+	Near     []rules.Mapping // of none: ranges that hold the port
+}
+
+func (e *SelectError) Error() string {
+	switch {
+	case len(e.Found) > 1:
+		return fmt.Sprintf("%s: means %d mappings: %s", rules.Printable(e.Selector), len(e.Found), join(e.Found))
+	case len(e.Near) > 0:
+		return fmt.Sprintf("%s: no such mapping; it is part of %s", rules.Printable(e.Selector), join(e.Near))
+	}
+	return fmt.Sprintf("%s: no such mapping", rules.Printable(e.Selector))
+}
+
+func join(mappings []rules.Mapping) string {
+	const most = 5
+	text := ""
+	for i, m := range mappings {
+		if i == most {
+			return text + fmt.Sprintf(", and %d more", len(mappings)-most)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += m.String()
+	}
+	return text
+}
+
+// Select returns the one mapping that a selector means.
+func Select(s rules.Set, selector string, services rules.Services) (rules.Mapping, error) {
+	found := s.Find(selector, services)
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	e := &SelectError{Selector: selector, Found: found}
+	var port uint16
+	if n, err := fmt.Sscanf(selector, "%d", &port); n == 1 && err == nil && len(found) == 0 {
+		e.Near = s.Covering(port)
+	}
+	return rules.Mapping{}, e
+}

@@ -1,0 +1,86 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	"portmap/internal/conf"
+	"portmap/internal/savefile"
+	"portmap/rules"
+)
+
+// Host is a machine with its kernel and its file.
+type Host struct {
+	Backend  rules.Backend
+	File     *savefile.File
+	Services rules.Services
+
+	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
+	Forget func(context.Context, rules.Change) error
+}
+
+// Verb is what became of a mapping.
+type Verb string
+
+// The verbs, as they are printed.
+const (
+	Added     Verb = "added"
+	Removed   Verb = "removed"
+	Unchanged Verb = "unchanged"
+	Replaced  Verb = "replaced"
+)
+
+// Outcome is what became of one mapping.
+type Outcome struct {
+	Verb    Verb
+	Mapping rules.Mapping
+	Old     []rules.Mapping // of Replaced: what it stands in the place of
+}
+
+// Report is what a change did, or in a dry run would do.
+type Report struct {
+	Outcomes []Outcome
+	Total    int      // how many mappings there are now
+	Warnings []string // what did not stop the change
+}
+
+// state is the file and what of the kernel a change must know.
+type state struct {
+	text      conf.Text
+	temporary []rules.Mapping
+	all       rules.Set // saved and temporary
+}
+
+func (h *Host) readState(ctx context.Context) (state, error) {
+	content, err := h.File.Read()
+	if err != nil {
+		return state{}, err
+	}
+	return h.stateOf(ctx, content)
+}
+
+func (h *Host) stateOf(ctx context.Context, content []byte) (state, error) {
+	text, err := h.parse(content)
+	if err != nil {
+		return state{}, err
+	}
+	temporary, err := h.Backend.Temporary(ctx)
+	if err != nil {
+		return state{}, err
+	}
+	all := text.Set()
+	if len(temporary) > 0 {
+		if all, err = all.Add(temporary...); err != nil {
+			return state{}, fmt.Errorf("%s does not go with what is live: %w", h.File.Path, err)
+		}
+	}
+	return state{text, temporary, all}, nil
+}
+
+func (h *Host) parse(content []byte) (conf.Text, error) {
+	text, err := conf.Parse(content, h.Services)
+	if err != nil {
+		return conf.Text{}, fmt.Errorf("%s: %w", h.File.Path, err)
+	}
+	return text, nil
+}

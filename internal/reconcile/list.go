@@ -1,0 +1,119 @@
+package reconcile
+
+import (
+	"context"
+
+	"portmap/internal/servers"
+	"portmap/rules"
+)
+
+// State is how a mapping is.
+type State string
+
+// The states, as they are printed.
+const (
+	Active    State = "active"
+	NoServer  State = "no server" // nothing listens on the target port here
+	Missing   State = "missing"   // saved, not in the kernel
+	Temporary State = "temporary" // live, in no file
+)
+
+// Row is one mapping of a Listing.
+type Row struct {
+	Mapping     rules.Mapping
+	State       State
+	Connections uint64 // since it went into the kernel
+	Servers     []Server
+	Saved       bool
+}
+
+// Server is a process behind a mapping.
+type Server = servers.Server
+
+// Listing is every mapping, saved or live: first those of the file, in its order.
+type Listing struct {
+	Backend string
+	Rows    []Row
+	File    string // the saved file, as it is
+	Damaged string // what is wrong with the rules in the kernel, or ""
+}
+
+// Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by hand.
+func (l Listing) Unsaved() []rules.Mapping {
+	var found []rules.Mapping
+	for _, r := range l.Rows {
+		if !r.Saved && !r.Mapping.Temporary() {
+			found = append(found, r.Mapping)
+		}
+	}
+	return found
+}
+
+// List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view.
+func (h *Host) List(ctx context.Context) (Listing, error) {
+	text, err := h.Saved()
+	if err != nil {
+		return Listing{}, err
+	}
+	live, err := h.Backend.Live(ctx)
+	if err != nil {
+		return Listing{}, err
+	}
+	l := Listing{Backend: h.Backend.Name(), File: text.String(), Damaged: live.Damaged}
+	l.Rows = rowsOf(text.Set(), live)
+	behind, err := servers.Find(targetsOf(l.Rows))
+	if err != nil {
+		return Listing{}, err
+	}
+	behind.Name()
+	for i := range l.Rows {
+		row := &l.Rows[i]
+		row.Servers = behind.Of(row.Mapping)
+		row.State = stateOfRow(row)
+	}
+	return l, nil
+}
+
+func targetsOf(rows []Row) []rules.Mapping {
+	list := make([]rules.Mapping, 0, len(rows))
+	for i := range rows {
+		list = append(list, rows[i].Mapping)
+	}
+	return list
+}
+
+// rowsOf joins what is saved with what is live. A row's state is Missing or nothing yet.
+func rowsOf(saved rules.Set, live rules.Live) []Row {
+	connections := make(map[string]uint64, len(live.Mappings))
+	for i := range live.Mappings {
+		connections[live.Mappings[i].String()] = live.Mappings[i].Connections
+	}
+	rows := make([]Row, 0, saved.Len())
+	inFile := make(map[string]bool, saved.Len())
+	for _, m := range saved.Mappings() {
+		inFile[m.String()] = true
+		row := Row{Mapping: m, Saved: true, State: Missing}
+		if n, ok := connections[m.String()]; ok {
+			row.State, row.Connections = "", n
+		}
+		rows = append(rows, row)
+	}
+	for _, m := range live.Mappings {
+		if !inFile[m.String()] {
+			rows = append(rows, Row{Mapping: m.Mapping, Connections: m.Connections})
+		}
+	}
+	return rows
+}
+
+func stateOfRow(row *Row) State {
+	switch {
+	case row.State == Missing:
+		return Missing
+	case len(row.Servers) == 0 && len(row.Mapping.Targets()) == 0:
+		return NoServer
+	case !row.Saved:
+		return Temporary
+	}
+	return Active
+}

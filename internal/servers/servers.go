@@ -1,0 +1,122 @@
+package servers
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"portmap/rules"
+)
+
+// Server is a process that listens.
+type Server struct {
+	PID      int // 0 where it may not be seen
+	Command  string
+	User     string // the name, else the uid
+	Address  string // what it is bound to: "[::]:8443"
+	Port     uint16 `json:"-"`
+	Loopback bool   `json:"-"` // it is bound to a loopback address
+}
+
+// Who names the server for a sentence: "node[812] (user rwserve)".
+func (s Server) Who() string {
+	if s.PID == 0 {
+		return "a process of user " + s.User
+	}
+	return fmt.Sprintf("%s[%d] (user %s)", s.Command, s.PID, s.User)
+}
+
+// Found is what listens on the ports of some mappings.
+type Found struct {
+	byPort map[portKey][]socket
+	wanted map[uint32]bool // inodes of sockets on ports of the mappings
+	who    map[uint32]process
+	users  map[uint32]string
+}
+
+type portKey struct {
+	protocol rules.Protocols
+	port     uint16
+}
+
+// Find looks for what listens on the listen and target ports of the mappings, in this network namespace.
+func Find(mappings []rules.Mapping) (Found, error) {
+	f := Found{byPort: map[portKey][]socket{}, wanted: map[uint32]bool{}, users: map[uint32]string{}}
+	var protocols rules.Protocols
+	for i := range mappings {
+		protocols |= mappings[i].Protocols()
+	}
+	sockets, err := listening(protocols)
+	if err != nil {
+		return Found{}, fmt.Errorf("look for servers: %w", err)
+	}
+	for _, s := range sockets {
+		key := portKey{s.protocol, s.local.Port()}
+		f.byPort[key] = append(f.byPort[key], s)
+	}
+	for i := range mappings {
+		m := &mappings[i]
+		for _, ports := range [...]rules.Ports{m.ListenPorts(), m.TargetPorts()} {
+			f.each(m, ports, func(s socket) { f.wanted[s.inode] = true })
+		}
+	}
+	return f, nil
+}
+
+// Name finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no command.
+func (f *Found) Name() {
+	if len(f.wanted) > 0 {
+		f.who = processes("/proc", f.wanted)
+	}
+}
+
+// each calls visit for the sockets on the ports that packets of the mapping can reach.
+func (f Found) each(m *rules.Mapping, ports rules.Ports, visit func(socket)) {
+	for _, protocol := range m.Protocols().Each() {
+		for i := range ports.Count() {
+			for _, s := range f.byPort[portKey{protocol, ports.First + uint16(i)}] {
+				if s.answers(m.Listen(), m.Families()) {
+					visit(s)
+				}
+			}
+		}
+	}
+}
+
+// Of returns the servers behind a mapping to this host, by address.
+func (f Found) Of(m rules.Mapping) []Server {
+	if len(m.Targets()) > 0 {
+		return nil
+	}
+	return f.list(m, m.TargetPorts())
+}
+
+// Shadowed returns the servers that listen on the listen ports themselves: new connections pass them by.
+func (f Found) Shadowed(m rules.Mapping) []Server {
+	return f.list(m, m.ListenPorts())
+}
+
+func (f Found) list(m rules.Mapping, ports rules.Ports) []Server {
+	var list []Server
+	f.each(&m, ports, func(s socket) {
+		server := f.server(s)
+		if !slices.Contains(list, server) {
+			list = append(list, server)
+		}
+	})
+	slices.SortStableFunc(list, func(a, b Server) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.PID, b.PID)) })
+	return list
+}
+
+func (f Found) server(s socket) Server {
+	name, known := f.users[s.uid]
+	if !known {
+		name = username(s.uid)
+		f.users[s.uid] = name
+	}
+	p := f.who[s.inode]
+	return Server{
+		PID: p.pid, Command: p.command, User: name, Address: s.local.String(),
+		Port: s.local.Port(), Loopback: s.local.Addr().Unmap().IsLoopback(),
+	}
+}

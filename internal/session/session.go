@@ -1,0 +1,89 @@
+// Package session finds the SSH connection that a command is typed in. What a mapping would do to it is not known here.
+package session
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Connection is an SSH connection, seen from this host.
+type Connection struct {
+	Client netip.Addr
+	Server netip.AddrPort
+}
+
+// variable is set by sshd: client address, client port, server address, server port (ssh(1), ENVIRONMENT).
+const variable = "SSH_CONNECTION"
+
+// SSH returns the connection from the environment, or, since sudo(8) takes the variable away, from the environment of the
+// processes above this one, as proc (/proc) shows them.
+func SSH(getenv func(string) string, proc string) (Connection, bool) {
+	if value := getenv(variable); value != "" {
+		return parse(value)
+	}
+	pid := os.Getppid()
+	for range 32 { // deeper than any shell in a shell
+		if pid <= 1 {
+			break
+		}
+		dir := filepath.Join(proc, strconv.Itoa(pid))
+		if value, ok := find(dir); ok {
+			return parse(value)
+		}
+		pid = parent(dir)
+	}
+	return Connection{}, false
+}
+
+func find(dir string) (string, bool) {
+	environment, err := os.ReadFile(filepath.Join(dir, "environ"))
+	if err != nil {
+		return "", false
+	}
+	for _, entry := range bytes.Split(environment, []byte{0}) {
+		if value, ok := strings.CutPrefix(string(entry), variable+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// parent reads the fourth field of /proc/PID/stat (proc(5)), counted from behind the command, which may hold spaces.
+func parent(dir string) int {
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return 0
+	}
+	var state string
+	var pid int
+	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
+	if _, err := fmt.Sscan(string(rest), &state, &pid); err != nil {
+		return 0
+	}
+	return pid
+}
+
+func parse(value string) (Connection, bool) {
+	fields := strings.Fields(value)
+	if len(fields) != 4 {
+		return Connection{}, false
+	}
+	client, err := netip.ParseAddr(fields[0])
+	if err != nil {
+		return Connection{}, false
+	}
+	server, err := netip.ParseAddr(fields[2])
+	if err != nil {
+		return Connection{}, false
+	}
+	port, err := strconv.ParseUint(fields[3], 10, 16)
+	if err != nil {
+		return Connection{}, false
+	}
+	return Connection{client.Unmap().WithZone(""), netip.AddrPortFrom(server.Unmap().WithZone(""), uint16(port))}, true
+}
