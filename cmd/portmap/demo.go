@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"portmap/internal/demo"
 
 	"github.com/spf13/cobra"
@@ -16,7 +18,7 @@ func (a *app) demo() *cobra.Command {
 			if err := a.flushOutput(); err != nil {
 				return err
 			}
-			return what(demo.Run(cmd.Context(), a.out, a.tty && a.getenv("NO_COLOR") == ""), "demo")
+			return what(demo.Run(cmd.Context(), os.Stdout), "demo")
 		},
 	}
 }
@@ -26,9 +28,9 @@ func (a *app) demoStage() *cobra.Command {
 	return &cobra.Command{
 		Use:    "demo-stage NAME",
 		Hidden: true,
-		Args:   cobra.MinimumNArgs(1),
+		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return demo.Stage(cmd.Context(), args[0], args[1:])
+			return demo.Stage(cmd.Context(), args[0])
 		},
 	}
 }

@@ -1,0 +1,101 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+)
+
+// script goes through the demonstration, and remembers whether all was as it should be.
+type script struct {
+	ctx            context.Context
+	out            io.Writer
+	client, server peer
+	failed         bool
+}
+
+func (s *script) play() error {
+	s.say("All of this happens in a throw-away network; nothing on this machine is touched.")
+	if err := s.showServer(); err != nil {
+		return err
+	}
+	s.say("\nNobody answers on the public port yet:")
+	s.fetchFromClient("https://"+hostIPv4+"/", "connection refused")
+	s.say("")
+	if err := s.portmap("add", "443:8443"); err != nil {
+		return err
+	}
+	s.say("\nNow it does, for another host, which the server sees under its own address:")
+	s.fetchFromClient("https://"+hostIPv4+"/", "HTTP/2.0 200: hello, "+clientIPv4)
+	s.fetchFromClient("https://["+hostIPv6+"]/", "HTTP/2.0 200: hello, "+clientIPv6)
+	s.say("\n... and on the host itself:")
+	s.fetchHere("https://127.0.0.1/", "HTTP/2.0 200: hello, 127.0.0.1")
+	s.fetchHere("https://[::1]/", "HTTP/2.0 200: hello, ::1")
+	s.say("")
+	if err := s.portmap("list"); err != nil {
+		return err
+	}
+	s.say("")
+	if err := s.portmap("remove", "443"); err != nil {
+		return err
+	}
+	s.fetchFromClient("https://"+hostIPv4+"/", "connection refused")
+	if s.failed {
+		return errors.New("not all of it went as it should")
+	}
+	s.say("\nIt works on this machine. For your own server: sudo portmap add 443:8443")
+	return nil
+}
+
+func (s *script) showServer() error {
+	refused, err := s.server.read()
+	if err != nil {
+		return err
+	}
+	if _, err := s.server.read(); err != nil { // "ready"
+		return err
+	}
+	s.say("\nA server with HTTPS and HTTP/2 on port 8443, run by an ordinary user. Port 443 is not for it:")
+	s.say("$ %s --port 443", serverName)
+	s.say("%s", refused)
+	s.say("$ %s --port 8443 &", serverName)
+	s.failed = s.failed || refused != "permission denied"
+	return nil
+}
+
+func (s *script) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+// portmap runs the very command. Its file is in the demonstration's own file system.
+func (s *script) portmap(args ...string) error {
+	s.say("$ portmap %s", strings.Join(args, " "))
+	cmd := exec.CommandContext(s.ctx, self, append([]string{"--config", configFile}, args...)...)
+	cmd.Stdout, cmd.Stderr = s.out, s.out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("portmap %s failed", strings.Join(args, " "))
+	}
+	return nil
+}
+
+func (s *script) fetchFromClient(url, want string) {
+	got, err := s.client.ask(url)
+	if err != nil {
+		got = err.Error()
+	}
+	s.show(fmt.Sprintf("%-32s# from another host", "$ curl "+url), got, want)
+}
+
+func (s *script) fetchHere(url, want string) {
+	s.show("$ curl "+url, fetch(url), want)
+}
+
+func (s *script) show(command, got, want string) {
+	s.say("%s", command)
+	s.say("%s", got)
+	if got != want {
+		s.say("   ... which should have been: %s", want)
+		s.failed = true
+	}
+}
