@@ -17,18 +17,18 @@ import (
 type Backend struct {
 	conn    *nftables.Conn
 	socket  *socket
-	ask     asker
+	list    lister
 	options []nftables.ConnOption
 }
 
 // Open connects to nf_tables. Reading and changing need CAP_NET_ADMIN; without it the calls, not Open, answer
 // [unix.EPERM].
 func Open() (*Backend, error) {
-	return open(askKernel)
+	return open(listKernel)
 }
 
-func open(ask asker, options ...nftables.ConnOption) (*Backend, error) {
-	b := &Backend{socket: &socket{}, ask: ask}
+func open(list lister, options ...nftables.ConnOption) (*Backend, error) {
+	b := &Backend{socket: &socket{}, list: list}
 	b.options = append(options, nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare))
 	return b, b.connect()
 }

@@ -5,20 +5,21 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
+	vnetlink "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Dumps are read here and not by google/nftables, for two reasons. It reads 4 kB at a time, and the kernel begins each
-// such piece by walking over all elements it has sent before: 60,000 take over a second, with pieces of 32 kB a tenth of
-// one. And it does not look at NLM_F_DUMP_INTR, by which the kernel says that the list changed while it was read.
+// Maps are listed here and not by google/nftables, for two reasons. It reads 4 kB at a time, and the kernel begins each such
+// piece by walking over all elements it has sent before: 60,000 take over a second, with pieces of 32 kB a fifth of one. And
+// it does not look at NLM_F_DUMP_INTR, by which the kernel says that the list changed while it was read.
 
-// asker asks the kernel and hands over each message of its answer, without the netlink header.
-type asker func(request, answer uint16, flags int, body []byte, each func(message []byte)) error
+// lister asks the kernel for a list and hands over each message of it, without the netlink header.
+type lister func(request, answer uint16, body []byte, each func(message []byte)) error
 
-func askKernel(request, answer uint16, flags int, body []byte, each func(message []byte)) error {
-	req := nl.NewNetlinkRequest(int(request), flags)
+func listKernel(request, answer uint16, body []byte, each func(message []byte)) error {
+	req := nl.NewNetlinkRequest(int(request), unix.NLM_F_DUMP)
 	req.AddRawData(body)
 	return req.ExecuteIter(unix.NETLINK_NETFILTER, answer, func(message []byte) bool {
 		each(message)
@@ -33,35 +34,46 @@ func header() []byte { return []byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}
 
 const interruptions = 20
 
-// dump reads a list of table objects, again from the start when the kernel says that it was interrupted. begin is called
-// before each reading.
-func (b *Backend) dump(kind, answer uint16, attributes []byte, begin func(), each func(message []byte)) error {
-	body := append(header(), attributes...)
+// again repeats a reading that the kernel says was interrupted.
+func again(read func() error) error {
 	var err error
 	for range interruptions {
-		begin()
-		err = b.ask(subsystem|kind, subsystem|answer, unix.NLM_F_DUMP, body, func(m []byte) {
-			if len(m) > len(header()) {
-				each(m[len(header()):])
-			}
-		})
-		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+		if err = read(); !errors.Is(err, vnetlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 	return fmt.Errorf("the rules changed %d times while they were read: %w", interruptions, err)
 }
 
+// query asks for something small, over the connection that is open anyway.
+func (b *Backend) query(kind uint16, flags netlink.HeaderFlags, attributes []byte) ([]netlink.Message, error) {
+	b.socket.wait()
+	answer, err := b.socket.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(subsystem | kind), Flags: netlink.Request | flags},
+		Data:   append(header(), attributes...),
+	})
+	for _, m := range answer {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 {
+			return nil, vnetlink.ErrDumpInterrupted
+		}
+	}
+	return answer, err
+}
+
+// body returns a message without its nfgenmsg.
+func body(message []byte) []byte { return message[min(len(message), len(header())):] }
+
 // generation returns the number that the kernel counts up with each change of any rule: lists that were read under the
 // same number belong together.
 func (b *Backend) generation() (id uint32, err error) {
-	err = b.ask(subsystem|unix.NFT_MSG_GETGEN, subsystem|unix.NFT_MSG_NEWGEN, unix.NLM_F_ACK, header(), func(m []byte) {
-		attributes(m[min(len(m), len(header())):], func(kind uint16, value []byte) {
+	answer, err := b.query(unix.NFT_MSG_GETGEN, 0, nil)
+	for _, m := range answer {
+		attributes(body(m.Data), func(kind uint16, value []byte) {
 			if kind == unix.NFTA_GEN_ID && len(value) == 4 {
 				id = binary.BigEndian.Uint32(value)
 			}
 		})
-	})
+	}
 	return id, kernelError(err)
 }
 
@@ -96,13 +108,18 @@ type element struct {
 	packets uint64
 }
 
+// elements lists a map. begin is called before each reading: there may be several.
 func (b *Backend) elements(set string, begin func(), each func(element)) error {
-	request := append(stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName), stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
-	return b.dump(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, request, begin, func(m []byte) {
-		attributes(m, func(kind uint16, list []byte) {
-			if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				attributes(list, func(_ uint16, e []byte) { each(decodeElement(e)) })
-			}
+	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
+	request = append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
+	return again(func() error {
+		begin()
+		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, request, func(m []byte) {
+			attributes(body(m), func(kind uint16, list []byte) {
+				if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+					attributes(list, func(_ uint16, e []byte) { each(decodeElement(e)) })
+				}
+			})
 		})
 	})
 }
@@ -175,8 +192,13 @@ func (b *Backend) rules(chain string) (list []kernelRule, err error) {
 	if chain != "" {
 		request = append(request, stringAttribute(unix.NFTA_RULE_CHAIN, chain)...)
 	}
-	err = b.dump(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, request, func() { list = nil }, func(m []byte) {
-		list = append(list, decodeRule(m))
+	err = again(func() error {
+		answer, err := b.query(unix.NFT_MSG_GETRULE, netlink.Dump, request)
+		list = nil
+		for _, m := range answer {
+			list = append(list, decodeRule(body(m.Data)))
+		}
+		return err
 	})
 	return list, err
 }

@@ -46,19 +46,23 @@ func sameNames(mappings []Mapping) error {
 	return nil
 }
 
-// byFirstPort returns the places of the mappings sorted by their first listen port: a counting sort, since ports are few.
+// byFirstPort returns the places of the mappings sorted by their first listen port, equal ones in their order.
 func byFirstPort(mappings []Mapping) []int32 {
-	if len(mappings) < 2 {
-		return make([]int32, len(mappings))
+	sorted := make([]int32, len(mappings))
+	if len(mappings) < 1<<12 {
+		for i := range sorted {
+			sorted[i] = int32(i)
+		}
+		slices.SortStableFunc(sorted, func(a, b int32) int { return int(mappings[a].ports.First) - int(mappings[b].ports.First) })
+		return sorted
 	}
-	next := make([]int32, 1<<16+1)
+	next := make([]int32, 1<<16+1) // a counting sort: ports are few
 	for i := range mappings {
 		next[int(mappings[i].ports.First)+1]++
 	}
 	for p := 1; p < len(next); p++ {
 		next[p] += next[p-1]
 	}
-	sorted := make([]int32, len(mappings))
 	for i := range mappings {
 		p := mappings[i].ports.First
 		sorted[next[p]] = int32(i)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"portmap/internal/reconcile"
+	"portmap/internal/servers"
 	"portmap/rules"
 
 	"github.com/spf13/cobra"
@@ -39,12 +40,16 @@ A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].`,
 			if err != nil {
 				return err
 			}
+			found, err := servers.Find(mappings)
+			if err != nil {
+				a.say("%v", err) // advice is all that is lost
+			}
 			if !force {
-				if err := a.guardSSH(mappings); err != nil {
+				if err := a.guardSSH(mappings, found); err != nil {
 					return err
 				}
 			}
-			return what(a.runAdd(cmd.Context(), mappings, o), "add %s", list(mappings))
+			return what(a.runAdd(cmd.Context(), mappings, found, o), "add %s", list(mappings))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -59,14 +64,14 @@ A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].`,
 	return cmd
 }
 
-func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, o reconcile.AddOptions) error {
+func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found servers.Found, o reconcile.AddOptions) error {
 	return a.with(func(h *reconcile.Host) error {
 		report, err := h.Add(ctx, mappings, o)
 		if err != nil {
 			return err
 		}
 		a.outcomes(report, o.DryRun)
-		a.noteServers(report)
+		a.noteServers(report, found)
 		return nil
 	})
 }

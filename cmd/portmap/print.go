@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"portmap/internal/reconcile"
+	"portmap/internal/servers"
 	"portmap/rules"
 )
 
@@ -43,9 +44,8 @@ func outcomeLine(o reconcile.Outcome, dryRun bool) string {
 	return fmt.Sprintf("%s %s with %s", verb, strings.Join(old, ", "), o.Mapping)
 }
 
-// noteServers says what stands behind new mappings, and what stands in front of them. It is advice: that the sockets cannot
-// be read is no failure.
-func (a *app) noteServers(r reconcile.Report) {
+// noteServers says what stands behind new mappings, and what stands in front of them.
+func (a *app) noteServers(r reconcile.Report, found servers.Found) {
 	if a.quiet {
 		return
 	}
@@ -55,7 +55,7 @@ func (a *app) noteServers(r reconcile.Report) {
 			added = append(added, o.Mapping)
 		}
 	}
-	for _, advice := range reconcile.Advise(added) {
+	for _, advice := range servers.Advise(added, found) {
 		a.note("%s", advice)
 	}
 }

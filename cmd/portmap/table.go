@@ -19,11 +19,11 @@ func columns(wide bool) []column {
 	all := []column{
 		{title: "MAPPING", cell: func(r reconcile.Row) string { return r.Mapping.Spec() }},
 		{title: "STATE", cell: func(r reconcile.Row) string { return string(r.State) }},
-		{title: "SERVER", cell: func(r reconcile.Row) string { return servers(r, serverName) }},
+		{title: "SERVER", cell: func(r reconcile.Row) string { return serverTexts(r, serverName) }},
 	}
 	if wide {
 		all = append(all,
-			column{title: "ADDRESS", cell: func(r reconcile.Row) string { return servers(r, func(s reconcile.Server) string { return s.Address }) }})
+			column{title: "ADDRESS", cell: func(r reconcile.Row) string { return serverTexts(r, func(s reconcile.Server) string { return s.Address }) }})
 	}
 	all = append(all,
 		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string { return thousands(r.Connections) }},
@@ -41,8 +41,8 @@ func serverName(s reconcile.Server) string {
 	return fmt.Sprintf("%s[%d] %s", s.Command, s.PID, s.User)
 }
 
-// servers joins what is said of each server, once.
-func servers(r reconcile.Row, say func(reconcile.Server) string) string {
+// serverTexts joins what is said of each server, once.
+func serverTexts(r reconcile.Row, say func(reconcile.Server) string) string {
 	var texts []string
 	for _, s := range r.Servers {
 		text := say(s)

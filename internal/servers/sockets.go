@@ -7,7 +7,8 @@ import (
 
 	"portmap/rules"
 
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
+	vnetlink "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -37,10 +38,15 @@ const interruptions = 20
 
 // listening returns the sockets of the protocols. It needs no privilege.
 func listening(protocols rules.Protocols) ([]socket, error) {
+	conn, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
 	var all []socket
 	for _, protocol := range protocols.Each() {
 		for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
-			found, err := dump(protocol, family)
+			found, err := list(conn, protocol, family)
 			if err != nil {
 				return nil, err
 			}
@@ -50,47 +56,40 @@ func listening(protocols rules.Protocols) ([]socket, error) {
 	return all, nil
 }
 
-// diagRequest asks for the sockets in one state, so that a host's many open connections are not listed.
-type diagRequest struct {
-	family   uint8
-	protocol rules.Protocols
-}
-
-func (r diagRequest) Len() int { return requestLength }
-
-func (r diagRequest) Serialize() []byte {
-	b := make([]byte, requestLength)
-	b[0], b[1] = r.family, r.protocol.Number()
+// request asks for the sockets in one state, so that a host's many open connections are not listed.
+func request(protocol rules.Protocols, family uint8) netlink.Message {
+	body := make([]byte, requestLength)
+	body[0], body[1] = family, protocol.Number()
 	state := uint32(1 << stateListen)
-	if r.protocol == rules.UDP {
+	if protocol == rules.UDP {
 		state = 1 << stateClose
 	}
-	binary.NativeEndian.PutUint32(b[4:], state)
-	return b
+	binary.NativeEndian.PutUint32(body[4:], state)
+	return netlink.Message{
+		Header: netlink.Header{Type: nl.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
+		Data:   body,
+	}
 }
 
-func dump(protocol rules.Protocols, family uint8) (found []socket, err error) {
+func list(conn *netlink.Conn, protocol rules.Protocols, family uint8) (found []socket, err error) {
 	for range interruptions {
+		answer, err := conn.Execute(request(protocol, family))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+			return nil, nil // IPv6, or the protocol's diagnosis, is not in this kernel
+		}
+		interrupted := errors.Is(err, unix.EINTR)
 		found = nil
-		request := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-		request.AddData(diagRequest{family, protocol})
-		err = request.ExecuteIter(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY, func(m []byte) bool {
-			if s, ok := decode(m, protocol); ok {
+		for _, m := range answer {
+			interrupted = interrupted || m.Header.Flags&netlink.DumpInterrupted != 0
+			if s, ok := decode(m.Data, protocol); ok {
 				found = append(found, s)
 			}
-			return true
-		})
-		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
-			break
+		}
+		if !interrupted {
+			return found, err
 		}
 	}
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL):
-		return nil, nil // IPv6, or the protocol's diagnosis, is not in this kernel
-	case errors.Is(err, netlink.ErrDumpInterrupted):
-		return found, nil // servers come and go: what was seen is a moment's view anyway
-	}
-	return found, err
+	return found, nil // servers come and go faster than they are listed: a moment's view, as ever
 }
 
 func decode(m []byte, protocol rules.Protocols) (s socket, ok bool) {
@@ -114,7 +113,7 @@ func decode(m []byte, protocol rules.Protocols) (s socket, ok bool) {
 		if length < unix.SizeofNlAttr || length > len(rest) {
 			break
 		}
-		if binary.NativeEndian.Uint16(rest[2:]) == netlink.INET_DIAG_SKV6ONLY && length > unix.SizeofNlAttr {
+		if binary.NativeEndian.Uint16(rest[2:]) == vnetlink.INET_DIAG_SKV6ONLY && length > unix.SizeofNlAttr {
 			s.v6only = rest[unix.SizeofNlAttr] != 0
 		}
 		rest = rest[min((length+3)&^3, len(rest)):]

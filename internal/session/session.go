@@ -20,12 +20,12 @@ type Connection struct {
 // variable is set by sshd: client address, client port, server address, server port (ssh(1), ENVIRONMENT).
 const variable = "SSH_CONNECTION"
 
-// SSH returns the connection from the environment, or, since sudo(8) takes the variable away, from the environment of the
-// processes above this one, as proc (/proc) shows them.
-func SSH(getenv func(string) string, proc string) (Connection, bool) {
-	if value := getenv(variable); value != "" {
-		return parse(value)
-	}
+// FromEnvironment returns the connection that sshd wrote into the environment.
+func FromEnvironment(getenv func(string) string) (Connection, bool) { return parse(getenv(variable)) }
+
+// FromParents returns the connection from the environments of the processes above this one, as proc (/proc) shows them:
+// sudo(8) and su(1) take the variable away.
+func FromParents(proc string) (Connection, bool) {
 	pid := os.Getppid()
 	for range 32 { // deeper than any shell in a shell
 		if pid <= 1 {

@@ -1,20 +1,17 @@
-package reconcile
+package servers
 
 import (
 	"fmt"
 	"slices"
 
-	"portmap/internal/servers"
 	"portmap/rules"
 )
 
 // Advise says, in a line each, what a person should know of mappings that were just added: that no server is there yet, that
-// one answers this host alone, that a process listens on the listen port itself and will get no new connections. When the
-// sockets cannot be read, it says nothing.
-func Advise(added []rules.Mapping) []string {
-	found, err := servers.Find(added)
-	if err != nil || len(added) == 0 {
-		return nil
+// one answers this host alone, that a process listens on the listen port itself and will get no new connections.
+func Advise(added []rules.Mapping, found Found) []string {
+	if found.byPort == nil {
+		return nil // it was not to be found out
 	}
 	if slices.ContainsFunc(added, func(m rules.Mapping) bool { return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m)) }) {
 		found.Name() // a walk over /proc, for when somebody has to be named
