@@ -1,0 +1,187 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"portmap/internal/lab"
+	"portmap/rules"
+)
+
+// The ports of the random Sets: mappings lead from the first four to the others, or to each other, and every port of either
+// kind has a server.
+var (
+	listenPorts = []int{1000, 1001, 1002, 1003}
+	serverPorts = []int{1000, 1001, 1002, 1003, 2000, 2001, 2002, 2003}
+	addresses4  = []string{"192.0.2.1", "192.0.2.11"}
+	addresses6  = []string{"2001:db8::1", "2001:db8::11"}
+)
+
+// Two clients on two interfaces, each with two addresses in networks that mappings are limited to.
+type stage struct {
+	host, near, far *lab.Host
+}
+
+func newStage(t *testing.T) stage {
+	n := lab.New(t)
+	s := stage{n.Host("host"), n.Host("near"), n.Host("far")}
+	n.Link(s.host, "192.0.2.1/24", "2001:db8::1/64", s.near, "192.0.2.2/24", "2001:db8::2/64")
+	n.Link(s.host, "203.0.113.1/24", "2001:db8:3::1/64", s.far, "203.0.113.2/24", "2001:db8:3::2/64")
+	s.host.Address("eth0", "192.0.2.11/24")
+	s.host.Address("eth0", "2001:db8::11/64")
+	s.near.Address("eth0", "192.0.2.3/24")
+	s.near.Address("eth0", "2001:db8::3/64")
+	s.far.Route("192.0.2.0/24", "203.0.113.1")
+	s.far.Run("ip", "-6", "route", "add", "2001:db8::/64", "via", "2001:db8:3::1")
+	for _, network := range []string{"tcp", "udp"} {
+		for _, port := range serverPorts {
+			for _, address := range append(append([]string{"127.0.0.1", "::1"}, addresses4...), addresses6...) {
+				s.host.Echo(network, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)).String())
+			}
+		}
+	}
+	return s
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+// randomMapping writes a mapping as a person could; not every one is valid.
+func randomMapping(r *rand.Rand) string {
+	width := pick(r, 1, 1, 1, 2, 3)
+	from := listenPorts[r.IntN(len(listenPorts)-width+1)]
+	to := pick(r, 2000+r.IntN(4-width+1), listenPorts[r.IntN(len(listenPorts)-width+1)])
+	text := fmt.Sprintf("%d-%d:%d-%d/%s", from, from+width-1, to, to+width-1, pick(r, "tcp", "udp", "tcp,udp"))
+	switch r.IntN(4) {
+	case 0:
+		text = pick(r, append(addresses4, "127.0.0.1")...) + ":" + text
+	case 1:
+		text = "[" + pick(r, append(addresses6, "::1")...) + "]:" + text
+	}
+	text += pick(r, "", "", "", " -4", " -6")
+	text += pick(r, "", "", "", " --source 192.0.2.2/31", " --source 2001:db8::2/128,192.0.2.3/32", " --source 203.0.113.0/24,2001:db8:3::/64", " --source 127.0.0.0/8,::1/128")
+	return text + pick(r, "", "", "", " --interface eth0", " --interface eth1") + pick(r, "", "", " --temporary")
+}
+
+func randomSet(r *rand.Rand) rules.Set {
+	var set rules.Set
+	for range 1 + r.IntN(8) {
+		m, err := rules.Parse(rules.Words(randomMapping(r))...)
+		if err != nil {
+			continue
+		}
+		if next, err := set.Add(m); err == nil {
+			set = next
+		}
+	}
+	return set
+}
+
+// attempt is a connection that is tried: from a host, by an address of it, to a port of the host.
+type attempt struct {
+	network   string
+	from      *lab.Host
+	source    string
+	iface     string
+	to        netip.AddrPort
+	localOnly bool
+}
+
+func (s stage) randomAttempt(r *rand.Rand) attempt {
+	a := attempt{network: pick(r, "tcp", "udp"), from: pick(r, s.host, s.near, s.near, s.far)}
+	v6 := r.IntN(2) == 0
+	destination := pick(r, addresses4...)
+	if v6 {
+		destination = pick(r, addresses6...)
+	}
+	switch {
+	case a.from == s.near && v6:
+		a.iface, a.source = "eth0", pick(r, "2001:db8::2", "2001:db8::3")
+	case a.from == s.near:
+		a.iface, a.source = "eth0", pick(r, "192.0.2.2", "192.0.2.3")
+	case a.from == s.far && v6:
+		a.iface, a.source = "eth1", "2001:db8:3::2"
+	case a.from == s.far:
+		a.iface, a.source = "eth1", "203.0.113.2"
+	case r.IntN(2) == 0 && v6:
+		destination, a.source = "::1", "::1"
+	case r.IntN(2) == 0 && !v6:
+		destination, a.source = "127.0.0.1", "127.0.0.1"
+	case v6:
+		a.source = pick(r, addresses6...)
+	default:
+		a.source = pick(r, addresses4...)
+	}
+	a.to = netip.AddrPortFrom(netip.MustParseAddr(destination), uint16(pick(r, listenPorts...)))
+	return a
+}
+
+// want asks the oracle where the attempt ends: on which port of the address it was made to.
+func (a attempt) want(set rules.Set) netip.AddrPort {
+	protocol := rules.TCP
+	if a.network == "udp" {
+		protocol = rules.UDP
+	}
+	decision, mapped := set.Route(rules.Packet{
+		Protocol: protocol, Source: netip.MustParseAddr(a.source), Destination: a.to, DestinationLocal: true, Interface: a.iface,
+	})
+	if !mapped {
+		return a.to
+	}
+	return decision.To[0]
+}
+
+const (
+	oracleSets     = 200
+	oracleAttempts = 12 // a Set
+)
+
+func TestKernelDoesWhatTheOracleSays(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("PORTMAP_SEED"); given != "" {
+		var err error
+		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eachBackend(t, func(t *testing.T, b backend) {
+		s := newStage(t)
+		r := rand.New(rand.NewPCG(seed, 0))
+		mapped := 0
+		var live rules.Set
+		for i := range oracleSets {
+			set := randomSet(r)
+			change := live.Diff(set)
+			if i%10 == 0 {
+				change = rules.Change{Reset: true, Remove: live.Mappings(), Add: set.Mappings()}
+			}
+			b.change(t, s.host, change)
+			live = set
+			if found, err := b.live(t, s.host).Set(); err != nil || !change.Empty() && (len(found.Diff(set).Add) > 0 || len(set.Diff(found).Add) > 0) {
+				t.Fatalf("seed %d: wrote %v, read %v, %v", seed, set.Mappings(), found.Mappings(), err)
+			}
+			for range oracleAttempts {
+				a := s.randomAttempt(r)
+				want := a.want(set)
+				if want != a.to {
+					mapped++
+				}
+				got, err := a.from.Ask(a.network, a.source, a.to.String())
+				if err != nil || got.Server != want || got.Client.Addr().String() != a.source {
+					t.Errorf("seed %d: %s from %s (%s) to %s: got %+v, %v; the oracle says %s by\n%v",
+						seed, a.network, a.source, a.from.Name, a.to, got, err, want, set.Mappings())
+				}
+			}
+			if t.Failed() {
+				return
+			}
+		}
+		if mapped < oracleSets {
+			t.Errorf("seed %d: only %d attempts met a mapping: the test tests nothing", seed, mapped)
+		}
+	})
+}

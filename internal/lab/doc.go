@@ -1,0 +1,11 @@
+// Package lab gives tests real hosts: network namespaces joined by veth pairs, with real servers and clients in them.
+//
+//	n := lab.New(t)
+//	host, client := n.Host("host"), n.Host("client")
+//	n.Link(host, "192.0.2.1/24", "2001:db8::1/64", client, "192.0.2.2/24", "2001:db8::2/64")
+//
+//	client  192.0.2.2 ──── eth0 ════ eth0 ──── 192.0.2.1  host
+//
+// [Main] runs the tests of a package inside namespaces of their own, so that nothing they make outlives them, also when they
+// are killed, and nothing they do reaches the machine they run on.
+package lab

@@ -1,0 +1,141 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Net is a network of hosts.
+type Net struct{ t testing.TB }
+
+// New makes an empty network. Its hosts are gone at the end of the test.
+func New(t testing.TB) *Net { return &Net{t} }
+
+// Host is a network namespace.
+type Host struct {
+	Name string
+	t    testing.TB
+	ns   netns.NsHandle
+	nl   *netlink.Handle
+	eth  int // interfaces so far
+}
+
+// Host adds a host with nothing but its loopback interface.
+func (n *Net) Host(name string) *Host {
+	n.t.Helper()
+	h := &Host{Name: name, t: n.t}
+	made := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends in the new namespace
+		var err error
+		h.ns, err = netns.New()
+		made <- err
+	}()
+	n.must("make a network namespace", <-made)
+	n.t.Cleanup(func() { h.ns.Close() })
+	var err error
+	h.nl, err = netlink.NewHandleAt(h.ns)
+	n.must("open rtnetlink", err)
+	n.t.Cleanup(h.nl.Close)
+	h.Do(func() { // link-local addresses can be used at once, too: nobody is asked whether they are taken
+		err = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
+	})
+	n.must("switch off duplicate address detection", err)
+	h.up("lo")
+	return h
+}
+
+// Link joins two hosts by a veth pair, whose ends are called eth0, eth1, ... on each side. The addresses, with their prefix
+// lengths, come before and behind the second host; they can be used at once.
+func (n *Net) Link(a *Host, rest ...any) (ifaceA, ifaceB string) {
+	n.t.Helper()
+	var b *Host
+	var addresses [2][]string
+	side := 0
+	for _, arg := range rest {
+		switch arg := arg.(type) {
+		case *Host:
+			b, side = arg, 1
+		case string:
+			addresses[side] = append(addresses[side], arg)
+		}
+	}
+	ifaceA, ifaceB = a.next(), b.next()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: ifaceA}, PeerName: ifaceB, PeerNamespace: netlink.NsFd(int(b.ns))}
+	n.must("make a veth pair", a.nl.LinkAdd(veth))
+	for i, h := range [...]*Host{a, b} {
+		iface := [...]string{ifaceA, ifaceB}[i]
+		for _, address := range addresses[i] {
+			h.Address(iface, address)
+		}
+		h.up(iface)
+	}
+	return ifaceA, ifaceB
+}
+
+func (h *Host) next() string {
+	name := fmt.Sprintf("eth%d", h.eth)
+	h.eth++
+	return name
+}
+
+func (h *Host) up(iface string) {
+	h.t.Helper()
+	link, err := h.nl.LinkByName(iface)
+	h.must("find "+iface, err)
+	h.must("bring up "+iface, h.nl.LinkSetUp(link))
+}
+
+// Address gives an interface one more address, such as "192.0.2.7/24". Nobody is asked whether it is taken (no DAD).
+func (h *Host) Address(iface, address string) {
+	h.t.Helper()
+	link, err := h.nl.LinkByName(iface)
+	h.must("find "+iface, err)
+	addr, err := netlink.ParseAddr(address)
+	h.must("parse "+address, err)
+	if addr.IP.To4() == nil {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	h.must("add "+address, h.nl.AddrAdd(link, addr))
+}
+
+// Route sends what is for a network, or with "default" everything, to a neighbour.
+func (h *Host) Route(to, via string) {
+	h.t.Helper()
+	h.Run("ip", "route", "replace", to, "via", via)
+}
+
+// Do runs f in the host's network namespace: sockets that it makes are the host's, also afterwards.
+func (h *Host) Do(f func()) {
+	h.t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread belongs to the host now, and ends
+		err := netns.Set(h.ns)
+		defer func() { done <- err }()
+		if err == nil {
+			f()
+		}
+	}()
+	h.must("enter the namespace", <-done)
+}
+
+func (n *Net) must(doing string, err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatalf("lab: %s: %v", doing, err)
+	}
+}
+
+func (h *Host) must(doing string, err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatalf("lab: %s: %s: %v", h.Name, doing, err)
+	}
+}

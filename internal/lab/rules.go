@@ -1,0 +1,72 @@
+package lab
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+)
+
+// Ruleset returns everything that nft lists on the host.
+func (h *Host) Ruleset() string {
+	h.t.Helper()
+	return h.Run("nft", "list", "ruleset")
+}
+
+// Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older self.
+func (h *Host) Foreign() string {
+	h.t.Helper()
+	ours := regexp.MustCompile(`(?ms)^table inet portmap \{\n.*?^\}\n`)
+	all := ours.ReplaceAllString(h.Run("nft", "-s", "list", "ruleset"), "")
+	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
+		text := h.Run(save)
+		text = regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(text, "")
+		all += regexp.MustCompile(`\[\d+:\d+\]`).ReplaceAllString(text, "")
+	}
+	return all
+}
+
+// SeedForeign puts in what others have on a host: tables of the shape of firewalld's and ufw's by nft, Docker's by iptables.
+func (h *Host) SeedForeign() {
+	h.t.Helper()
+	Need(h.t, "nft", "iptables")
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(foreignTables)
+	if r := h.TryCommand(cmd); r.Code != 0 {
+		h.t.Fatalf("lab: %s", r.Err)
+	}
+	for _, line := range [...]string{
+		"iptables -t nat -N DOCKER",
+		"iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+		"iptables -t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER",
+		"iptables -t nat -A DOCKER -p tcp --dport 8088 -j DNAT --to-destination 172.17.0.2:80",
+		"iptables-legacy -t nat -N PORTMAP-x",
+		"iptables-legacy -t nat -A PORTMAP-x -p tcp --dport 99 -j RETURN",
+	} {
+		words := strings.Fields(line)
+		h.Run(words[0], words[1:]...)
+	}
+}
+
+const foreignTables = `
+table inet firewalld {
+	chain filter_INPUT {
+		type filter hook input priority filter + 10; policy accept;
+		ct state { established, related } accept
+		tcp dport 22 accept
+	}
+	chain nat_PREROUTING {
+		type nat hook prerouting priority dstnat + 10; policy accept;
+		tcp dport 7000 redirect to :7001
+	}
+}
+table inet portmapper {
+	map ports { type inet_service : inet_service; elements = { 1 : 2 } }
+}
+table ip portmap {
+	chain prerouting { type nat hook prerouting priority dstnat; policy accept; tcp dport 7002 redirect to :7003; }
+}
+table ip6 ufw6 {
+	set trusted { type ipv6_addr; flags interval; elements = { 2001:db8:1::/48 } }
+	chain before-input { type filter hook input priority filter; policy accept; ip6 saddr @trusted accept; }
+}
+`
