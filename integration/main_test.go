@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"portmap/internal/flows"
 	"portmap/internal/lab"
 	"portmap/nft"
 	"portmap/rules"
@@ -52,10 +53,15 @@ func (b backend) with(t testing.TB, h *lab.Host, do func(rules.Backend) error) {
 	}
 }
 
-// change applies a change on a host.
+// change applies a change on a host, and makes connection tracking forget what it made untrue.
 func (b backend) change(t testing.TB, h *lab.Host, c rules.Change) {
 	t.Helper()
-	b.with(t, h, func(live rules.Backend) error { return live.Apply(context.Background(), c) })
+	b.with(t, h, func(live rules.Backend) error {
+		if err := live.Apply(context.Background(), c); err != nil {
+			return err
+		}
+		return flows.Forget(c)
+	})
 }
 
 // add puts mappings into the kernel of a host.
@@ -159,4 +165,11 @@ func pair(t testing.TB) (host, client *lab.Host) {
 	host, client = n.Host("host"), n.Host("client")
 	n.Link(host, "192.0.2.1/24", "2001:db8::1/64", client, "192.0.2.2/24", "2001:db8::2/64")
 	return host, client
+}
+
+// id returns the number of the one entry that `conntrack -L -o id` lists.
+func id(listing string) string {
+	_, after, _ := strings.Cut(listing, "id=")
+	number, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSpace(number)
 }

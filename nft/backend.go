@@ -2,6 +2,7 @@ package nft
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -117,17 +118,18 @@ func (b *Backend) read(ctx context.Context) (rules.Live, error) {
 
 // table reports whether our table is there, and what is wrong with it as a whole.
 func (b *Backend) table() (there bool, damage string, err error) {
-	b.socket.wait()
-	t, err := b.conn.ListTableOfFamily(tableName, nftables.TableFamilyINet)
-	switch {
-	case errors.Is(err, unix.ENOENT):
+	answer, err := b.query(unix.NFT_MSG_GETTABLE, 0, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
+	if errors.Is(err, unix.ENOENT) {
 		return false, "", nil
-	case err != nil:
-		return false, "", kernelError(err)
-	case t.Flags&unix.NFT_TABLE_F_DORMANT != 0:
-		damage = "the table is switched off (dormant)"
 	}
-	return true, damage, nil
+	for _, m := range answer {
+		attributes(body(m.Data), func(kind uint16, value []byte) {
+			if kind == unix.NFTA_TABLE_FLAGS && len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_TABLE_F_DORMANT != 0 {
+				damage = "the table is switched off (dormant)"
+			}
+		})
+	}
+	return true, damage, kernelError(err)
 }
 
 // Temporary returns the live mappings that are in no file. It reads their texts alone, not the maps.

@@ -115,9 +115,7 @@ func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports)
 	r := &rule{chain: chainMapped, comment: label(m)}
 	switch {
 	case len(sources) > 0:
-		family := rules.FamilyOf(sources[0].Addr())
-		r.exprs = append(r.exprs, isFamily(familyNumber(family))...)
-		r.fromNetworks(family, sources)
+		r.fromNetworks(rules.FamilyOf(sources[0].Addr()), sources)
 	case m.Listen().IsValid():
 		r.exprs = append(r.exprs, isFamily(familyNumber(m.Families()))...)
 	case m.Families() != rules.BothFamilies:

@@ -148,6 +148,11 @@ func (r *rule) toAddress(a netip.Addr) *rule {
 // fromNetworks matches packets whose source is in one of the networks, which are sorted and apart.
 func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
 	spans := spansOf(networks)
+	if len(spans) == 1 {
+		if network, ok := spans[0].prefix(); ok {
+			return r.fromNetwork(f, network)
+		}
+	}
 	keyType := nftables.TypeIPAddr
 	if f == rules.IPv6 {
 		keyType = nftables.TypeIP6Addr
@@ -165,7 +170,28 @@ func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
 		texts = append(texts, s.text())
 	}
 	r.sets = append(r.sets, within)
+	r.exprs = append(r.exprs, isFamily(familyNumber(f))...) // nft adds this by itself where a rule says `ip saddr`
 	return r.add(fmt.Sprintf("%s saddr { %s }", addrWord(f), strings.Join(texts, ", ")), sourceField(f, regFirst), within.lookup)
+}
+
+// fromNetwork matches one network, as nft does: no set. Everything of a family is that family.
+func (r *rule) fromNetwork(f rules.Families, network netip.Prefix) *rule {
+	if network.Bits() == 0 {
+		return r.family(f)
+	}
+	r.exprs = append(r.exprs, isFamily(familyNumber(f))...)
+	r.exprs = append(r.exprs, sourceField(f, regFirst))
+	if !network.IsSingleIP() {
+		mask := make([]byte, network.Addr().BitLen()/8)
+		for bit := range network.Bits() {
+			mask[bit/8] |= 0x80 >> (bit % 8)
+		}
+		r.exprs = append(r.exprs, &expr.Bitwise{
+			SourceRegister: regFirst, DestRegister: regFirst, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask)),
+		})
+	}
+	return r.add(fmt.Sprintf("%s saddr %s", addrWord(f), span{network.Addr(), lastOf(network)}.text()),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: network.Addr().AsSlice()})
 }
 
 // toPorts matches a range of destination ports.

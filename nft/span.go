@@ -29,15 +29,23 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// text writes the span as nft lists it: one address, a network where it is exactly one, else its two ends.
+// prefix returns the network that the span is exactly, if it is one.
+func (s span) prefix() (netip.Prefix, bool) {
+	for bits := 0; bits <= s.first.BitLen(); bits++ {
+		if p := netip.PrefixFrom(s.first, bits); p.Masked() == p && lastOf(p) == s.last {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// text writes the span as nft lists it: one address, a network, or its two ends.
 func (s span) text() string {
 	if s.first == s.last {
 		return s.first.String()
 	}
-	for bits := 0; bits < s.first.BitLen(); bits++ {
-		if p := netip.PrefixFrom(s.first, bits); p.Masked() == p && lastOf(p) == s.last {
-			return p.String()
-		}
+	if p, ok := s.prefix(); ok {
+		return p.String()
 	}
 	return s.first.String() + "-" + s.last.String()
 }

@@ -126,7 +126,8 @@ func (s Set) Find(text string, services Services) []Mapping {
 	return found
 }
 
-// listenSide reads [LISTEN_ADDR:]PORTS[/PROTO[,PROTO]]; without a protocol it means any. It returns nil where text is none.
+// listenSide reads [LISTEN_ADDR:]PORTS[/PROTO[,PROTO]]; without an address or a protocol it means any. It returns nil where
+// text is none.
 func (p *Parser) listenSide(text string) func(Mapping) bool {
 	sides, protocols, err := cutProtocols(text)
 	if err != nil {
@@ -142,7 +143,7 @@ func (p *Parser) listenSide(text string) func(Mapping) bool {
 	}
 	anyProtocol := !strings.ContainsRune(text, '/')
 	return func(m Mapping) bool {
-		return m.ports == ports && (anyProtocol || m.protocols == protocols) && m.listen == addr
+		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.listen == addr)
 	}
 }
 

@@ -23,7 +23,9 @@ func columns(wide bool) []column {
 	}
 	if wide {
 		all = append(all,
-			column{title: "ADDRESS", cell: func(r reconcile.Row) string { return serverTexts(r, func(s reconcile.Server) string { return s.Address }) }})
+			column{title: "ADDRESS", cell: func(r reconcile.Row) string {
+				return serverTexts(r, func(s reconcile.Server) string { return s.Address })
+			}})
 	}
 	all = append(all,
 		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string { return thousands(r.Connections) }},

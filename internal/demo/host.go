@@ -1,8 +1,8 @@
 package demo
 
 import (
-	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,13 +14,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// host makes the network and plays the script. It is the first process of its PID namespace.
+// beHost is the first process of its PID namespace. What it ends with it tells Run, whose error it is.
+func beHost(ctx context.Context) error {
+	if os.Getpid() != 1 {
+		return errNotByRun
+	}
+	syscall.CloseOnExec(resultFD)
+	go func() { // Pdeathsig alone leaves a gap between the birth of this process and its prctl(2)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	ended := result{Done: true}
+	if err := host(ctx, os.Stdout); err != nil {
+		ended.Why, ended.Denied = err.Error(), errors.As(err, new(denied))
+	}
+	return json.NewEncoder(os.NewFile(resultFD, "result")).Encode(ended)
+}
+
+var errNotByRun = errors.New("this is a part of `portmap demo`: try that")
+
+// host makes the network and plays the script.
 func host(ctx context.Context, out io.Writer) error {
-	if err := setUp(); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-			return fmt.Errorf("this system does not let users set up namespaces (%w); try: sudo portmap demo", err)
-		}
+	if err := newNetwork(); err != nil {
 		return err
+	}
+	if err := privateFiles(); err != nil {
+		return refused(err)
+	}
+	if err := writeCertificate(); err != nil {
+		return fmt.Errorf("make a certificate: %w", err)
 	}
 	client, err := startClient(ctx)
 	if err != nil {
@@ -34,35 +56,31 @@ func host(ctx context.Context, out io.Writer) error {
 	return s.play()
 }
 
-func setUp() error {
-	if err := privateFiles(); err != nil {
-		return err
-	}
-	return writeCertificate()
-}
-
-// peer is a process that answers lines with lines. It ends with the PID namespace at the latest.
-type peer struct {
-	cmd *exec.Cmd
-	in  io.Writer
-	out *bufio.Reader
-}
-
-func (p peer) ask(line string) (string, error) {
-	if _, err := fmt.Fprintln(p.in, line); err != nil {
-		return "", err
-	}
-	return p.read()
-}
-
-func (p peer) read() (string, error) {
-	line, err := p.out.ReadString('\n')
+// startClient starts the other host, in a network namespace of its own, and lays the cable.
+func startClient(ctx context.Context) (peer, error) {
+	client, err := start(ctx, stageClient, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET})
 	if err != nil {
-		return "", fmt.Errorf("%s ended early: %w", p.cmd.Args[len(p.cmd.Args)-1], err)
+		return peer{}, err
 	}
-	return line[:len(line)-1], nil
+	return client, connect(client.cmd)
 }
 
+// startServer starts the server from a thread that is not used again: it has given up its privileges.
+func startServer(ctx context.Context) (server peer, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		attr := &syscall.SysProcAttr{Credential: serverUser()}
+		if err = giveUpPrivileges(attr.Credential != nil); err == nil {
+			server, err = start(ctx, stageServer, attr)
+		}
+	}()
+	<-done
+	return server, err
+}
+
+// start starts a stage. It ends with the PID namespace at the latest.
 func start(ctx context.Context, stage string, attr *syscall.SysProcAttr) (peer, error) {
 	cmd := exec.CommandContext(ctx, self, "demo-stage", stage)
 	cmd.SysProcAttr, cmd.Stderr = attr, os.Stderr
@@ -77,29 +95,5 @@ func start(ctx context.Context, stage string, attr *syscall.SysProcAttr) (peer, 
 	if err := cmd.Start(); err != nil {
 		return peer{}, fmt.Errorf("start the %s: %w", stage, err)
 	}
-	return peer{cmd, in, bufio.NewReader(out)}, nil
-}
-
-// startClient starts the other host, in a network namespace of its own, and lays the cable.
-func startClient(ctx context.Context) (peer, error) {
-	client, err := start(ctx, stageClient, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET})
-	if err != nil {
-		return peer{}, err
-	}
-	return client, connect(client.cmd)
-}
-
-// startServer starts the server from a thread that is not used again: it may have given up its capabilities.
-func startServer(ctx context.Context) (server peer, err error) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		var attr *syscall.SysProcAttr
-		if attr, err = unprivileged(); err == nil {
-			server, err = start(ctx, stageServer, attr)
-		}
-		close(done)
-	}()
-	<-done
-	return server, err
+	return newPeer(stage, cmd, in, out), nil
 }

@@ -2,12 +2,15 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,34 +24,51 @@ const (
 	stageClient = "client"
 )
 
-// within bounds the whole demonstration, which takes a second.
+// within bounds the whole demonstration, which takes a tenth of a second.
 const within = time.Minute
 
 // self is this program, even where its path is hidden by a mount.
 const self = "/proc/self/exe"
 
-// Run shows the demonstration on out. It needs no root where user namespaces are allowed.
+// Run shows the demonstration on out. It needs no root where user namespaces are allowed; where they are not, the error is
+// [io/fs.ErrPermission]. It is the context's error when that ended first. This program must answer the hidden command
+// `demo-stage NAME` by [Stage], and `add`, `list` and `remove` as itself.
 func Run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "demo-stage", stageHost)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = namespaces()
-	runtime.LockOSThread() // Pdeathsig is sent when the thread that started the child ends, prctl(2)
+	cmd := hostCommand(ctx, out)
+	// Kept open, and by nobody else, as long as this process lives: the stage ends when it reads the end of it.
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
+	result, child, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer result.Close()
+	cmd.ExtraFiles = []*os.File{child} // resultFD
+	runtime.LockOSThread()             // Pdeathsig is sent when the thread that started the child ends, prctl(2)
 	defer runtime.UnlockOSThread()
-	err := cmd.Start()
+	err = cmd.Start()
+	child.Close()
 	if err != nil {
 		return refused(err)
 	}
-	var exit *exec.ExitError
-	switch err := cmd.Wait(); {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.As(err, &exit):
-		return errors.New("it did not go as it should; the lines above tell where")
-	default:
-		return err
-	}
+	ended := readResult(result)
+	return outcome(ctx.Err(), ended, cmd.Wait())
+}
+
+// hostCommand is the first process in namespaces of its own. Its session is its own too, so that Ctrl-C comes here alone
+// and what is interrupted does not complain.
+func hostCommand(ctx context.Context, out io.Writer) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, self, "demo-stage", stageHost)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = namespaces()
+	// The connection by which this is typed does not lead into the demonstration, and cannot be cut by it.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "SSH_") })
+	return cmd
 }
 
 // namespaces has a PID namespace, so that everything ends with its first process, and without root a user namespace, in
@@ -57,6 +77,7 @@ func namespaces() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
+		Setsid:     true,
 	}
 	if uid := os.Geteuid(); uid != 0 {
 		gid := os.Getegid()
@@ -68,21 +89,45 @@ func namespaces() *syscall.SysProcAttr {
 	return attr
 }
 
-func refused(err error) error {
-	if os.Geteuid() == 0 {
-		return fmt.Errorf("make a network namespace: %w", err)
-	}
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EACCES) {
-		return errors.New("this system does not let users make namespaces; try: sudo portmap demo")
-	}
-	return fmt.Errorf("make a user namespace: %w", err)
+// resultFD is where the first stage writes its result: os/exec gives the first extra file this number.
+const resultFD = 3
+
+// result is how the first stage ended. The zero value is what is read of one that was killed.
+type result struct {
+	Done   bool   // it came to its end
+	Why    string // it failed; empty when all was well
+	Denied bool   // for lack of permission
 }
 
-// Stage runs one of the processes of the demonstration.
+func readResult(r io.Reader) (ended result) {
+	_ = json.NewDecoder(r).Decode(&ended) // nothing there: the zero value tells
+	return ended
+}
+
+// outcome is what Run returns: of several reasons the first.
+func outcome(interrupted error, ended result, exit error) error {
+	switch {
+	case errors.Is(interrupted, context.DeadlineExceeded):
+		return fmt.Errorf("stopped: not done within %v: %w", within, interrupted)
+	case interrupted != nil:
+		return interrupted
+	case ended.Denied:
+		return denied{ended.Why}
+	case ended.Why != "":
+		return errors.New(ended.Why)
+	case exit != nil:
+		return fmt.Errorf("ended early: %w", exit)
+	case !ended.Done:
+		return errors.New("ended early")
+	}
+	return nil
+}
+
+// Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "server" or "client".
 func Stage(ctx context.Context, name string) error {
 	switch name {
 	case stageHost:
-		return host(ctx, os.Stdout)
+		return beHost(ctx)
 	case stageServer:
 		return serve(os.Stdout)
 	case stageClient:

@@ -82,8 +82,17 @@ func (h *Host) Run(name string, args ...string) string {
 
 // Unprivileged makes a command run as nobody. Without root there is only one user, who is unprivileged anyway.
 func Unprivileged(cmd *exec.Cmd) *exec.Cmd {
-	if mapped, err := os.ReadFile("/proc/self/uid_map"); err == nil && len(strings.Fields(string(mapped))) == 3 && strings.Fields(string(mapped))[2] != "1" {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: Nobody, Gid: Nobody}}
+	if uid := UnprivilegedUID(); uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	}
 	return cmd
+}
+
+// UnprivilegedUID returns the uid that Unprivileged commands have: 0 in a user namespace of one user.
+func UnprivilegedUID() int {
+	ids, err := os.ReadFile("/proc/self/uid_map") // first, first outside, how many: user_namespaces(7)
+	if fields := strings.Fields(string(ids)); err == nil && len(fields) == 3 && fields[2] == "1" {
+		return 0
+	}
+	return Nobody
 }

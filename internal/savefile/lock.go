@@ -73,6 +73,9 @@ func (l *Lock) Interrupted() bool {
 
 // Settle clears away what an interrupted change left, when kernel and file agree again.
 func (l *Lock) Settle() error {
+	if !l.Interrupted() {
+		return nil
+	}
 	if err := os.Remove(l.path + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return withPath("remove", l.path+".new", err)
 	}
