@@ -148,6 +148,6 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 			found = append(found, m)
 		}
 	}
-	slices.SortFunc(found, func(a, b rules.Mapping) int { return int(a.ListenPorts().First) - int(b.ListenPorts().First) })
+	slices.SortFunc(found, rules.Compare)
 	return found, nil
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"portmap/rules"
 )
@@ -129,6 +130,7 @@ func (r *reading) live() rules.Live {
 		}
 		live.Mappings = append(live.Mappings, rules.LiveMapping{Mapping: e.mapping, Connections: e.packets})
 	}
+	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return rules.Compare(a.Mapping, b.Mapping) })
 	live.Damaged = r.damaged
 	return live
 }

@@ -21,7 +21,7 @@ func (c Change) Inverse() Change {
 
 // Live is what a backend found in the kernel.
 type Live struct {
-	Mappings []LiveMapping
+	Mappings []LiveMapping // sorted by [Compare]: a kernel has no order of its own
 	// Damaged says, in a phrase, what is not as portmap leaves it: a rule that is missing, an entry that no mapping
 	// explains. It is empty where all is well. A Reset mends it.
 	Damaged string

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -49,6 +50,11 @@ func (m Mapping) Spec() string { return m.text[:m.specLen] }
 
 // Equal reports whether two mappings are the same, options included.
 func (m Mapping) Equal(o Mapping) bool { return m.text == o.text }
+
+// Compare orders mappings by their first listen port, and by their text where that is the same.
+func Compare(a, b Mapping) int {
+	return cmp.Or(cmp.Compare(a.ports.First, b.ports.First), cmp.Compare(a.text, b.text))
+}
 
 // IsZero reports whether m is the zero Mapping, which maps nothing.
 func (m Mapping) IsZero() bool { return m.text == "" }

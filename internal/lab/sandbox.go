@@ -14,16 +14,22 @@ import (
 
 const inside = "PORTMAP_LAB"
 
-// Main runs the tests in fresh PID, mount and network namespaces, without root in a user namespace too. The tests' process is
-// the first of its PID namespace: when it ends, or is killed with its parent, the kernel ends all others, and with the last of
-// them the namespaces and mounts go.
+// Main runs the tests of a package in a sandbox, see [Enter].
 func Main(m *testing.M) {
+	Enter()
+	os.Exit(m.Run())
+}
+
+// Enter goes on in fresh PID, mount and network namespaces, without root in a user namespace too: it runs the program once
+// more, and returns in that second process alone. This is the first of its PID namespace: when it ends, or is killed with its
+// parent, the kernel ends all others, and with the last of them the namespaces and mounts go.
+func Enter() {
 	if os.Getenv(inside) != "" {
 		if err := furnish(); err != nil {
 			fmt.Fprintln(os.Stderr, "lab:", err)
 			os.Exit(1)
 		}
-		os.Exit(m.Run())
+		return
 	}
 	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+
+	"portmap/internal/lab"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != program {
+		lab.Enter()
+	}
+	testscript.Main(m, map[string]func(){program: main})
+}
+
+// program is the name under which transcripts find the command: `portmap` is their word for it with a file.
+const program = "portmap-program"
+
+// Each transcript in testdata has a network namespace and a file of its own. In it,
+//
+//	portmap ARGS...         runs the command with --config portmap.conf; ! portmap where it must fail
+//	code N portmap ARGS...  is the same, and must exit with N
+//	code N PROGRAM ARGS...  runs any program
+func TestTranscripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: ownNetwork,
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode},
+	})
+}
+
+// ownNetwork puts the transcript's thread, and so what it starts, into a new network namespace with loopback alone.
+func ownNetwork(*testscript.Env) error {
+	runtime.LockOSThread() // and never unlocked: the thread ends with the transcript
+	ns, err := netns.New()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+func words(args []string) []string {
+	if args[0] == "portmap" {
+		return slices.Concat([]string{program, "--config", "portmap.conf"}, args[1:])
+	}
+	return args
+}
+
+func runPortmap(ts *testscript.TestScript, fails bool, args []string) {
+	line := words(append([]string{"portmap"}, args...))
+	if err := ts.Exec(line[0], line[1:]...); (err != nil) != fails {
+		ts.Fatalf("%v: %v", line, err)
+	}
+}
+
+func runCode(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	line := words(args[1:])
+	err = ts.Exec(line[0], line[1:]...)
+	var exit *exec.ExitError
+	got := 0
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v: %v", line, err)
+	}
+	if got != want {
+		ts.Fatalf("%v: exit %d, want %d", line, got, want)
+	}
+}
