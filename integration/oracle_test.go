@@ -83,12 +83,11 @@ func randomSet(r *rand.Rand) rules.Set {
 
 // attempt is a connection that is tried: from a host, by an address of it, to a port of the host.
 type attempt struct {
-	network   string
-	from      *lab.Host
-	source    string
-	iface     string
-	to        netip.AddrPort
-	localOnly bool
+	network string
+	from    *lab.Host
+	source  string
+	iface   string
+	to      netip.AddrPort
 }
 
 func (s stage) randomAttempt(r *rand.Rand) attempt {

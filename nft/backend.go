@@ -30,7 +30,7 @@ func Open() (*Backend, error) {
 
 func open(list lister, options ...nftables.ConnOption) (*Backend, error) {
 	b := &Backend{socket: &socket{}, list: list}
-	b.options = append(options, nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare))
+	b.options = slices.Concat(options, []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare)})
 	return b, b.connect()
 }
 

@@ -29,7 +29,7 @@ func (s Set) Has(m Mapping) bool {
 // Add returns the Set with more mappings behind its own. Those that it has already are passed over. The error is a
 // [*ConflictError] or a [*LoopError]; in a conflict, With is the mapping that came first.
 func (s Set) Add(more ...Mapping) (Set, error) {
-	all := append(s.mappings[:len(s.mappings):len(s.mappings)], more...)
+	all := slices.Concat(s.mappings, more)
 	repeated, err := conflicts(all)
 	if err != nil {
 		return Set{}, err

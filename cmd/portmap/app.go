@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"portmap/internal/reconcile"
-	"portmap/internal/savefile"
+	"portmap/internal/store"
 	"portmap/rules"
 
 	"github.com/spf13/cobra"
@@ -88,7 +88,7 @@ func (a *app) host() (*reconcile.Host, error) {
 	return h, nil
 }
 
-func (a *app) file() *savefile.File { return savefile.At(a.config) }
+func (a *app) file() *store.File { return store.At(a.config) }
 
 // saved returns the mappings of the file: what needs no kernel.
 func (a *app) saved() (rules.Set, error) {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"portmap/internal/reconcile"
-	"portmap/internal/savefile"
+	"portmap/internal/store"
 	"portmap/rules"
 )
 
@@ -49,14 +49,15 @@ func sentences() []sentence {
 		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
 		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`portmap list` shows them")},
 		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
+		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: sudo},
 		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
-		{is: isErr(fs.ErrPermission), code: exitNotPermitted, remedy: sudo},
 		{is: errno(syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
 			why: "this kernel has no nf_tables, or lacks a part of it", remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
 		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
 		{is: errno(syscall.EROFS), code: exitFailed, remedy: says("the file system is read-only; name a file elsewhere with --config, or use --temporary")},
 		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
-		{is: isErr(savefile.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
+		{is: as[*store.RefusedError], code: exitFailed, remedy: says("keep the file in a folder that only root can write, such as /etc/portmap")},
+		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
 		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
 	}

@@ -19,7 +19,7 @@ func run() int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(64 << 20)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
+	context.AfterFunc(ctx, stop) // the first signal ends the work in order, a second one at once
 	a := &app{
 		in: os.Stdin, out: bufio.NewWriter(os.Stdout), err: os.Stderr, tty: term.IsTerminal(int(os.Stdout.Fd())),
 		getenv: os.Getenv, args: os.Args[1:],

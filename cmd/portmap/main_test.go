@@ -41,8 +41,9 @@ func TestTranscripts(t *testing.T) {
 }
 
 // ownNetwork puts the transcript's thread, and so what it starts, into a new network namespace with loopback alone.
-func ownNetwork(*testscript.Env) error {
-	runtime.LockOSThread() // and never unlocked: the thread ends with the transcript
+func ownNetwork(env *testscript.Env) error {
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else the race detector makes each run of the command last a second
+	runtime.LockOSThread()                    // and never unlocked: the thread ends with the transcript
 	ns, err := netns.New()
 	if err != nil {
 		return err

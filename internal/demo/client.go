@@ -17,6 +17,9 @@ func beClient(in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	for first := true; lines.Scan(); first = false {
 		if first { // the veth pair is there now
+			if err := newNetwork(); err != nil {
+				return err
+			}
 			if err := bringUp(clientIPv4+"/24", clientIPv6+"/64"); err != nil {
 				return err
 			}
@@ -44,7 +47,7 @@ func fetch(url string) string {
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return errno(err)
+		return reason(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))

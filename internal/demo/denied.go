@@ -27,7 +27,7 @@ func refusal(err error, uid int, sysctl fs.FS) error {
 	case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("make a throw-away network: %w", err)
 	case uid == 0: // the number would be taken for a lack of root
-		return fmt.Errorf("root may not make a network of its own here, as in most containers (%v); run it outside", err)
+		return fmt.Errorf("root may not make a network of its own here, as in most containers (%s); run it outside", reason(err))
 	}
 	why := "this system does not let ordinary users make a network of their own"
 	if name := switchedOff(sysctl); name != "" {

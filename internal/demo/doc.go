@@ -7,5 +7,7 @@
 //	    stage client   another host, at the far end of a veth pair
 //	    portmap        add, list, remove: the very command
 //
+// The stages know each other's processes and pipes; how a mapping gets into the kernel is known to the command alone.
+//
 // When the first process ends, however it ends, the kernel ends the PID namespace and with it everything else.
 package demo

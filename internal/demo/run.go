@@ -108,7 +108,7 @@ func readResult(r io.Reader) (ended result) {
 func outcome(interrupted error, ended result, exit error) error {
 	switch {
 	case errors.Is(interrupted, context.DeadlineExceeded):
-		return fmt.Errorf("stopped: not done within %v: %w", within, interrupted)
+		return fmt.Errorf("stopped before it was done: %w", interrupted)
 	case interrupted != nil:
 		return interrupted
 	case ended.Denied:
@@ -125,13 +125,13 @@ func outcome(interrupted error, ended result, exit error) error {
 
 // Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "server" or "client".
 func Stage(ctx context.Context, name string) error {
-	switch name {
-	case stageHost:
+	switch {
+	case name == stageHost && os.Getpid() == 1:
 		return beHost(ctx)
-	case stageServer:
+	case name == stageServer && os.Getppid() == 1:
 		return serve(os.Stdout)
-	case stageClient:
+	case name == stageClient && os.Getppid() == 1:
 		return beClient(os.Stdin, os.Stdout)
 	}
-	return fmt.Errorf("no stage %q", name)
+	return errNotByRun
 }

@@ -38,11 +38,11 @@ func (s *script) play() error {
 	if err := s.portmap("list"); err != nil {
 		return err
 	}
-	s.say("")
 	if err := s.portmap("remove", "443"); err != nil {
 		return err
 	}
 	s.fetchFromClient("https://"+hostIPv4+"/", "connection refused")
+	s.fetchFromClient("https://["+hostIPv6+"]/", "connection refused")
 	if s.failed {
 		return errors.New("not all of it went as it should")
 	}
@@ -58,7 +58,7 @@ func (s *script) showServer() error {
 	if _, err := s.server.read(); err != nil { // "ready"
 		return err
 	}
-	s.say("\nA server with HTTPS and HTTP/2 on port 8443, run by an ordinary user. Port 443 is not for it:")
+	s.say("\nA server with HTTPS and HTTP/2 on port 8443, run without privileges. Port 443 is not for it:")
 	s.say("$ %s --port 443", serverName)
 	s.say("%s", refused)
 	s.say("$ %s --port 8443 &", serverName)
@@ -84,11 +84,11 @@ func (s *script) fetchFromClient(url, want string) {
 	if err != nil {
 		got = err.Error()
 	}
-	s.show(fmt.Sprintf("%-32s# from another host", "$ curl "+url), got, want)
+	s.show(fmt.Sprintf("%-34s # from another host", "$ curl -k "+url), got, want)
 }
 
 func (s *script) fetchHere(url, want string) {
-	s.show("$ curl "+url, fetch(url), want)
+	s.show("$ curl -k "+url, fetch(url), want)
 }
 
 func (s *script) show(command, got, want string) {

@@ -68,10 +68,7 @@ func furnish() error {
 		return fmt.Errorf("mount /run: %w", err)
 	}
 	const temporary = "/run/tmp"
-	if err := os.Mkdir(temporary, 0o777); err != nil {
-		return err
-	}
-	if err := os.Chmod(temporary, 0o1777); err != nil {
+	if err := os.Mkdir(temporary, 0o755); err != nil {
 		return err
 	}
 	return os.Setenv("TMPDIR", temporary)

@@ -30,9 +30,6 @@ func (h *Host) Apply(ctx context.Context, content []byte, dryRun bool) (Report, 
 		p.content, p.save = content, string(content) != d.saved
 	}
 	report.Warnings, err = h.commit(ctx, lock, p)
-	if err == nil && !p.save {
-		err = lock.Settle()
-	}
 	return report, err
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"portmap/internal/savefile"
+	"portmap/internal/store"
 	"portmap/rules"
 )
 
@@ -18,8 +18,8 @@ type plan struct {
 }
 
 // commit carries a plan out. Each step that fails undoes those before it.
-func (h *Host) commit(ctx context.Context, lock *savefile.Lock, p plan) (warnings []string, err error) {
-	var staged *savefile.Staged
+func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (warnings []string, err error) {
+	var staged *store.Staged
 	if p.save {
 		if staged, err = lock.Stage(p.content); err != nil {
 			return nil, err
@@ -30,9 +30,12 @@ func (h *Host) commit(ctx context.Context, lock *savefile.Lock, p plan) (warning
 		return nil, discard(staged, err)
 	}
 	if staged != nil {
-		if err := staged.Commit(); err != nil {
-			return nil, h.undo(ctx, done, err)
-		}
+		err = staged.Commit()
+	} else {
+		err = lock.Settle()
+	}
+	if err != nil {
+		return nil, h.undo(ctx, done, err)
 	}
 	if h.Forget != nil && !done.Empty() {
 		if err := h.Forget(ctx, done); err != nil {
@@ -42,7 +45,7 @@ func (h *Host) commit(ctx context.Context, lock *savefile.Lock, p plan) (warning
 	return warnings, nil
 }
 
-func discard(staged *savefile.Staged, err error) error {
+func discard(staged *store.Staged, err error) error {
 	if staged == nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"portmap/internal/savefile"
+	"portmap/internal/store"
 	"portmap/rules"
 )
 
@@ -163,7 +163,7 @@ func (h *Host) edit(ctx context.Context, dryRun bool, decide func(state) (editio
 	return report, err
 }
 
-func (h *Host) lock(ctx context.Context, dryRun bool) (*savefile.Lock, error) {
+func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
 	if dryRun {
 		return nil, nil
 	}
@@ -191,7 +191,7 @@ func (e *edition) plan(s state) plan {
 
 // lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, and for
 // mappings that should be live already.
-func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *savefile.Lock) error {
+func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *store.Lock) error {
 	interrupted := lock != nil && lock.Interrupted()
 	if e.reset || !interrupted && len(e.lookFor) == 0 {
 		return nil

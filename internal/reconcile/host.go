@@ -5,14 +5,14 @@ import (
 	"fmt"
 
 	"portmap/internal/conf"
-	"portmap/internal/savefile"
+	"portmap/internal/store"
 	"portmap/rules"
 )
 
 // Host is a machine with its kernel and its file.
 type Host struct {
 	Backend  rules.Backend
-	File     *savefile.File
+	File     *store.File
 	Services rules.Services
 
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.

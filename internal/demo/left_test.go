@@ -1,0 +1,83 @@
+package demo
+
+import (
+	"context"
+	"io"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// However the demonstration ends, nothing of it is left.
+func TestInterrupted(t *testing.T) {
+	for _, user := range users() {
+		for _, test := range []struct {
+			name   string
+			signal unix.Signal
+			group  bool // to all of the terminal, as Ctrl-C goes
+			err    string
+		}{
+			{"Ctrl-C", unix.SIGINT, true, "portmap: context canceled\n"},
+			{"interrupted", unix.SIGINT, false, "portmap: context canceled\n"},
+			{"terminated", unix.SIGTERM, false, "portmap: context canceled\n"},
+			{"terminal gone", unix.SIGHUP, true, "portmap: context canceled\n"},
+			{"killed", unix.SIGKILL, false, ""},
+		} {
+			t.Run(test.name+", "+user.name, func(t *testing.T) {
+				r := command(t, user.attr(), "list hangs", "demo")
+				r.SysProcAttr.Setpgid = true
+				mark := newMark()
+				r.Env = append(r.Env, mark.name+"=")
+				if err := r.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = r.Process.Kill() }()
+				mark.wait(t, stages+1) // and Run
+				namespaces := mark.namespaces(t)
+				target := r.Process.Pid
+				if test.group {
+					target = -target
+				}
+				if err := unix.Kill(target, test.signal); err != nil {
+					t.Fatal(err)
+				}
+				_ = r.Wait()
+				if r.err.String() != test.err {
+					t.Errorf("standard error %q, want %q", &r.err, test.err)
+				}
+				mark.mustBeGone(t, namespaces)
+			})
+		}
+	}
+}
+
+// The death of Run must be noticed even where the signal of it is lost.
+func TestOrphan(t *testing.T) {
+	mark := newMark()
+	t.Setenv(faultVariable, "list hangs")
+	t.Setenv(mark.name, "")
+	cmd := hostCommand(context.Background(), io.Discard)
+	cmd.SysProcAttr.Pdeathsig = 0
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	cmd.ExtraFiles = []*os.File{null}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	mark.wait(t, stages)
+	namespaces := mark.namespaces(t)
+	if err := alive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	mark.mustBeGone(t, namespaces)
+}

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// MaxSize is the largest content that is read or written, in bytes: some fifty times that of 60,000 mappings.
+const MaxSize = 64 << 20
+
+// File is a text file that is replaced whole. Errors of its methods name Path; a [*RefusedError] in them says that the path is
+// not safe, and an errno is reachable with errors.Is.
+type File struct {
+	Path string // absolute, or relative to the working directory of the moment
+
+	// LockTimeout is how long Lock waits for other processes. 0 stands for 30 seconds; less than 0 is not to wait.
+	LockTimeout time.Duration
+
+	calls *calls // nil: the system's
+}
+
+// calls are the last steps of a change, which no healthy file system fails.
+type calls struct {
+	rename     func(from, to string) error
+	syncFolder func(path string) error
+}
+
+// At returns the File at a path. Nothing is looked at yet.
+func At(path string) *File { return &File{Path: path} }
+
+func (f *File) system() calls {
+	if f.calls != nil {
+		return *f.calls
+	}
+	return calls{os.Rename, syncFolder}
+}
+
+// Read returns the content. A file that is missing is empty, and so is one whose folder is missing. It takes no lock: a file
+// that is replaced whole is always complete.
+func (f *File) Read() ([]byte, error) {
+	content, err := f.read()
+	return content, failed("read", f.Path, err)
+}
+
+func (f *File) read() ([]byte, error) {
+	p, err := resolve(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	file, info, err := p.open()
+	if file == nil || err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return contentOf(file, info)
+}
+
+// contentOf reads an open file from its beginning. The size only tells how much room to make: an editor may be at work.
+func contentOf(file *os.File, info fs.FileInfo) ([]byte, error) {
+	content := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	if _, err := content.ReadFrom(io.NewSectionReader(file, 0, MaxSize+1)); err != nil {
+		return nil, err
+	}
+	if content.Len() > MaxSize {
+		return nil, &RefusedError{file.Name(), "is larger than 64 MiB"}
+	}
+	return content.Bytes(), nil
+}

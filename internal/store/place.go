@@ -1,0 +1,188 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// place is where a path leads: links resolved, and every step of the way found to be safe.
+type place struct {
+	path   string // absolute
+	folder *entry // the folder that holds it; nil when that is missing
+	user   user
+}
+
+func (p place) lockPath() string { return p.path + ".lock" }
+func (p place) newPath() string  { return p.path + ".new" }
+
+// maxLinks is how many links the kernel follows in one path (MAXSYMLINKS, include/linux/namei.h).
+const maxLinks = 40
+
+// resolve walks a path step by step, as the kernel does, and objects to what is not safe.
+func resolve(path string) (place, error) {
+	w := walk{user: currentUser(), rest: path}
+	if path == "" {
+		return place{}, syscall.ENOENT
+	}
+	if !filepath.IsAbs(path) {
+		here, err := os.Getwd()
+		if err != nil {
+			return place{}, err
+		}
+		w.rest = here + "/" + path
+	}
+	if err := w.enter("/"); err != nil {
+		return place{}, err
+	}
+	for w.end == nil { // ends: each step takes a name, and links are counted
+		if w.rest == "" {
+			return place{}, &RefusedError{w.at, "is a folder"}
+		}
+		name, rest, _ := strings.Cut(w.rest, "/")
+		w.rest = rest
+		if err := w.step(name); err != nil {
+			return place{}, err
+		}
+	}
+	return *w.end, nil
+}
+
+type walk struct {
+	user   user
+	at     string // a folder, free of links
+	folder entry  // what it looks like
+	rest   string // what is still to be walked from there
+	links  int
+	end    *place // once it is reached
+}
+
+func (w *walk) enter(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	w.at, w.folder = path, entryOf(info)
+	return nil
+}
+
+// step takes one name of the path.
+func (w *walk) step(name string) error {
+	switch name {
+	case "", ".":
+		return nil
+	case "..":
+		return w.enter(filepath.Dir(w.at))
+	}
+	path := filepath.Join(w.at, name)
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w.missing(path)
+	}
+	if err != nil {
+		return err
+	}
+	e := entryOf(info)
+	if why := w.user.objection(w.folder, &e); why != "" {
+		return &RefusedError{path, why}
+	}
+	switch {
+	case e.is(fs.ModeSymlink):
+		return w.follow(path)
+	case e.is(fs.ModeDir):
+		w.at, w.folder = path, e
+		return nil
+	case strings.Trim(w.rest, "/") != "":
+		return syscall.ENOTDIR
+	}
+	if why := e.unfit(info.Size()); why != "" {
+		return &RefusedError{path, why}
+	}
+	w.end = &place{path, &w.folder, w.user}
+	return nil
+}
+
+// missing ends the way at something that is yet to be made: the file, or a folder above it.
+func (w *walk) missing(path string) error {
+	if why := w.user.objection(w.folder, nil); why != "" {
+		return &RefusedError{path, why}
+	}
+	below := strings.FieldsFunc(w.rest, func(r rune) bool { return r == '/' })
+	if slices.Contains(below, "..") {
+		return syscall.ENOENT // there is no way back out of a folder that is not there
+	}
+	w.end = &place{filepath.Join(append([]string{path}, below...)...), &w.folder, w.user}
+	if filepath.Dir(w.end.path) != w.at {
+		w.end.folder = nil
+	}
+	return nil
+}
+
+func (w *walk) follow(path string) error {
+	if w.links++; w.links > maxLinks {
+		return syscall.ELOOP
+	}
+	// Links of /proc lead to what a process has open; their text is no path (proc_pid_fd(5)). To follow it would be to find
+	// nothing there, and to take `--config <(...)` for an empty file.
+	var system unix.Statfs_t
+	if err := unix.Statfs(w.at, &system); err != nil {
+		return err
+	}
+	if system.Type == unix.PROC_SUPER_MAGIC {
+		return &RefusedError{path, "is a link of /proc, not a file"}
+	}
+	target, err := os.Readlink(path)
+	if err != nil {
+		return err
+	}
+	w.rest = target + "/" + w.rest
+	if filepath.IsAbs(target) {
+		return w.enter("/")
+	}
+	return nil
+}
+
+// open opens the file for reading; nil when there is none. It looks at the file once more: it may have come since.
+func (p place) open() (*os.File, fs.FileInfo, error) {
+	if p.folder == nil {
+		return nil, nil, nil
+	}
+	// O_NONBLOCK: should it have become a FIFO, do not wait for its writer.
+	file, err := os.OpenFile(p.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, nil, &RefusedError{p.path, "became a symbolic link"}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil {
+		err = p.check(p.path, info)
+	}
+	if err != nil {
+		return nil, nil, and(err, file.Close())
+	}
+	return file, info, nil
+}
+
+// check applies the rules to something in the folder.
+func (p place) check(path string, info fs.FileInfo) error {
+	e := entryOf(info)
+	why := p.user.objection(*p.folder, &e)
+	if why == "" {
+		why = e.unfit(info.Size())
+	}
+	if why != "" {
+		return &RefusedError{path, why}
+	}
+	return nil
+}
