@@ -1,17 +1,28 @@
 #!/bin/sh
-# Runs all tests. As root on Debian or Ubuntu it installs what they need; elsewhere it says what is missing.
+# Runs all tests: go vet, go test with the race detector, and each fuzz target for a short while. As root on Debian or Ubuntu
+# it installs what they need; elsewhere it says what is missing.
 #
 #   ./test.sh                                  everything
-#   ./test.sh -run Oracle ./integration        what `go test` would run with these arguments
-#   FUZZ_SECONDS=30 ./test.sh                  each fuzz target for that long afterwards (default 5, 0 for none)
+#   ./test.sh -run Oracle ./integration        go test alone, with these arguments; without a package in them, on all
+#   FUZZ_SECONDS=60 ./test.sh                  each fuzz target for that long (default 5; 0 for none)
 set -eu
 cd "$(dirname "$0")"
-
-# tool package ...: what the tests use, and which Debian package has it
-missing=''
-need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
-export PATH
+# Who checked the sources out may be another user than the one who tests them: git then refuses to tell Go of what it builds.
+GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
+export PATH GOFLAGS
+
+die() {
+    for line in "$@"; do echo "$line" >&2; done
+    exit 1
+}
+
+# need TOOL PACKAGE: what the tests use, and what Debian calls the package that has it.
+missing=''
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    case "$missing " in *" $2 "*) ;; *) missing="$missing $2" ;; esac
+}
 need nft nftables
 need iptables iptables
 need iptables-legacy-save iptables
@@ -22,50 +33,47 @@ need pgrep procps
 need node nodejs
 need curl curl
 need unshare util-linux
-need gcc gcc
+need nsenter util-linux
+need "${CC:-gcc}" gcc # the race detector is linked by it
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 
-if [ -n "$missing" ]; then
+version=$(go env GOVERSION 2>/dev/null) || version=none
+minor=${version#*go1.}
+minor=${minor%%[!0-9]*}
+if [ "${minor:-0}" -lt 24 ]; then
+    echo "test.sh: missing: Go 1.24 or newer; here is $version. See https://go.dev/dl/" >&2
+fi
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "test.sh: installing$missing"
+    apt-get update -qq
     # shellcheck disable=SC2086 # package names are words
-    set -- $missing -- "$@"
-    packages=''
-    while [ "$1" != -- ]; do
-        case " $packages " in *" $1 "*) ;; *) packages="$packages $1" ;; esac
-        shift
-    done
-    shift
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        echo "test.sh: installing$packages"
-        apt-get update -qq
-        # shellcheck disable=SC2086
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
-    else
-        echo "test.sh: missing:$packages" >&2
-        echo "  sudo apt-get install --no-install-recommends$packages" >&2
-        exit 1
-    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null </dev/null
+elif [ -n "$missing" ]; then
+    die "test.sh: missing:$missing" "  sudo apt-get install --no-install-recommends$missing"
 fi
-if ! command -v go >/dev/null 2>&1; then
-    echo "test.sh: missing: Go 1.24 or newer (https://go.dev/dl/)" >&2
-    exit 1
-fi
+[ "${minor:-0}" -ge 24 ] || exit 1
+
 if [ "$(id -u)" = 0 ]; then user=''; else user=-Ur; fi
-if ! unshare ${user:+"$user"} -n true 2>/dev/null; then
-    echo "test.sh: the tests make network namespaces, which this user may not" >&2
-    echo "  sudo ./test.sh" >&2
-    exit 1
+# shellcheck disable=SC2086 # an option, or none
+if ! unshare $user -n -m -p -f nft add table inet test 2>/dev/null; then
+    die 'test.sh: the tests make networks of their own, which this user may not, or this kernel has no nf_tables' '  sudo ./test.sh'
 fi
 
 if [ $# -gt 0 ]; then
-    exec go test -race -count=1 "$@"
+    packages=./...
+    for argument in "$@"; do
+        case "$argument" in . | ./* | portmap/*) packages='' ;; esac
+    done
+    exec go test -race -count=1 "$@" ${packages:+"$packages"}
 fi
 go vet ./...
 go test -race -count=1 ./...
 
 seconds=${FUZZ_SECONDS:-5}
 [ "$seconds" != 0 ] || exit 0
-for package in ./rules ./internal/conf; do
-    for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz'); do
-        go test -run '^$' -fuzz "^$target\$" -fuzztime "${seconds}s" "$package"
+for folder in $(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u); do
+    targets=$(go test -list '^Fuzz' "$folder")
+    for target in $targets; do
+        case "$target" in Fuzz*) go test -run '^$' -fuzz "^$target\$" -fuzztime "${seconds}s" "$folder" ;; esac
     done
 done

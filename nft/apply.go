@@ -137,8 +137,11 @@ func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause er
 // false no costs a closer look.
 func (b *Backend) counts(sent objects) bool {
 	for at, p := range maps() {
-		n := 0
-		if err := b.elements(p.name, func() { n = 0 }, func(element) { n++ }); err != nil || n != len(sent.elements[at]) {
+		want, n := 0, 0
+		for _, m := range sent.mapped[at] {
+			want += elementCount(m)
+		}
+		if err := b.elements(p.name, func() { n = 0 }, func(element) { n++ }); err != nil || n != want {
 			return false
 		}
 	}

@@ -51,7 +51,7 @@ func (r *reading) entryOf(comment []byte) *entry {
 		e.want = len(restricted(&m))
 	} else {
 		e.at = mapOf(&m)
-		e.want = m.ListenPorts().Count() * len(m.Protocols().Each())
+		e.want = elementCount(&m)
 	}
 	r.entries[string(comment)] = e
 	r.order = append(r.order, e)

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"net/netip"
 
 	"portmap/rules"
@@ -12,6 +13,9 @@ import (
 
 // supported refuses what this backend cannot put into the kernel: nothing is accepted and then left out.
 func supported(m *rules.Mapping) error {
+	if m.Plain() {
+		return nil
+	}
 	for _, part := range [...]struct {
 		asked bool
 		name  string
@@ -31,11 +35,11 @@ func supported(m *rules.Mapping) error {
 	return nil
 }
 
-// objects is what one or more mappings are in the kernel.
+// objects is what mappings are in the kernel. The elements of maps are made only when they are sent: there can be very many.
 type objects struct {
-	elements [mapCount][]nftables.SetElement
-	rules    []*rule // in the chain `mapped`
-	texts    []*rule
+	mapped [mapCount][]*rules.Mapping // by the map that holds them
+	rules  []*rule                    // in the chain `mapped`
+	texts  []*rule
 }
 
 func encode(mappings []rules.Mapping) (objects, error) {
@@ -49,28 +53,35 @@ func encode(mappings []rules.Mapping) (objects, error) {
 			o.rules = append(o.rules, restricted(m)...)
 		} else {
 			at := mapOf(m)
-			o.elements[at] = appendElements(o.elements[at], m)
+			o.mapped[at] = append(o.mapped[at], m)
 		}
 		o.texts = append(o.texts, texts(m)...)
 	}
 	return o, nil
 }
 
-// appendElements adds one element a protocol and port.
-func appendElements(to []nftables.SetElement, m *rules.Mapping) []nftables.SetElement {
-	comment := label(m)
-	ports := m.ListenPorts()
-	for _, protocol := range m.Protocols().Each() {
-		for i := range ports.Count() {
-			port := ports.First + uint16(i)
-			to = append(to, nftables.SetElement{
-				Key:     elementKey(m.Listen(), protocol, port),
-				Val:     portBytes(m.TargetOf(port)),
-				Comment: comment,
-			})
+// elementCount returns how many elements a mapping has: one a protocol and port.
+func elementCount(m *rules.Mapping) int {
+	return m.ListenPorts().Count() * len(m.Protocols().Each())
+}
+
+// elementsOf returns the elements of mappings.
+func elementsOf(mappings []*rules.Mapping) iter.Seq[nftables.SetElement] {
+	return func(yield func(nftables.SetElement) bool) {
+		for _, m := range mappings {
+			comment := label(m)
+			ports := m.ListenPorts()
+			for _, protocol := range m.Protocols().Each() {
+				for i := range ports.Count() {
+					port := ports.First + uint16(i)
+					e := nftables.SetElement{Key: elementKey(m.Listen(), protocol, port), Val: portBytes(m.TargetOf(port)), Comment: comment}
+					if !yield(e) {
+						return
+					}
+				}
+			}
 		}
 	}
-	return to
 }
 
 // elementKey joins its parts as the kernel's registers do: each begins at a multiple of four bytes.

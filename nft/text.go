@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 
@@ -38,16 +39,13 @@ func WriteText(w io.Writer, set rules.Set) error {
 func writeMap(out *bufio.Writer, p portMap, at int, o objects) {
 	_, types := p.keyText()
 	fmt.Fprintf(out, "\tmap %s {\n\t\ttype %s : inet_service\n\t\tcounter\n", p.name, types)
-	for i := range o.elements[at] {
-		separator := ","
-		if i == 0 {
-			fmt.Fprint(out, "\t\telements = {\n")
-		}
-		if i == len(o.elements[at])-1 {
-			separator = " }"
-		}
-		e := &o.elements[at][i]
-		fmt.Fprintf(out, "\t\t\t%s comment \"%s\" : %d%s\n", keyValue(e.Key), e.Comment, uint16(e.Val[0])<<8|uint16(e.Val[1]), separator)
+	separator := "\t\telements = {"
+	for e := range elementsOf(o.mapped[at]) {
+		fmt.Fprintf(out, "%s\n\t\t\t%s comment \"%s\" : %d", separator, keyValue(e.Key), e.Comment, binary.BigEndian.Uint16(e.Val))
+		separator = ","
+	}
+	if len(o.mapped[at]) > 0 {
+		fmt.Fprint(out, " }\n")
 	}
 	fmt.Fprint(out, "\t}\n\n")
 }

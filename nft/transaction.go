@@ -2,6 +2,7 @@ package nft
 
 import (
 	"errors"
+	"iter"
 	"os"
 	"time"
 
@@ -74,7 +75,7 @@ func (b *Backend) addRules(list []*rule) error {
 
 func (b *Backend) addObjects(o objects) error {
 	for at, p := range maps() {
-		if err := inMessages(p.set(), o.elements[at], b.conn.SetAddElements); err != nil {
+		if err := inMessages(p.set(), elementsOf(o.mapped[at]), b.conn.SetAddElements); err != nil {
 			return err
 		}
 	}
@@ -86,7 +87,7 @@ func (b *Backend) addObjects(o objects) error {
 
 func (b *Backend) deleteElements(o objects) error {
 	for at, p := range maps() {
-		if err := inMessages(p.set(), o.elements[at], b.conn.SetDeleteElements); err != nil {
+		if err := inMessages(p.set(), elementsOf(o.mapped[at]), b.conn.SetDeleteElements); err != nil {
 			return err
 		}
 	}
@@ -140,23 +141,24 @@ func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule
 // length has 16 bits, and google/nftables v0.3.0 lets it overflow without a word.
 const maxMessage = 60_000
 
-// inMessages cuts elements into messages by their size on the wire.
-func inMessages(set *nftables.Set, elements []nftables.SetElement, send func(*nftables.Set, []nftables.SetElement) error) error {
-	from, size := 0, 0
-	for i := range elements {
-		n := sizeOf(&elements[i])
+// inMessages sends elements in messages that are cut by their size on the wire.
+func inMessages(set *nftables.Set, elements iter.Seq[nftables.SetElement], send func(*nftables.Set, []nftables.SetElement) error) error {
+	var message []nftables.SetElement
+	size := 0
+	for e := range elements {
+		n := sizeOf(&e)
 		if size+n > maxMessage {
-			if err := send(set, elements[from:i]); err != nil {
+			if err := send(set, message); err != nil {
 				return err
 			}
-			from, size = i, 0
+			message, size = message[:0], 0
 		}
-		size += n
+		message, size = append(message, e), size+n
 	}
-	if from == len(elements) {
+	if len(message) == 0 {
 		return nil
 	}
-	return send(set, elements[from:])
+	return send(set, message)
 }
 
 // sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its value and

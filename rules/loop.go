@@ -9,7 +9,7 @@ func loops(mappings []Mapping) error {
 	}
 	for i := range mappings {
 		m := &mappings[i]
-		if len(m.targets) > 0 {
+		if m.rare != nil && len(m.rare.targets) > 0 {
 			continue // another host's port, or a packet whose address has changed, is no listen side of ours
 		}
 		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
@@ -76,7 +76,7 @@ func (w *walk) index() {
 	for i := range w.mappings {
 		m := &w.mappings[i]
 		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if len(m.targets) == 0 {
+			if len(m.has().targets) == 0 {
 				w.byPort[uint16(p)] = append(w.byPort[uint16(p)], i)
 			}
 		}

@@ -17,19 +17,40 @@ type Target struct {
 type Mapping struct {
 	listen    netip.Addr
 	ports     Ports
-	target    Ports    // where targets is empty
-	targets   []Target // other hosts or loopback
+	target    Ports // where there are no targets with an address
 	protocols Protocols
 	families  Families // what it really covers
 	only      Families // what -4 or -6 added to that; 0 where the addresses say it already
 	flags     flags
-	sources   []netip.Prefix
+	specLen   uint16 // how much of text is the mapping without its options
 	name      string
-	iface     string
-	owner     string
-	service   string
 	text      string
-	specLen   int // how much of text is the mapping without its options
+	rare      *rare // nil for most mappings: a host can have 60,000 of them
+}
+
+// rare is what few mappings have.
+type rare struct {
+	targets []Target // other hosts or loopback
+	sources []netip.Prefix
+	iface   string
+	owner   string
+	service string
+}
+
+// more returns the rare parts, to be changed while the mapping is being made.
+func (m *Mapping) more() *rare {
+	if m.rare == nil {
+		m.rare = &rare{}
+	}
+	return m.rare
+}
+
+// has returns the rare parts, to be read.
+func (m *Mapping) has() rare {
+	if m.rare == nil {
+		return rare{}
+	}
+	return *m.rare
 }
 
 type flags uint8
@@ -67,14 +88,14 @@ func (m Mapping) ListenPorts() Ports { return m.ports }
 
 // TargetPorts returns the server's ports: as many as the listen ports, in the same order. Of several targets, the first's.
 func (m Mapping) TargetPorts() Ports {
-	if len(m.targets) > 0 {
-		return m.targets[0].Ports
+	if m.rare != nil && len(m.rare.targets) > 0 {
+		return m.rare.targets[0].Ports
 	}
 	return m.target
 }
 
 // Targets returns the targets that have an address; it is empty for a server on this host.
-func (m Mapping) Targets() []Target { return slices.Clone(m.targets) }
+func (m Mapping) Targets() []Target { return slices.Clone(m.has().targets) }
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
@@ -83,19 +104,19 @@ func (m Mapping) Protocols() Protocols { return m.protocols }
 func (m Mapping) Families() Families { return m.families }
 
 // Sources returns the networks that clients must come from, sorted, none inside another; empty for all.
-func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.sources) }
+func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.has().sources) }
 
 // Interface returns the interface that packets must arrive on; empty for any, and for connections of this host itself.
-func (m Mapping) Interface() string { return m.iface }
+func (m Mapping) Interface() string { return m.has().iface }
 
 // Name returns the label; it may be empty.
 func (m Mapping) Name() string { return m.name }
 
 // Owner returns the user or uid that alone may answer; it may be empty.
-func (m Mapping) Owner() string { return m.owner }
+func (m Mapping) Owner() string { return m.has().owner }
 
 // Service returns the systemd unit that alone may answer; it may be empty.
-func (m Mapping) Service() string { return m.service }
+func (m Mapping) Service() string { return m.has().service }
 
 // Hide reports whether direct connections to the target port are refused. Stateless implies it.
 func (m Mapping) Hide() bool { return m.flags&(hide|stateless) != 0 }
@@ -112,8 +133,13 @@ func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 // Temporary reports whether the mapping lives in the kernel only and is never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
+// Plain reports whether the mapping has no option but a name and a family, and no address of a target.
+func (m Mapping) Plain() bool { return m.rare == nil && m.flags == 0 }
+
 // Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
-func (m Mapping) Restricted() bool { return m.iface != "" || len(m.sources) > 0 }
+func (m Mapping) Restricted() bool {
+	return m.rare != nil && (m.rare.iface != "" || len(m.rare.sources) > 0)
+}
 
 // TargetOf returns the server's port for one listen port, N to N.
 func (m Mapping) TargetOf(listen uint16) uint16 {
@@ -126,14 +152,15 @@ func (m *Mapping) appendSpec(b []byte) []byte {
 		b = append(appendAddr(b, m.listen), ':')
 	}
 	b = append(m.ports.append(b), ':')
-	for i, t := range m.targets {
+	targets := m.has().targets
+	for i, t := range targets {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(appendAddr(b, t.Addr), ':')
 		b = t.Ports.append(b)
 	}
-	if len(m.targets) == 0 {
+	if len(targets) == 0 {
 		b = m.target.append(b)
 	}
 	b = append(b, '/')

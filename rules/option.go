@@ -34,14 +34,14 @@ func Options() []Option {
 		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
 			set: setSources, show: showSources},
 		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
-			set:  func(m *Mapping, v string) *InvalidError { m.iface = v; return checkInterface(v) },
-			show: func(m *Mapping) []string { return given(m.iface) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.more().iface = v; return checkInterface(v) },
+			show: func(m *Mapping) []string { return given(m.has().iface) }},
 		{Name: "owner", Argument: "USER", Usage: "only a server that runs as USER may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.owner = v; return checkUser(v) },
-			show: func(m *Mapping) []string { return given(m.owner) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.more().owner = v; return checkUser(v) },
+			show: func(m *Mapping) []string { return given(m.has().owner) }},
 		{Name: "service", Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.service = v; return checkUnit(v) },
-			show: func(m *Mapping) []string { return given(m.service) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.more().service = v; return checkUnit(v) },
+			show: func(m *Mapping) []string { return given(m.has().service) }},
 		flagOption("hide", hide, "refuse direct connections to the target port from other hosts"),
 		flagOption("forward", forward, "for a target on another host: switch IP forwarding on"),
 		flagOption("sticky", sticky, "for several targets: a client stays on its target"),
@@ -101,17 +101,18 @@ func setSources(m *Mapping, value string) *InvalidError {
 		if err != nil {
 			return err
 		}
-		m.sources = append(m.sources, p)
+		m.more().sources = append(m.more().sources, p)
 	}
 	return nil
 }
 
 func showSources(m *Mapping) []string {
-	if len(m.sources) == 0 {
+	sources := m.has().sources
+	if len(sources) == 0 {
 		return nil
 	}
 	var b []byte
-	for i, p := range m.sources {
+	for i, p := range sources {
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -41,17 +41,18 @@ func (m Mapping) Claims(p Packet) bool {
 		m.families.Has(FamilyOf(destination)) &&
 		m.ports.Contains(p.Destination.Port()) &&
 		(!m.listen.IsValid() || m.listen == destination) &&
-		(m.iface == "" || m.iface == p.Interface) &&
-		(len(m.sources) == 0 || slices.ContainsFunc(m.sources, func(n netip.Prefix) bool { return n.Contains(source) }))
+		(m.has().iface == "" || m.has().iface == p.Interface) &&
+		(len(m.has().sources) == 0 || slices.ContainsFunc(m.has().sources, func(n netip.Prefix) bool { return n.Contains(source) }))
 }
 
 func (m Mapping) destinations(p Packet) []netip.AddrPort {
 	offset := p.Destination.Port() - m.ports.First
-	if len(m.targets) == 0 {
+	targets := m.has().targets
+	if len(targets) == 0 {
 		return []netip.AddrPort{netip.AddrPortFrom(p.Destination.Addr().Unmap(), m.target.First+offset)}
 	}
 	var to []netip.AddrPort
-	for _, t := range m.targets {
+	for _, t := range targets {
 		if FamilyOf(t.Addr) == FamilyOf(p.Destination.Addr().Unmap()) {
 			to = append(to, netip.AddrPortFrom(t.Addr, t.Ports.First+offset))
 		}

@@ -20,6 +20,9 @@ func Parse(words ...string) (Mapping, error) {
 // Parse reads one mapping from its words: the mapping itself and its options, in any order. The error is an
 // [*InvalidError].
 func (p *Parser) Parse(words []string) (Mapping, error) {
+	if len(words) == 1 && words[0] != "" && words[0][0] != '-' {
+		return p.parsePlain(words[0])
+	}
 	if p.options == nil {
 		p.options = Options()
 	}
@@ -37,15 +40,28 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 		}
 		return Mapping{}, err
 	}
-	var room [160]byte
-	text := m.appendSpec(room[:0])
-	m.specLen = len(text)
-	if len(words) > 1 {
-		text = m.appendOptions(text, p.options)
+	text := m.appendSpec(nil)
+	m.specLen = uint16(len(text))
+	m.text = string(m.appendOptions(text, p.options))
+	return m, nil
+}
+
+// parsePlain reads a mapping without options. It is Parse in short, for files with very many of them: nothing is allocated
+// for one that is written in its canonical form.
+func (p *Parser) parsePlain(spec string) (Mapping, error) {
+	var m Mapping
+	err := p.readSpec(&m, spec)
+	if err == nil {
+		err = m.settle()
 	}
-	if len(words) == 1 && string(text) == spec {
-		m.text = spec
-	} else {
+	if err != nil {
+		err.Mapping = spec
+		return Mapping{}, err
+	}
+	var room [64]byte
+	text := m.appendSpec(room[:0])
+	m.specLen = uint16(len(text))
+	if m.text = spec; string(text) != spec {
 		m.text = string(text)
 	}
 	return m, nil
@@ -127,7 +143,7 @@ func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
 
 // readTargets reads PORTS, or ADDR:PORTS[,ADDR:PORTS...]; an address without ports has those of the next that has some.
 func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
-	if !strings.ContainsAny(s, ".[:,") {
+	if isWord(s) {
 		var err *InvalidError
 		m.target, err = parsePorts(s, m.protocols, p.Services)
 		return err
@@ -144,7 +160,8 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 		if err := checkTarget(addr); err != nil {
 			return err
 		}
-		m.targets = append(m.targets, Target{Addr: addr})
+		more := m.more()
+		more.targets = append(more.targets, Target{Addr: addr})
 		if rest == "" {
 			waiting++
 			continue
@@ -154,7 +171,7 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 			return err
 		}
 		for ; waiting >= 0; waiting-- {
-			m.targets[len(m.targets)-1-waiting].Ports = ports
+			more.targets[len(more.targets)-1-waiting].Ports = ports
 		}
 		waiting = 0
 	}
@@ -164,12 +181,23 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 	return nil
 }
 
+// isWord reports whether s is ports or a service name, and no address.
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c == '.' || c == '[' || c == ':' || c == ',' {
+			return false
+		}
+	}
+	return true
+}
+
 func cutProtocols(spec string) (sides string, protocols Protocols, err *InvalidError) {
 	slash := strings.LastIndexByte(spec, '/')
 	if slash < 0 {
 		return spec, TCP, nil
 	}
-	for _, word := range strings.Split(spec[slash+1:], ",") {
+	for word, rest, more := "", spec[slash+1:], true; more; {
+		word, rest, more = strings.Cut(rest, ",")
 		switch word {
 		case "tcp":
 			protocols |= TCP

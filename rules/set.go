@@ -27,10 +27,14 @@ func (s Set) Has(m Mapping) bool {
 }
 
 // Add returns the Set with more mappings behind its own. Those that it has already are passed over. The error is a
-// [*ConflictError] or a [*LoopError]; in a conflict, With is the mapping that came first.
+// [*ConflictError] or a [*LoopError]; in a conflict, With is the mapping that came first. The slice belongs to the Set from
+// then on.
 func (s Set) Add(more ...Mapping) (Set, error) {
-	all := slices.Concat(s.mappings, more)
-	repeated, err := conflicts(all)
+	all := more
+	if len(s.mappings) > 0 {
+		all = slices.Concat(s.mappings, more)
+	}
+	repeated, err := conflicts(all, len(s.mappings))
 	if err != nil {
 		return Set{}, err
 	}
@@ -176,8 +180,14 @@ func overlap(a, b *Mapping) bool {
 		a.protocols&b.protocols != 0 &&
 		a.families&b.families != 0 &&
 		(a.listen == b.listen || !a.listen.IsValid() || !b.listen.IsValid()) &&
-		(a.iface == b.iface || a.iface == "" || b.iface == "") &&
-		sourcesOverlap(a.sources, b.sources)
+		rareOverlap(a.rare, b.rare)
+}
+
+func rareOverlap(a, b *rare) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	return (a.iface == b.iface || a.iface == "" || b.iface == "") && sourcesOverlap(a.sources, b.sources)
 }
 
 func sourcesOverlap(a, b []netip.Prefix) bool {

@@ -4,20 +4,26 @@ import "fmt"
 
 // settle checks what only the whole mapping shows, and brings it into the one form that its text stands for.
 func (m *Mapping) settle() *InvalidError {
-	m.sources = tidySources(m.sources)
-	for _, check := range [...]func() *InvalidError{m.checkCounts, m.settleFamilies, m.checkItself, m.checkOptions} {
-		if err := check(); err != nil {
-			return err
-		}
+	if m.rare != nil {
+		m.rare.sources = tidySources(m.rare.sources)
 	}
-	return nil
+	if err := m.checkCounts(); err != nil {
+		return err
+	}
+	if err := m.settleFamilies(); err != nil {
+		return err
+	}
+	if err := m.checkItself(); err != nil {
+		return err
+	}
+	return m.checkOptions()
 }
 
 func (m *Mapping) checkCounts() *InvalidError {
-	if len(m.targets) == 0 {
+	if m.rare == nil || len(m.rare.targets) == 0 {
 		return countError(m.ports, m.target)
 	}
-	for _, t := range m.targets {
+	for _, t := range m.rare.targets {
 		if err := countError(m.ports, t.Ports); err != nil {
 			return err
 		}
@@ -51,6 +57,10 @@ func (m *Mapping) settleFamilies() *InvalidError {
 	if m.only == BothFamilies {
 		return &InvalidError{Part: "-4 -6", Why: "each excludes the other", Fix: "leave both out for IPv4 and IPv6"}
 	}
+	if m.rare == nil && m.only == 0 && !m.listen.IsValid() {
+		m.families = BothFamilies
+		return nil
+	}
 	implied := BothFamilies
 	narrow := func(what string, f Families) *InvalidError {
 		if f == 0 {
@@ -63,10 +73,10 @@ func (m *Mapping) settleFamilies() *InvalidError {
 		return nil
 	}
 	var targets, sources Families
-	for _, t := range m.targets {
+	for _, t := range m.has().targets {
 		targets |= FamilyOf(t.Addr)
 	}
-	for _, p := range m.sources {
+	for _, p := range m.has().sources {
 		sources |= FamilyOf(p.Addr())
 	}
 	for _, part := range [...]struct {
@@ -110,16 +120,20 @@ func (m *Mapping) checkItself() *InvalidError {
 	if m.TargetPorts() != m.ports {
 		return nil
 	}
-	if len(m.targets) == 0 || len(m.targets) == 1 && m.targets[0].Addr == m.listen {
+	if targets := m.has().targets; len(targets) == 0 || len(targets) == 1 && targets[0].Addr == m.listen {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil
 }
 
 func (m *Mapping) checkOptions() *InvalidError {
-	local := len(m.targets) == 0
+	if m.rare == nil && m.flags == 0 {
+		return nil
+	}
+	r := m.has()
+	local := len(r.targets) == 0
 	elsewhere := false
-	for _, t := range m.targets {
+	for _, t := range m.has().targets {
 		elsewhere = elsewhere || !t.Addr.IsLoopback()
 	}
 	for _, c := range [...]struct {
@@ -128,12 +142,12 @@ func (m *Mapping) checkOptions() *InvalidError {
 		why, fix string
 	}{
 		{m.flags&forward != 0 && !elsewhere, "--forward", "the target is on this host", "leave it out"},
-		{m.flags&sticky != 0 && len(m.targets) < 2, "--sticky", "there is only one target", "leave it out"},
+		{m.flags&sticky != 0 && len(r.targets) < 2, "--sticky", "there is only one target", "leave it out"},
 		{m.flags&stateless != 0 && !local, "--stateless", "works for a server on this host only", "leave it or the target's address out"},
-		{m.owner != "" && elsewhere, "--owner", "the target is on another host", "leave it out"},
-		{m.service != "" && elsewhere, "--service", "the target is on another host", "leave it out"},
+		{r.owner != "" && elsewhere, "--owner", "the target is on another host", "leave it out"},
+		{r.service != "" && elsewhere, "--service", "the target is on another host", "leave it out"},
 		{m.flags&hide != 0 && elsewhere, "--hide", "the target is on another host", "leave it out"},
-		{m.owner != "" && m.service != "", "--owner --service", "each names who may answer", "use one of them"},
+		{r.owner != "" && r.service != "", "--owner --service", "each names who may answer", "use one of them"},
 	} {
 		if c.wrong {
 			return &InvalidError{Part: c.part, Why: c.why, Fix: c.fix}

@@ -14,20 +14,21 @@ func Words(line string) []string { return AppendWords(nil, line) }
 
 // AppendWords is [Words] for many lines: it appends to a slice that is used again.
 func AppendWords(words []string, line string) []string {
-	for len(line) > 0 {
-		if line[0] == ' ' || line[0] == '\t' || line[0] == '\r' {
-			line = line[1:]
-			continue
+	start := -1
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == ' ' || c == '\t' || c == '\r':
+			if start >= 0 {
+				words, start = append(words, line[start:i]), -1
+			}
+		case start < 0 && c == '#':
+			return words
+		case start < 0:
+			start = i
 		}
-		if line[0] == '#' {
-			break
-		}
-		end := strings.IndexAny(line, " \t\r")
-		if end < 0 {
-			end = len(line)
-		}
-		words = append(words, line[:end])
-		line = line[end:]
+	}
+	if start >= 0 {
+		words = append(words, line[start:])
 	}
 	return words
 }

@@ -11,17 +11,15 @@ import (
 // Text is a file that was read without error. The zero Text is an empty file. It does not change: its methods return
 // another.
 type Text struct {
-	content string
-	lines   []line
-	set     rules.Set
-	backend string
+	content  string
+	mappings []rules.Mapping // one a line, in order, also those that are there twice
+	lines    []line          // parallel to mappings
+	set      rules.Set
+	backend  string
 }
 
 // line is where a mapping stands: content[from:to], the line's end included.
-type line struct {
-	mapping  rules.Mapping
-	from, to int
-}
+type line struct{ from, to int }
 
 // LineError tells which line is wrong.
 type LineError struct {
@@ -37,6 +35,8 @@ func (e *LineError) Unwrap() error { return e.Err }
 // earlier one.
 func Parse(content []byte, services rules.Services) (Text, error) {
 	t := Text{content: string(content)}
+	most := strings.Count(t.content, "\n") + 1
+	t.mappings, t.lines = make([]rules.Mapping, 0, most), make([]line, 0, most)
 	parser := rules.Parser{Services: services}
 	var words []string
 	for from, number := 0, 1; from < len(t.content); number++ {
@@ -70,7 +70,7 @@ func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) erro
 	if m.Temporary() {
 		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved", Fix: "leave the option out, or the line"}
 	}
-	t.lines = append(t.lines, line{m, from, to})
+	t.mappings, t.lines = append(t.mappings, m), append(t.lines, line{from, to})
 	return nil
 }
 
@@ -92,16 +92,12 @@ func (t *Text) readBackend(words []string) error {
 
 // check puts the mappings beside each other, and finds the line of the one that does not fit.
 func (t *Text) check() (err error) {
-	mappings := make([]rules.Mapping, 0, len(t.lines))
-	for i := range t.lines {
-		mappings = append(mappings, t.lines[i].mapping)
-	}
-	if t.set, err = rules.NewSet(mappings...); err == nil {
+	if t.set, err = rules.NewSet(t.mappings...); err == nil {
 		return nil
 	}
 	culprit, ok := rules.Culprit(err)
 	for i := range t.lines {
-		if ok && t.lines[i].mapping.Equal(culprit) {
+		if ok && t.mappings[i].Equal(culprit) {
 			return &LineError{1 + strings.Count(t.content[:t.lines[i].from], "\n"), err}
 		}
 	}

@@ -22,13 +22,14 @@ func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rul
 	}
 	out := make([]byte, 0, len(t.content)+len(add)*64)
 	copied := 0
-	for _, l := range t.lines {
-		if !gone[l.mapping.String()] {
+	for i, l := range t.lines {
+		text := t.mappings[i].String()
+		if !gone[text] {
 			continue
 		}
 		out = append(out, t.content[copied:l.from]...)
-		out = appendLines(out, inPlaceOf[l.mapping.String()])
-		delete(inPlaceOf, l.mapping.String()) // a line that stands twice is replaced once
+		out = appendLines(out, inPlaceOf[text])
+		delete(inPlaceOf, text) // a line that stands twice is replaced once
 		copied = l.to
 	}
 	out = append(out, t.content[copied:]...)

@@ -16,25 +16,29 @@ func TestInterrupted(t *testing.T) {
 			name   string
 			signal unix.Signal
 			group  bool // to all of the terminal, as Ctrl-C goes
+			stop   bool // the first stage cannot do a thing about it
 			err    string
 		}{
-			{"Ctrl-C", unix.SIGINT, true, "portmap: context canceled\n"},
-			{"interrupted", unix.SIGINT, false, "portmap: context canceled\n"},
-			{"terminated", unix.SIGTERM, false, "portmap: context canceled\n"},
-			{"terminal gone", unix.SIGHUP, true, "portmap: context canceled\n"},
-			{"killed", unix.SIGKILL, false, ""},
+			{"Ctrl-C", unix.SIGINT, true, false, "portmap: context canceled\n"},
+			{"interrupted", unix.SIGINT, false, false, "portmap: context canceled\n"},
+			{"terminated", unix.SIGTERM, false, false, "portmap: context canceled\n"},
+			{"terminal gone", unix.SIGHUP, true, false, "portmap: context canceled\n"},
+			{"killed", unix.SIGKILL, false, false, ""},
+			{"killed when stopped", unix.SIGKILL, false, true, ""},
 		} {
 			t.Run(test.name+", "+user.name, func(t *testing.T) {
 				r := command(t, user.attr(), "list hangs", "demo")
 				r.SysProcAttr.Setpgid = true
-				mark := newMark()
+				mark := newMark(t)
 				r.Env = append(r.Env, mark.name+"=")
 				if err := r.Start(); err != nil {
 					t.Fatal(err)
 				}
-				defer func() { _ = r.Process.Kill() }()
 				mark.wait(t, stages+1) // and Run
 				namespaces := mark.namespaces(t)
+				if test.stop {
+					mark.stop(t, r.Process.Pid)
+				}
 				target := r.Process.Pid
 				if test.group {
 					target = -target
@@ -54,7 +58,7 @@ func TestInterrupted(t *testing.T) {
 
 // The death of Run must be noticed even where the signal of it is lost.
 func TestOrphan(t *testing.T) {
-	mark := newMark()
+	mark := newMark(t)
 	t.Setenv(faultVariable, "list hangs")
 	t.Setenv(mark.name, "")
 	cmd := hostCommand(context.Background(), io.Discard)
@@ -72,12 +76,12 @@ func TestOrphan(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill() }()
 	mark.wait(t, stages)
 	namespaces := mark.namespaces(t)
 	if err := alive.Close(); err != nil {
 		t.Fatal(err)
 	}
+	mark.wait(t, 0)
 	_ = cmd.Wait()
 	mark.mustBeGone(t, namespaces)
 }

@@ -8,17 +8,25 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // mark is a name in the environment of one run, by which all of its processes are found.
 type mark struct{ name string }
 
-var marks atomic.Int64
-
-func newMark() mark { return mark{fmt.Sprintf("PORTMAP_DEMO_%d_%d", os.Getpid(), marks.Add(1))} }
+// newMark returns a mark that no other run has. What still has it when the test ends, ends too.
+func newMark(t *testing.T) mark {
+	m := mark{fmt.Sprintf("PORTMAP_DEMO_%d_%d", os.Getpid(), time.Now().UnixNano())}
+	t.Cleanup(func() {
+		for _, pid := range m.processes(t) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return m
+}
 
 // stages is how many processes a demonstration has that hangs in a command: host, client, server, and the command.
 const stages = 4
@@ -49,6 +57,22 @@ func (m mark) processes(t *testing.T) (all []int) {
 func (m mark) wait(t *testing.T, count int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d processes", count), func() bool { return len(m.processes(t)) == count })
+}
+
+// stop stops the children of parent that have the mark.
+func (m mark) stop(t *testing.T, parent int) {
+	t.Helper()
+	for _, pid := range m.processes(t) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", parent)) {
+			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // namespaces returns those that the marked processes have and this one has not.

@@ -55,7 +55,7 @@ func lock(f *File) (*Lock, error) { return f.Lock(context.Background()) }
 // expect checks an error in another process.
 func expect(err, is error, text string) error {
 	if err == nil || !errors.Is(err, is) || err.Error() != text {
-		return fmt.Errorf("error is %q, want %q", err, text)
+		return fmt.Errorf("error is %q, want %q", err, text) //nolint:errorlint // no cause: it is the text that is wrong
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func fullAfterInterruption(f *File, l *Lock) error {
 	_, err = l.Stage([]byte(repeated("new", 1<<20)))
 	info, missing := os.Stat(f.Path + ".new")
 	if missing != nil || info.Size() != 0 {
-		return fmt.Errorf("PATH.new: %v, %v", info, missing)
+		return fmt.Errorf("PATH.new: %v, %v", info, missing) //nolint:errorlint // it may be nil
 	}
 	return errors.Join(expect(err, syscall.ENOSPC, "write "+f.Path+": no space left on device"), replace(f, l, "small"))
 }
