@@ -4,7 +4,8 @@
 #
 #   ./test.sh                                  everything
 #   ./test.sh -run Oracle ./integration        go test alone, with these arguments; without a package in them, on all
-#   FUZZ_SECONDS=60 ./test.sh                  each fuzz target for that long (default 5; 0 for none)
+#   ./test.sh fuzz                             the fuzz targets alone
+#   FUZZ_SECONDS=60 ./test.sh                  each of them for that long (default 5; 0 for none)
 set -eu
 cd "$(dirname "$0")"
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
@@ -59,21 +60,30 @@ if ! unshare $user -n -m -p -f nft add table inet test 2>/dev/null; then
     die 'test.sh: the tests make networks of their own, which this user may not, or this kernel has no nf_tables' '  sudo ./test.sh'
 fi
 
-if [ $# -gt 0 ]; then
+# fuzz finds the targets by asking the packages that have some.
+fuzz() {
+    seconds=${FUZZ_SECONDS:-5}
+    [ "$seconds" != 0 ] || return 0
+    for folder in $(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u); do
+        targets=$(go test -list '^Fuzz' "$folder")
+        for target in $targets; do
+            case "$target" in Fuzz*) go test -run '^$' -fuzz "^$target\$" -fuzztime "${seconds}s" "$folder" ;; esac
+        done
+    done
+}
+
+case "${1:-}" in
+'')
+    go vet ./...
+    go test -race -count=1 ./...
+    fuzz
+    ;;
+fuzz) fuzz ;;
+*)
     packages=./...
     for argument in "$@"; do
         case "$argument" in . | ./* | portmap/*) packages='' ;; esac
     done
     exec go test -race -count=1 "$@" ${packages:+"$packages"}
-fi
-go vet ./...
-go test -race -count=1 ./...
-
-seconds=${FUZZ_SECONDS:-5}
-[ "$seconds" != 0 ] || exit 0
-for folder in $(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u); do
-    targets=$(go test -list '^Fuzz' "$folder")
-    for target in $targets; do
-        case "$target" in Fuzz*) go test -run '^$' -fuzz "^$target\$" -fuzztime "${seconds}s" "$folder" ;; esac
-    done
-done
+    ;;
+esac

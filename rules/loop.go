@@ -5,21 +5,40 @@ package rules
 func loops(mappings []Mapping) error {
 	w := walk{mappings: mappings}
 	for i := range mappings {
-		w.mark(&mappings[i])
+		if m := &mappings[i]; m.toThisHost() {
+			w.listened.add(m.ports)
+			w.targeted.add(m.target)
+		}
 	}
 	for i := range mappings {
 		m := &mappings[i]
-		if m.rare != nil && len(m.rare.targets) > 0 {
-			continue // another host's port, or a packet whose address has changed, is no listen side of ours
+		if !m.toThisHost() {
+			continue
 		}
 		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if w.listens(m.TargetOf(uint16(p))) && w.follow(step{i, uint16(p)}) {
+			// Each port of a loop is a target as well. That leaves few to follow, mostly none.
+			if w.targeted.has(uint16(p)) && w.listened.has(m.TargetOf(uint16(p))) && w.follow(step{i, uint16(p)}) {
 				return &LoopError{Path: w.path()}
 			}
 		}
 	}
 	return nil
 }
+
+// toThisHost reports whether packets keep their address: another host's port, or one of a packet whose address has changed, is
+// no listen side of ours.
+func (m *Mapping) toThisHost() bool { return m.rare == nil || len(m.rare.targets) == 0 }
+
+// portSet is a set of ports.
+type portSet [1 << 16 / 64]uint64
+
+func (s *portSet) add(ports Ports) {
+	for p := int(ports.First); p <= int(ports.Last); p++ {
+		s[p/64] |= 1 << (p % 64)
+	}
+}
+
+func (s *portSet) has(port uint16) bool { return s[port/64]&(1<<(port%64)) != 0 }
 
 // step is one port of one mapping.
 type step struct {
@@ -28,21 +47,13 @@ type step struct {
 }
 
 type walk struct {
-	mappings  []Mapping
-	listening [1 << 16 / 64]uint64
-	byPort    map[uint16][]int
-	done      map[step]bool
-	trail     []step
-	onTrail   map[step]bool
+	mappings           []Mapping
+	listened, targeted portSet
+	byPort             map[uint16][]int
+	done               map[step]bool
+	trail              []step
+	onTrail            map[step]bool
 }
-
-func (w *walk) mark(m *Mapping) {
-	for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-		w.listening[p/64] |= 1 << (p % 64)
-	}
-}
-
-func (w *walk) listens(port uint16) bool { return w.listening[port/64]&(1<<(port%64)) != 0 }
 
 // follow goes from step to step as packets would if they were translated again and again, depth first, each step once.
 // Two mappings follow each other where some packet could meet both.
@@ -71,12 +82,16 @@ func (w *walk) follow(s step) bool {
 	return false
 }
 
+// index finds the mappings of each port that is a target of another.
 func (w *walk) index() {
 	w.byPort, w.done, w.onTrail = map[uint16][]int{}, map[step]bool{}, map[step]bool{}
 	for i := range w.mappings {
 		m := &w.mappings[i]
+		if !m.toThisHost() {
+			continue
+		}
 		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if len(m.has().targets) == 0 {
+			if w.targeted.has(uint16(p)) {
 				w.byPort[uint16(p)] = append(w.byPort[uint16(p)], i)
 			}
 		}

@@ -87,6 +87,9 @@ func (s Set) Diff(next Set) Change {
 
 // Minus returns the mappings of a that are not in b.
 func Minus(a, b []Mapping) []Mapping {
+	if len(a) == 0 || len(b) == 0 {
+		return slices.Clone(a)
+	}
 	in := make(map[string]bool, len(b))
 	for _, m := range b {
 		in[m.text] = true
