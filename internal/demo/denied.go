@@ -33,7 +33,7 @@ func refusal(err error, uid int, sysctl fs.FS) error {
 	if name := switchedOff(sysctl); name != "" {
 		why += " (" + name + ")"
 	}
-	return denied{why}
+	return denied{why + "; try: sudo portmap demo"}
 }
 
 // switchedOff returns the setting that forbids user namespaces: the kernel's own limit (namespaces(7)), Debian's switch, or

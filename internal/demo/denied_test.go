@@ -13,7 +13,7 @@ import (
 )
 
 func TestRefusal(t *testing.T) {
-	const sentence = "this system does not let ordinary users make a network of their own"
+	const sentence, remedy = "this system does not let ordinary users make a network of their own", "; try: sudo portmap demo"
 	sysctl := func(name, value string) fs.FS { return fstest.MapFS{name: {Data: []byte(value + "\n")}} }
 	for _, test := range []struct {
 		err    error
@@ -22,12 +22,12 @@ func TestRefusal(t *testing.T) {
 		want   string
 		denied bool
 	}{
-		{unix.EPERM, 1000, sysctl("kernel/unprivileged_userns_clone", "0"), sentence + " (kernel.unprivileged_userns_clone=0)", true},
-		{unix.ENOSPC, 1000, sysctl("user/max_user_namespaces", "0"), sentence + " (user.max_user_namespaces=0)", true},
-		{fmt.Errorf("mount: %w", unix.EACCES), 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"), sentence + " (kernel.apparmor_restrict_unprivileged_userns=1)", true},
-		{unix.EPERM, 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "0"), sentence, true},
-		{unix.EINVAL, 1000, sysctl("user/max_user_namespaces", "96365"), sentence, true},
-		{unix.EPERM, 1000, fstest.MapFS{}, sentence, true},
+		{unix.EPERM, 1000, sysctl("kernel/unprivileged_userns_clone", "0"), sentence + " (kernel.unprivileged_userns_clone=0)" + remedy, true},
+		{unix.ENOSPC, 1000, sysctl("user/max_user_namespaces", "0"), sentence + " (user.max_user_namespaces=0)" + remedy, true},
+		{fmt.Errorf("mount: %w", unix.EACCES), 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"), sentence + " (kernel.apparmor_restrict_unprivileged_userns=1)" + remedy, true},
+		{unix.EPERM, 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "0"), sentence + remedy, true},
+		{unix.EINVAL, 1000, sysctl("user/max_user_namespaces", "96365"), sentence + remedy, true},
+		{unix.EPERM, 1000, fstest.MapFS{}, sentence + remedy, true},
 		{fmt.Errorf("clone: %w", unix.EPERM), 0, fstest.MapFS{}, "root may not make a network of its own here, as in most containers (operation not permitted); run it outside", false},
 		{unix.ENOMEM, 1000, fstest.MapFS{}, "make a throw-away network: cannot allocate memory", false},
 	} {

@@ -80,13 +80,14 @@ func TestFaults(t *testing.T) {
 
 func TestForbidden(t *testing.T) {
 	const sentence = "portmap: this system does not let ordinary users make a network of their own"
+	const remedy = "; try: sudo portmap demo\n"
 	for _, test := range []struct {
 		how  string
 		cap  uintptr
 		want string
 	}{
-		{"without-namespaces", unix.CAP_SYS_RESOURCE, sentence + " (user.max_user_namespaces=0)\n"},
-		{"without-mounts", unix.CAP_SYS_ADMIN, sentence + "\n"},
+		{"without-namespaces", unix.CAP_SYS_RESOURCE, sentence + " (user.max_user_namespaces=0)" + remedy},
+		{"without-mounts", unix.CAP_SYS_ADMIN, sentence + remedy},
 	} {
 		t.Run(test.how, func(t *testing.T) {
 			r, code := demonstrate(t, sandboxed(test.cap), "", test.how)

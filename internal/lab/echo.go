@@ -30,7 +30,7 @@ func (h *Host) Echo(network string, addresses ...string) {
 }
 
 func (h *Host) echoTCP(address string) error {
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp"+family(address), address)
 	if err != nil {
 		return err
 	}
@@ -48,8 +48,16 @@ func (h *Host) echoTCP(address string) error {
 	return nil
 }
 
+// family keeps Go from listening on [::] when it is told 0.0.0.0.
+func family(address string) string {
+	if addr, err := netip.ParseAddrPort(address); err == nil && addr.Addr().Is4() {
+		return "4"
+	}
+	return ""
+}
+
 func (h *Host) echoUDP(address string) error {
-	conn, err := net.ListenPacket("udp", address)
+	conn, err := net.ListenPacket("udp"+family(address), address)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,216 @@
+package servers
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"portmap/internal/lab"
+	"portmap/rules"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+func mapping(t testing.TB, line string) rules.Mapping {
+	t.Helper()
+	m, err := rules.Parse(rules.Words(line)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func find(t testing.TB, h *lab.Host, mappings ...rules.Mapping) (f Found) {
+	t.Helper()
+	var err error
+	h.Do(func() {
+		f, err = Find(mappings)
+		f.Name()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		local  string
+		v6only bool
+		to     string // an address, or a family
+		want   bool
+	}{
+		{"0.0.0.0:1", false, "192.0.2.1", true},
+		{"0.0.0.0:1", false, "2001:db8::1", false},
+		{"0.0.0.0:1", false, "IPv6", false},
+		{"0.0.0.0:1", false, "IPv4", true},
+		{"[::]:1", false, "192.0.2.1", true},
+		{"[::]:1", false, "2001:db8::1", true},
+		{"[::]:1", true, "192.0.2.1", false},
+		{"[::]:1", true, "IPv4", false},
+		{"[::]:1", true, "IPv6", true},
+		{"192.0.2.1:1", false, "192.0.2.1", true},
+		{"192.0.2.1:1", false, "192.0.2.2", false},
+		{"192.0.2.1:1", false, "IPv4", true},
+		{"[::ffff:192.0.2.1]:1", false, "192.0.2.1", true},
+		{"[::ffff:192.0.2.1]:1", false, "IPv6", false},
+		{"[2001:db8::1]:1", false, "2001:db8::1", true},
+		{"[2001:db8::1]:1", false, "IPv4", false},
+	} {
+		s := socket{local: netip.MustParseAddrPort(c.local), v6only: c.v6only}
+		addr, families := netip.Addr{}, rules.BothFamilies
+		switch c.to {
+		case "IPv4":
+			families = rules.IPv4
+		case "IPv6":
+			families = rules.IPv6
+		default:
+			addr = netip.MustParseAddr(c.to)
+		}
+		if got := s.answers(addr, families); got != c.want {
+			t.Errorf("a socket on %s (IPv6 only: %v) answers %s: %v, want %v", c.local, c.v6only, c.to, got, c.want)
+		}
+	}
+}
+
+func TestServersBehindMappings(t *testing.T) {
+	host := lab.New(t).Host("host")
+	host.Echo("tcp", "127.0.0.1:8443", "[::1]:8444", "[::]:8445", "0.0.0.0:8446", "0.0.0.0:9000", "0.0.0.0:9002", "127.0.0.1:443")
+	host.Echo("udp", "127.0.0.1:8443")
+	host.Flow("udp", "127.0.0.1:8443") // connected: a client, no server
+	for line, want := range map[string]int{
+		"443:8443":           1,
+		"443:8443/udp":       1,
+		"443:8443/tcp,udp":   1, // one process, one address
+		"443:8443 -6":        0,
+		"443:8444":           1,
+		"443:8444 -4":        0,
+		"443:8445 -4":        1,
+		"443:8446 -6":        0,
+		"192.0.2.1:443:8443": 0,
+		"192.0.2.1:443:8445": 1,
+		"100-103:9000-9003":  2,
+		"443:8447":           0,
+		"443:10.0.0.5:8443":  0,
+	} {
+		m := mapping(t, line)
+		found := find(t, host, m).Of(m)
+		if len(found) != want {
+			t.Errorf("%s: %d servers, want %d: %+v", line, len(found), want, found)
+		}
+		for _, s := range found {
+			if s.PID != os.Getpid() || s.User != "root" || s.Command == "" {
+				t.Errorf("%s: %+v is not this process", line, s)
+			}
+		}
+	}
+	m := mapping(t, "443:8445")
+	if shadowed := find(t, host, m).Shadowed(m); len(shadowed) != 1 || shadowed[0].Address != "127.0.0.1:443" {
+		t.Errorf("on the listen port: %+v", shadowed)
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	host := lab.New(t).Host("host")
+	host.Echo("tcp", "127.0.0.1:8443", "0.0.0.0:8444", "0.0.0.0:443")
+	for line, want := range map[string][]string{
+		"80:8080":           {"no server listens on port 8080/tcp yet; connections are refused until one does"},
+		"80:8444":           nil,
+		"80:8443":           {"listens at 127.0.0.1:8443, where other hosts do not reach it"},
+		"127.0.0.1:80:8443": nil,
+		"443:8444":          {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"},
+		"443:8080":          {"listens on port 443 itself", "no server listens on port 8080/tcp"},
+		"192.0.2.1:80:8443": {"no server listens"},
+		"440-449:8440-8449": {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
+		"90:10.0.0.5:8443":  nil,
+		"443:10.0.0.5:8443": {"listens on port 443 itself"},
+		"443:8444/udp":      {"no server listens on port 8444/udp yet"},
+	} {
+		m := mapping(t, line)
+		found := find(t, host, m)
+		var got []string
+		host.Do(func() { got = Advise([]rules.Mapping{m}, found) })
+		ok := len(got) == len(want)
+		for i := range want {
+			ok = ok && strings.Contains(got[i], want[i])
+		}
+		if !ok {
+			t.Errorf("%s: got %q, want %q", line, got, want)
+		}
+	}
+	if got := Advise([]rules.Mapping{mapping(t, "1:2")}, Found{}); got != nil {
+		t.Errorf("nothing was found out, and the advice is %q", got)
+	}
+}
+
+// Thousands of sockets: each is found, and /proc is walked once.
+func TestManyServers(t *testing.T) {
+	host := lab.New(t).Host("host")
+	var mappings []rules.Mapping
+	host.Do(func() {
+		for i := range 3000 {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { l.Close() })
+			mappings = append(mappings, mapping(t, fmt.Sprintf("%d:%d", 1000+i, 20000+i)))
+		}
+	})
+	f := find(t, host, mappings...)
+	for _, m := range mappings {
+		if found := f.Of(m); len(found) != 1 || found[0].PID != os.Getpid() {
+			t.Fatalf("%s: %+v", m, found)
+		}
+	}
+}
+
+// Of several processes with the same socket, the first is named; what may not be looked into is passed over.
+func TestProcesses(t *testing.T) {
+	proc := t.TempDir()
+	add := func(pid, comm string, links ...string) {
+		dir := filepath.Join(proc, pid, "fd")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if comm != "" {
+			if err := os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, link := range links {
+			if err := os.Symlink(link, filepath.Join(dir, fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add("812", "node", "socket:[77]", "/dev/null", "socket:[x]")
+	add("90", "master", "pipe:[77]", "socket:[77]")
+	add("1000", "e\x1b[2Jvil", "socket:[78]")
+	add("self", "no process", "socket:[78]")
+	add("7", "other", "socket:[99]")
+	if err := os.MkdirAll(filepath.Join(proc, "5"), 0o755); err != nil { // its fd folder is not ours to see
+		t.Fatal(err)
+	}
+	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true})
+	if len(got) != 2 || got[77] != (process{90, "master"}) || got[78] != (process{1000, "e?[2Jvil"}) {
+		t.Errorf("%+v", got)
+	}
+	if got := processes(filepath.Join(proc, "nosuch"), nil); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	m := mapping(b, "443:8443")
+	for b.Loop() {
+		if _, err := Find([]rules.Mapping{m}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
