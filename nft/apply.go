@@ -41,22 +41,25 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	return b.recount(ctx, change)
 }
 
-// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying. It reports
-// whether the table now holds what the change adds and nothing else.
+// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying, unless the
+// change is large. It reports whether the table now holds what the change adds and nothing else.
 func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
 	if change.Reset {
 		return true, kernelError(b.sendReset(change, add))
 	}
-	err = b.sendElements(remove, add)
-	if !errors.Is(err, unix.ENOENT) {
-		return false, drift(err)
+	if len(change.Add) < recountFrom {
+		if err = b.sendElements(remove, add); !errors.Is(err, unix.ENOENT) {
+			return false, drift(err)
+		}
 	}
 	there, _, lookErr := b.table()
-	if lookErr != nil {
+	switch {
+	case lookErr != nil:
 		return false, lookErr
-	}
-	if there || len(change.Remove) > 0 {
-		return false, drift(err)
+	case there && err == nil:
+		return false, drift(b.sendElements(remove, add))
+	case there || len(change.Remove) > 0:
+		return false, fmt.Errorf("%w (nf_tables: %w)", rules.ErrDrift, unix.ENOENT)
 	}
 	return true, drift(b.queue(b.addSkeleton, func() error { return b.addObjects(add) }))
 }
@@ -93,7 +96,12 @@ func (b *Backend) queue(steps ...func() error) error {
 			return err
 		}
 	}
-	return b.flush()
+	err := b.flush()
+	if err != nil && !errors.As(err, new(unix.Errno)) {
+		// It came from google/nftables, which does not forget an error of its own.
+		return errors.Join(err, b.reconnect())
+	}
+	return err
 }
 
 // drift turns the kernel's ways to say "that is not what is here" into [rules.ErrDrift].
