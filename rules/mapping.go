@@ -15,7 +15,6 @@ type Target struct {
 // Mapping is one mapping: a listen side, a target side and options. It is made by [Parse] alone, does not change, and is
 // equal to another when their texts are.
 type Mapping struct {
-	listen    netip.Addr
 	ports     Ports
 	target    Ports // where there are no targets with an address
 	protocols Protocols
@@ -30,6 +29,7 @@ type Mapping struct {
 
 // rare is what few mappings have.
 type rare struct {
+	listen  netip.Addr
 	targets []Target // other hosts or loopback
 	sources []netip.Prefix
 	iface   string
@@ -81,7 +81,7 @@ func Compare(a, b Mapping) int {
 func (m Mapping) IsZero() bool { return m.text == "" }
 
 // Listen returns the listen address; the zero Addr stands for every local address.
-func (m Mapping) Listen() netip.Addr { return m.listen }
+func (m Mapping) Listen() netip.Addr { return m.has().listen }
 
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
@@ -133,7 +133,7 @@ func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 // Temporary reports whether the mapping lives in the kernel only and is never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
-// Plain reports whether the mapping has no option but a name and a family, and no address of a target.
+// Plain reports whether the mapping has no address, and no option but a name and a family.
 func (m Mapping) Plain() bool { return m.rare == nil && m.flags == 0 }
 
 // Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
@@ -148,8 +148,8 @@ func (m Mapping) TargetOf(listen uint16) uint16 {
 
 // appendSpec writes [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS/PROTO.
 func (m *Mapping) appendSpec(b []byte) []byte {
-	if m.listen.IsValid() {
-		b = append(appendAddr(b, m.listen), ':')
+	if listen := m.has().listen; listen.IsValid() {
+		b = append(appendAddr(b, listen), ':')
 	}
 	b = append(m.ports.append(b), ':')
 	targets := m.has().targets

@@ -40,7 +40,7 @@ func (m Mapping) Claims(p Packet) bool {
 	return m.protocols.Has(p.Protocol) &&
 		m.families.Has(FamilyOf(destination)) &&
 		m.ports.Contains(p.Destination.Port()) &&
-		(!m.listen.IsValid() || m.listen == destination) &&
+		(!m.has().listen.IsValid() || m.has().listen == destination) &&
 		(m.has().iface == "" || m.has().iface == p.Interface) &&
 		(len(m.has().sources) == 0 || slices.ContainsFunc(m.has().sources, func(n netip.Prefix) bool { return n.Contains(source) }))
 }

@@ -58,13 +58,23 @@ func (p *Parser) parsePlain(spec string) (Mapping, error) {
 		err.Mapping = spec
 		return Mapping{}, err
 	}
-	var room [64]byte
-	text := m.appendSpec(room[:0])
-	m.specLen = uint16(len(text))
-	if m.text = spec; string(text) != spec {
-		m.text = string(text)
+	if n := strings.IndexByte(spec, '/'); n > 0 && isNumbers(spec[:n]) && spec[n+1:] == m.protocols.String() {
+		m.text, m.specLen = spec, uint16(len(spec)) // ports have no leading zeros: this is the canonical form
+		return m, nil
 	}
+	m.text = string(m.appendSpec(nil))
+	m.specLen = uint16(len(m.text))
 	return m, nil
+}
+
+// isNumbers reports whether s is single ports and colons: no range, no name, no address.
+func isNumbers(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && c != ':' {
+			return false
+		}
+	}
+	return true
 }
 
 // readWords sets the options and returns the one word that is none.
@@ -126,10 +136,11 @@ func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
 	if err != nil {
 		return err
 	}
-	if m.listen = listen; listen.IsValid() {
+	if listen.IsValid() {
 		if err := checkListen(listen); err != nil {
 			return err
 		}
+		m.more().listen = listen
 	}
 	ports, targets, found := strings.Cut(rest, ":")
 	if !found {

@@ -150,7 +150,7 @@ func (p *Parser) listenSide(text string) func(Mapping) bool {
 	}
 	anyProtocol := !strings.ContainsRune(text, '/')
 	return func(m Mapping) bool {
-		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.listen == addr)
+		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.has().listen == addr)
 	}
 }
 
@@ -182,7 +182,6 @@ func overlap(a, b *Mapping) bool {
 	return a.ports.Overlaps(b.ports) &&
 		a.protocols&b.protocols != 0 &&
 		a.families&b.families != 0 &&
-		(a.listen == b.listen || !a.listen.IsValid() || !b.listen.IsValid()) &&
 		rareOverlap(a.rare, b.rare)
 }
 
@@ -190,7 +189,8 @@ func rareOverlap(a, b *rare) bool {
 	if a == nil || b == nil {
 		return true
 	}
-	return (a.iface == b.iface || a.iface == "" || b.iface == "") && sourcesOverlap(a.sources, b.sources)
+	return (a.listen == b.listen || !a.listen.IsValid() || !b.listen.IsValid()) &&
+		(a.iface == b.iface || a.iface == "" || b.iface == "") && sourcesOverlap(a.sources, b.sources)
 }
 
 func sourcesOverlap(a, b []netip.Prefix) bool {

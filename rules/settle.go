@@ -57,7 +57,7 @@ func (m *Mapping) settleFamilies() *InvalidError {
 	if m.only == BothFamilies {
 		return &InvalidError{Part: "-4 -6", Why: "each excludes the other", Fix: "leave both out for IPv4 and IPv6"}
 	}
-	if m.rare == nil && m.only == 0 && !m.listen.IsValid() {
+	if m.rare == nil && m.only == 0 {
 		m.families = BothFamilies
 		return nil
 	}
@@ -82,7 +82,7 @@ func (m *Mapping) settleFamilies() *InvalidError {
 	for _, part := range [...]struct {
 		what string
 		f    Families
-	}{{"listen address", FamilyOf(m.listen)}, {"target", targets}, {"--source", sources}} {
+	}{{"listen address", FamilyOf(m.has().listen)}, {"target", targets}, {"--source", sources}} {
 		if err := narrow(part.what, part.f); err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (m *Mapping) checkItself() *InvalidError {
 	if m.TargetPorts() != m.ports {
 		return nil
 	}
-	if targets := m.has().targets; len(targets) == 0 || len(targets) == 1 && targets[0].Addr == m.listen {
+	if targets := m.has().targets; len(targets) == 0 || len(targets) == 1 && targets[0].Addr == m.has().listen {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil

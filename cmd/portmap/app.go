@@ -74,18 +74,15 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// host opens the file and the kernel.
-func (a *app) host() (*reconcile.Host, error) {
-	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows}
-	saved, err := h.SavedBackend()
-	if err != nil {
-		return nil, err
-	}
-	if h.Backend, err = reconcile.OpenBackend(a.backend, saved); err != nil {
-		return nil, err
-	}
-	a.say("backend %s, file %s", h.Backend.Name(), h.File.Path)
-	return h, nil
+// host is this machine, with the file and the packet filter that the flags name.
+func (a *app) host() *reconcile.Host {
+	return &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Open: func(saved string) (rules.Backend, error) {
+		backend, err := reconcile.OpenBackend(a.backend, saved)
+		if err == nil {
+			a.say("backend %s, file %s", backend.Name(), a.config)
+		}
+		return backend, err
+	}}
 }
 
 func (a *app) file() *store.File { return store.At(a.config) }
@@ -102,11 +99,8 @@ func (a *app) flushOutput() error { return a.out.Flush() }
 
 // with runs a command's work on a host.
 func (a *app) with(work func(*reconcile.Host) error) error {
-	h, err := a.host()
-	if err != nil {
-		return err
-	}
-	defer h.Backend.Close()
+	h := a.host()
+	defer h.Close()
 	return work(h)
 }
 

@@ -62,7 +62,7 @@ func (h *Host) difference(ctx context.Context, content []byte) (Difference, erro
 	if err != nil {
 		return Difference{}, err
 	}
-	live, err := h.Backend.Live(ctx)
+	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -78,7 +78,14 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if lock != nil {
 		defer lock.Close()
 	}
-	live, err := h.Backend.Live(ctx)
+	saved, err := h.File.Read() // of a file that is damaged only the backend matters here
+	if err != nil {
+		return Report{}, err
+	}
+	if err := h.use(conf.Backend(saved)); err != nil {
+		return Report{}, err
+	}
+	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return Report{}, err
 	}

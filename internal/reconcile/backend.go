@@ -1,9 +1,6 @@
 package reconcile
 
 import (
-	"fmt"
-
-	"portmap/internal/conf"
 	"portmap/nft"
 	"portmap/rules"
 )
@@ -27,13 +24,4 @@ func OpenBackend(choice, saved string) (rules.Backend, error) {
 		return nil, &rules.UnsupportedError{Part: "--backend iptables"}
 	}
 	return nil, &rules.InvalidError{Mapping: "--backend", Part: choice, Why: "not a backend", Fix: "write auto, nft or iptables"}
-}
-
-// SavedBackend returns what the file fixes as the backend, or "".
-func (h *Host) SavedBackend() (string, error) {
-	content, err := h.File.Read()
-	if err != nil {
-		return "", fmt.Errorf("%w", err)
-	}
-	return conf.Backend(content), nil
 }

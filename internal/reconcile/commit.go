@@ -58,11 +58,11 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if p.change.Empty() {
 		return p.change, nil
 	}
-	err := h.Backend.Apply(ctx, p.change)
+	err := h.backend.Apply(ctx, p.change)
 	if !errors.Is(err, rules.ErrDrift) {
 		return p.change, err
 	}
-	live, err := h.Backend.Live(ctx)
+	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return rules.Change{}, err
 	}
@@ -70,7 +70,7 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if err != nil || fitted.Empty() {
 		return fitted, err
 	}
-	return fitted, h.Backend.Apply(ctx, fitted)
+	return fitted, h.backend.Apply(ctx, fitted)
 }
 
 // fit makes a change that was meant for another state do what it was meant to do to this one, and no more.
@@ -99,7 +99,7 @@ func (h *Host) undo(ctx context.Context, done rules.Change, cause error) error {
 	if done.Empty() {
 		return cause
 	}
-	if err := h.Backend.Apply(context.WithoutCancel(ctx), done.Inverse()); err != nil {
+	if err := h.backend.Apply(context.WithoutCancel(ctx), done.Inverse()); err != nil {
 		return fmt.Errorf("%w; and the kernel could not be put back: %w", cause, err)
 	}
 	return cause

@@ -85,7 +85,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 // RemoveAll takes every mapping out of the kernel and the file.
 func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 	return h.edit(ctx, dryRun, func(s state) (edition, error) {
-		live, err := h.Backend.Live(ctx)
+		live, err := h.backend.Live(ctx)
 		if err != nil {
 			return edition{}, err
 		}
@@ -102,7 +102,7 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 func (h *Host) known(ctx context.Context, s state, selectors []string) (rules.Set, error) {
 	for _, selector := range selectors {
 		if len(s.all.Find(selector, h.Services)) == 0 {
-			live, err := h.Backend.Live(ctx)
+			live, err := h.backend.Live(ctx)
 			return union(s.all, live), err
 		}
 	}
@@ -196,7 +196,7 @@ func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *store.
 	if e.reset || !interrupted && len(e.lookFor) == 0 {
 		return nil
 	}
-	live, err := h.Backend.Live(ctx)
+	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return err
 	}

@@ -11,12 +11,30 @@ import (
 
 // Host is a machine with its kernel and its file.
 type Host struct {
-	Backend  rules.Backend
+	Open     func(saved string) (rules.Backend, error) // saved is the backend that the file fixes, or ""
 	File     *store.File
 	Services rules.Services
 
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, rules.Change) error
+
+	backend rules.Backend // once it is open
+}
+
+// Close lets go of the kernel.
+func (h *Host) Close() error {
+	if h.backend == nil {
+		return nil
+	}
+	return h.backend.Close()
+}
+
+// use opens the backend, when the file has said which.
+func (h *Host) use(saved string) (err error) {
+	if h.backend == nil {
+		h.backend, err = h.Open(saved)
+	}
+	return err
 }
 
 // Verb is what became of a mapping.
@@ -64,7 +82,10 @@ func (h *Host) stateOf(ctx context.Context, content []byte) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	temporary, err := h.Backend.Temporary(ctx)
+	if err := h.use(text.Backend()); err != nil {
+		return state{}, err
+	}
+	temporary, err := h.backend.Temporary(ctx)
 	if err != nil {
 		return state{}, err
 	}

@@ -55,11 +55,14 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	live, err := h.Backend.Live(ctx)
+	if err := h.use(text.Backend()); err != nil {
+		return Listing{}, err
+	}
+	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.Backend.Name(), File: text.String(), Damaged: live.Damaged}
+	l := Listing{Backend: h.backend.Name(), File: text.String(), Damaged: live.Damaged}
 	l.Rows = rowsOf(text.Set(), live)
 	behind, err := servers.Find(targetsOf(l.Rows))
 	if err != nil {
