@@ -10,7 +10,7 @@ import (
 
 // What others have on the host is the same, byte for byte, whatever portmap does.
 func TestForeignRulesAreUntouched(t *testing.T) {
-	host, _ := pair(t)
+	host, _ := barePair(t)
 	host.SeedForeign()
 	before := host.Foreign()
 	p := command(t, host)
@@ -33,7 +33,7 @@ func TestForeignRulesAreUntouched(t *testing.T) {
 
 // Someone else flushes everything: list says so, apply heals it, and add heals what it is asked for again.
 func TestFlushedBySomeoneElse(t *testing.T) {
-	host, _ := pair(t)
+	host, _ := barePair(t)
 	p := command(t, host)
 	p.run("add", "443:8443", "80:8080")
 	host.Run("nft", "flush", "ruleset")
@@ -91,7 +91,7 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 
 // A host that saves its rules with nft boots with them: what portmap wrote must load again, and mean the same.
 func TestSavedRulesetLoads(t *testing.T) {
-	host, client := pair(t)
+	host, client := barePair(t)
 	host.Echo("tcp", "192.0.2.1:8443", "192.0.2.1:9002")
 	p := command(t, host)
 	p.run("add", "443:8443/tcp,udp", "80:8080", "192.0.2.1:81:8081", "[2001:db8::1]:82:8082")

@@ -158,8 +158,23 @@ func (p portmap) run(args ...string) string {
 	return r.Out
 }
 
-// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1.
+// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must be the
+// same at the end of the test, byte for byte.
 func pair(t testing.TB) (host, client *lab.Host) {
+	t.Helper()
+	host, client = barePair(t)
+	host.SeedForeign()
+	before := host.Foreign()
+	t.Cleanup(func() {
+		if after := host.Foreign(); after != before {
+			t.Errorf("the rules of others were\n%s\nand are\n%s", before, after)
+		}
+	})
+	return host, client
+}
+
+// barePair is a pair whose host has no rules: for tests that flush them.
+func barePair(t testing.TB) (host, client *lab.Host) {
 	t.Helper()
 	n := lab.New(t)
 	host, client = n.Host("host"), n.Host("client")

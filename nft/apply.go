@@ -30,6 +30,7 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 		return err
 	}
 	alone, err := b.send(change, remove, add)
+	ctx = context.WithoutCancel(ctx) // what was sent is seen through to its end
 	switch {
 	case inDoubt(err):
 		return b.settleDoubt(ctx, change, err)
@@ -163,7 +164,7 @@ func (b *Backend) recount(ctx context.Context, change rules.Change) error {
 	for range 3 { // see Live on maps that have just grown
 		var err error
 		if live, err = b.Live(ctx); err != nil {
-			return fmt.Errorf("the change was made, and cannot be read back: %w", err)
+			return b.takeBack(change, err)
 		}
 		if done(change, live) {
 			return nil
@@ -177,6 +178,17 @@ func (b *Backend) recount(ctx context.Context, change rules.Change) error {
 		return fmt.Errorf("the change arrived in part, and could not be taken back: %w", kernelError(err))
 	}
 	return errors.New("nf_tables: the change arrived in part; it was taken back")
+}
+
+// takeBack undoes a change that was made but cannot be read back.
+func (b *Backend) takeBack(change rules.Change, cause error) error {
+	undo := change.Inverse()
+	remove, _ := encode(undo.Remove) // both were encoded before
+	add, _ := encode(undo.Add)
+	if _, err := b.send(undo, remove, add); err != nil {
+		return fmt.Errorf("the change was made, and can neither be read back (%w) nor taken back: %w", cause, err)
+	}
+	return fmt.Errorf("the change cannot be read back, and was taken back: %w", cause)
 }
 
 // before returns what was live before a change that arrived in part.

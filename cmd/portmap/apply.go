@@ -122,13 +122,14 @@ func (a *app) flush() *cobra.Command {
 const maxInput = 64 << 20
 
 // content reads FILE or standard input; nil where no file was named.
-func (a *app) content(file string) ([]byte, error) {
+func (a *app) content(file string) (*reconcile.Content, error) {
+	content := &reconcile.Content{Name: file}
 	var from io.Reader
 	switch file {
 	case "":
 		return nil, nil
 	case "-":
-		from = a.in
+		content.Name, from = "standard input", a.in
 	default:
 		f, err := os.Open(file)
 		if err != nil {
@@ -137,12 +138,10 @@ func (a *app) content(file string) ([]byte, error) {
 		defer f.Close()
 		from = f
 	}
-	content, err := io.ReadAll(io.LimitReader(from, maxInput+1))
-	if err == nil && len(content) > maxInput {
-		err = fmt.Errorf("%s: larger than %d MiB", file, maxInput>>20)
-	}
-	if content == nil {
-		content = []byte{}
+	var err error
+	content.Bytes, err = io.ReadAll(io.LimitReader(from, maxInput+1))
+	if err == nil && len(content.Bytes) > maxInput {
+		err = fmt.Errorf("%s: larger than %d MiB", content.Name, maxInput>>20)
 	}
 	return content, err
 }

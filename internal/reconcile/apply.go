@@ -7,9 +7,15 @@ import (
 	"portmap/rules"
 )
 
+// Content is a file that is to take the saved one's place.
+type Content struct {
+	Name  string // for messages
+	Bytes []byte
+}
+
 // Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes the
 // saved file's place. Temporary mappings stay.
-func (h *Host) Apply(ctx context.Context, content []byte, dryRun bool) (Report, error) {
+func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report, error) {
 	lock, err := h.lock(ctx, dryRun)
 	if err != nil {
 		return Report{}, err
@@ -27,7 +33,7 @@ func (h *Host) Apply(ctx context.Context, content []byte, dryRun bool) (Report, 
 	}
 	p := plan{aim: d.aim, change: d.Change}
 	if content != nil {
-		p.content, p.save = content, string(content) != d.saved
+		p.content, p.save = content.Bytes, string(content.Bytes) != d.saved
 	}
 	report.Warnings, err = h.commit(ctx, lock, p)
 	return report, err
@@ -46,19 +52,19 @@ type Difference struct {
 func (d Difference) Outcomes() []Outcome { return outcomesOf(d.Change) }
 
 // Diff returns what Apply would change.
-func (h *Host) Diff(ctx context.Context, content []byte) (Difference, error) {
+func (h *Host) Diff(ctx context.Context, content *Content) (Difference, error) {
 	return h.difference(ctx, content)
 }
 
-func (h *Host) difference(ctx context.Context, content []byte) (Difference, error) {
+func (h *Host) difference(ctx context.Context, content *Content) (Difference, error) {
 	saved, err := h.File.Read()
 	if err != nil {
 		return Difference{}, err
 	}
 	if content == nil {
-		content = saved
+		content = &Content{h.File.Path, saved}
 	}
-	s, err := h.stateOf(ctx, content)
+	s, err := h.stateOf(ctx, *content)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -120,5 +126,5 @@ func (h *Host) Saved() (conf.Text, error) {
 	if err != nil {
 		return conf.Text{}, err
 	}
-	return h.parse(content)
+	return h.parse(Content{h.File.Path, content})
 }

@@ -74,10 +74,10 @@ func (h *Host) readState(ctx context.Context) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	return h.stateOf(ctx, content)
+	return h.stateOf(ctx, Content{h.File.Path, content})
 }
 
-func (h *Host) stateOf(ctx context.Context, content []byte) (state, error) {
+func (h *Host) stateOf(ctx context.Context, content Content) (state, error) {
 	text, err := h.parse(content)
 	if err != nil {
 		return state{}, err
@@ -92,16 +92,16 @@ func (h *Host) stateOf(ctx context.Context, content []byte) (state, error) {
 	all := text.Set()
 	if len(temporary) > 0 {
 		if all, err = all.Add(temporary...); err != nil {
-			return state{}, fmt.Errorf("%s does not go with what is live: %w", h.File.Path, err)
+			return state{}, fmt.Errorf("%s does not go with what is live: %w", content.Name, err)
 		}
 	}
 	return state{text, temporary, all}, nil
 }
 
-func (h *Host) parse(content []byte) (conf.Text, error) {
-	text, err := conf.Parse(content, h.Services)
+func (h *Host) parse(content Content) (conf.Text, error) {
+	text, err := conf.Parse(content.Bytes, h.Services)
 	if err != nil {
-		return conf.Text{}, fmt.Errorf("%s: %w", h.File.Path, err)
+		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, err)
 	}
 	return text, nil
 }
