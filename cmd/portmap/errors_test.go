@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"portmap/internal/store"
+	"portmap/rules"
+)
+
+// What a person reads of what cannot be made to happen in a transcript.
+func TestSentences(t *testing.T) {
+	nftables := func(errno syscall.Errno) error {
+		return what(fmt.Errorf("nf_tables: %w", errno), "add 443:8443/tcp")
+	}
+	for _, c := range []struct {
+		err  error
+		code int
+		want string
+	}{
+		{nil, 0, ""},
+		{exitError(1), 1, ""},
+		{nftables(syscall.EPERM), 3, "portmap: add 443:8443/tcp: not permitted; the kernel's packet rules need root or CAP_NET_ADMIN\n  sudo portmap add 443:8443\n"},
+		{nftables(syscall.EOPNOTSUPP), 1, "portmap: add 443:8443/tcp: this kernel has no nf_tables, or lacks a part of it\n  load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
+		{nftables(syscall.ENOMEM), 1, "portmap: add 443:8443/tcp: the kernel has no memory for that many rules; nothing was changed\n  as root in the first user namespace the limits are higher\n"},
+		{nftables(syscall.EINVAL), 1, "portmap: add 443:8443/tcp: nf_tables: invalid argument\n"},
+		{what(rules.ErrDrift, "add 443:8443/tcp"), 1, "portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n  `portmap diff` shows the difference, `portmap apply` mends it\n"},
+		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EACCES}, 3, "portmap: write /etc/portmap/portmap.conf: permission denied\n  sudo portmap add 443:8443\n"},
+		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EDQUOT}, 1, "portmap: write /etc/portmap/portmap.conf: disk quota exceeded\n  make room on the file system of the file, then do it again; nothing was changed\n"},
+		{&fs.PathError{Op: "lock", Path: "p", Err: store.ErrLocked}, 1, "portmap: lock p: another portmap holds the lock\n  wait for it, or find it with `pgrep -a portmap`\n"},
+		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "is not a regular file"}}, 1, "portmap: read p: refused: p is not a regular file\n  keep the file in a folder that only root can write, such as /etc/portmap\n"},
+		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
+	} {
+		var printed bytes.Buffer
+		a := &app{err: &printed, out: bufio.NewWriter(&printed), args: []string{"add", "443:8443"}, started: true}
+		if code := a.report(context.Background(), c.err); code != c.code || printed.String() != c.want {
+			t.Errorf("%v: exit %d,\n%swant %d,\n%s", c.err, code, printed.String(), c.code, c.want)
+		}
+	}
+	interrupted, stop := context.WithCancel(context.Background())
+	stop()
+	var printed bytes.Buffer
+	a := &app{err: &printed, out: bufio.NewWriter(&printed), started: true}
+	if code := a.report(interrupted, errors.New("cut short")); code != 1 || printed.String() != "portmap: interrupted; nothing was changed\n" {
+		t.Errorf("interrupted: exit %d, %q", code, printed.String())
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1204: "1,204", 1234567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"portmap/internal/store"
+	"portmap/rules"
+
+	"golang.org/x/sys/unix"
+)
+
+// fake is a kernel for the logic above the backends: it holds a list of mappings, and can fail.
+type fake struct {
+	live    rules.Live
+	changes []rules.Change
+	before  func(rules.Change) error // called before a change; an error refuses it
+}
+
+func (f *fake) Name() string { return "fake" }
+
+func (f *fake) Close() error { return nil }
+
+func (f *fake) Live(context.Context) (rules.Live, error) { return f.live, nil }
+
+func (f *fake) Temporary(context.Context) (found []rules.Mapping, err error) {
+	for _, m := range f.live.Mappings {
+		if m.Temporary() {
+			found = append(found, m.Mapping)
+		}
+	}
+	return found, nil
+}
+
+func (f *fake) Apply(_ context.Context, c rules.Change) error {
+	if f.before != nil {
+		if err := f.before(c); err != nil {
+			return err
+		}
+	}
+	set, err := f.live.Set()
+	if err != nil {
+		return err
+	}
+	if c.Reset {
+		set = rules.Set{}
+	} else {
+		for _, m := range c.Remove {
+			if !set.Has(m) {
+				return rules.ErrDrift
+			}
+		}
+		set = set.Remove(c.Remove...)
+	}
+	if set, err = set.Add(c.Add...); err != nil {
+		return rules.ErrDrift
+	}
+	f.changes = append(f.changes, c)
+	f.live = rules.Live{}
+	for _, m := range set.Mappings() {
+		f.live.Mappings = append(f.live.Mappings, rules.LiveMapping{Mapping: m})
+	}
+	return nil
+}
+
+func (f *fake) texts() string {
+	var lines []string
+	for _, m := range f.live.Mappings {
+		lines = append(lines, m.String())
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// host is a Host with a fake kernel, and a file in a folder of the test's.
+func host(t *testing.T) (*Host, *fake) {
+	t.Helper()
+	kernel := &fake{}
+	file := store.At(filepath.Join(t.TempDir(), "portmap.conf"))
+	return &Host{File: file, Open: func(string) (rules.Backend, error) { return kernel, nil }}, kernel
+}
+
+func parse(t *testing.T, lines ...string) []rules.Mapping {
+	t.Helper()
+	var list []rules.Mapping
+	for _, line := range lines {
+		m, err := rules.Parse(rules.Words(line)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+func (h *Host) mustAdd(t *testing.T, lines ...string) {
+	t.Helper()
+	if _, err := h.Add(context.Background(), parse(t, lines...), AddOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func saved(t *testing.T, h *Host) string {
+	t.Helper()
+	content, err := os.ReadFile(h.File.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// Whichever step fails, file and kernel are as they were.
+func TestFailingSteps(t *testing.T) {
+	for name, spoil := range map[string]func(*Host, *fake){
+		"the kernel refuses": func(_ *Host, k *fake) {
+			k.before = func(rules.Change) error { return unix.ENOMEM }
+		},
+		"the file cannot be replaced": func(h *Host, k *fake) { // a folder stands in its place by the time of the rename
+			k.before = func(rules.Change) error {
+				k.before = nil
+				content, err := os.ReadFile(h.File.Path)
+				return errors.Join(err, os.Remove(h.File.Path), os.MkdirAll(filepath.Join(h.File.Path, "in the way"), 0o755),
+					os.WriteFile(h.File.Path+".saved", content, 0o644))
+			}
+		},
+		"the file cannot be written": func(h *Host, _ *fake) {
+			if err := os.MkdirAll(filepath.Join(h.File.Path+".new", "in the way"), 0o755); err != nil {
+				panic(err)
+			}
+		},
+	} {
+		for what, change := range map[string]func(*Host) error{
+			"add": func(h *Host) error {
+				_, err := h.Add(context.Background(), parse(t, "80:8080", "81:8081"), AddOptions{})
+				return err
+			},
+			"replace": func(h *Host) error {
+				_, err := h.Add(context.Background(), parse(t, "443:9443"), AddOptions{Replace: true})
+				return err
+			},
+			"remove": func(h *Host) error {
+				_, err := h.Remove(context.Background(), []string{"444"}, false)
+				return err
+			},
+			"apply": func(h *Host) error {
+				_, err := h.Apply(context.Background(), &Content{"other", []byte("90:9090\n")}, false)
+				return err
+			},
+		} {
+			t.Run(name+": "+what, func(t *testing.T) {
+				h, kernel := host(t)
+				h.mustAdd(t, "443:8443", "444:8444")
+				before := kernel.texts()
+				spoil(h, kernel)
+				if err := change(h); err == nil {
+					t.Fatal("it is said to have worked")
+				}
+				if after := kernel.texts(); after != before {
+					t.Errorf("live were\n%s\nand are\n%s", before, after)
+				}
+				content, err := os.ReadFile(h.File.Path + ".saved")
+				if err != nil {
+					content = []byte(saved(t, h))
+				}
+				if string(content) != "443:8443/tcp\n444:8444/tcp\n" {
+					t.Errorf("saved are %q", content)
+				}
+			})
+		}
+	}
+}
+
+// The kernel holds something else than was believed: the change is made to fit, and does no more than it was to do.
+func TestDrift(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		live    []string
+		damaged string
+		change  func(*Host) error
+		want    string
+	}{
+		{"to remove what the kernel has lost", []string{"444:8444"}, "", func(h *Host) error {
+			_, err := h.Remove(context.Background(), []string{"443"}, false)
+			return err
+		}, "444:8444/tcp"},
+		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
+			_, err := h.Add(context.Background(), parse(t, "80:8080"), AddOptions{})
+			return err
+		}, "443:8443/tcp\n444:8444/tcp\n80:8080/tcp"},
+		{"to add again what the kernel has lost", nil, "", func(h *Host) error {
+			_, err := h.Add(context.Background(), parse(t, "443:8443"), AddOptions{})
+			return err
+		}, "443:8443/tcp"},
+		{"to remove from what is damaged", []string{"444:8444"}, "a rule is gone", func(h *Host) error {
+			_, err := h.Remove(context.Background(), []string{"443"}, false)
+			return err
+		}, "444:8444/tcp"},
+		{"to apply to what is damaged", []string{"443:8443"}, "a rule is gone", func(h *Host) error {
+			_, err := h.Apply(context.Background(), nil, false)
+			return err
+		}, "443:8443/tcp\n444:8444/tcp"},
+		{"to remove what only the kernel has", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
+			_, err := h.Remove(context.Background(), []string{"80"}, false)
+			return err
+		}, "443:8443/tcp\n444:8444/tcp"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			h, kernel := host(t)
+			h.mustAdd(t, "443:8443", "444:8444")
+			kernel.live = rules.Live{Damaged: c.damaged}
+			for _, m := range parse(t, c.live...) {
+				kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: m})
+			}
+			if err := c.change(h); err != nil {
+				t.Fatal(err)
+			}
+			if got := kernel.texts(); got != c.want {
+				t.Errorf("live are\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+// A change that died half way is put right by the next one, whatever that is.
+func TestInterrupted(t *testing.T) {
+	h, kernel := host(t)
+	h.mustAdd(t, "443:8443")
+	kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: parse(t, "80:8080")[0]})
+	if err := os.WriteFile(h.File.Path+".new", []byte("443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.mustAdd(t, "81:8081")
+	if got := kernel.texts(); got != "443:8443/tcp\n81:8081/tcp" {
+		t.Errorf("live are\n%s", got)
+	}
+	if _, err := os.Lstat(h.File.Path + ".new"); err == nil {
+		t.Error("its trace is still there")
+	}
+}
+
+// When nothing is left to map, nothing is left in the kernel; a temporary mapping is something.
+func TestLastMapping(t *testing.T) {
+	h, kernel := host(t)
+	h.mustAdd(t, "443:8443", "71:7071 --temporary")
+	if got := saved(t, h); got != "443:8443/tcp\n" {
+		t.Errorf("saved are %q", got)
+	}
+	for i, selector := range []string{"443", "71"} {
+		if _, err := h.Remove(context.Background(), []string{selector}, false); err != nil {
+			t.Fatal(err)
+		}
+		if last := kernel.changes[len(kernel.changes)-1]; last.Reset != (i == 1) {
+			t.Errorf("after the removal of %s: %+v", selector, last)
+		}
+	}
+}
+
+// That connection tracking could not be told is a warning: the change stands.
+func TestForgetFails(t *testing.T) {
+	h, _ := host(t)
+	h.Forget = func(context.Context, rules.Change) error { return unix.EOPNOTSUPP }
+	report, err := h.Add(context.Background(), parse(t, "443:8443/udp"), AddOptions{})
+	if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "open connections may go their old way") {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if got := saved(t, h); got != "443:8443/udp\n" {
+		t.Errorf("saved are %q", got)
+	}
+}
+
+func TestOpenBackend(t *testing.T) {
+	for _, c := range []struct{ choice, saved, want string }{
+		{"auto", "", "nft"}, {"auto", "nft", "nft"}, {"nft", "iptables", "nft"},
+		{"auto", "iptables", ""}, {"iptables", "", ""}, {"ipfw", "", ""},
+	} {
+		b, err := OpenBackend(c.choice, c.saved)
+		if got := err == nil; got != (c.want != "") || got && b.Name() != c.want {
+			t.Errorf("--backend %s, the file says %q: %v, %v", c.choice, c.saved, b, err)
+		}
+	}
+}
