@@ -21,7 +21,9 @@ func (a *app) add() *cobra.Command {
 		Short: "Install mappings in the kernel and save them",
 		Long: `Install mappings in the kernel and save them: all of them or none. The options are those of each mapping.
 
-A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].`,
+A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
+
+This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sticky and --stateless.`,
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
   portmap add 80:8080 443:8443

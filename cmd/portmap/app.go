@@ -56,15 +56,15 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.name = true, cmd.Name() },
-		Args:             cobra.NoArgs,
+		Args:             noArgs,
 		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: auto, nft or iptables")
-	flags.StringVar(&a.config, "config", defaultConfig, "the file with the saved mappings")
+	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: `auto|nft|iptables`")
+	flags.StringVar(&a.config, "config", defaultConfig, "the `FILE` with the saved mappings")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
 	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.export(), a.demo(), a.demoStage(), a.version())
@@ -72,6 +72,16 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(notYet(later))
 	}
 	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.HasParent():
+		return usageError{fmt.Errorf("%s takes no arguments, and got %s", cmd.Name(), strings.Join(args, " "))}
+	}
+	return usageError{fmt.Errorf("%s: no such command", args[0])}
 }
 
 // host is this machine, with the file and the packet filter that the flags name.

@@ -22,7 +22,7 @@ Temporary mappings stay.`,
   portmap apply --dry-run
   portmap apply -f other.conf
   portmap list -o plain | ssh host portmap apply -f -`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			content, err := a.content(file)
 			if err != nil {
@@ -53,7 +53,7 @@ func (a *app) diff() *cobra.Command {
 		Short: "Show what apply would change: exit 0 nothing, 1 something, 2 trouble",
 		Example: `  portmap diff
   portmap diff -f other.conf`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			differs, err := a.printDiff(cmd, file)
 			switch {
@@ -104,7 +104,7 @@ func (a *app) flush() *cobra.Command {
 		Use:     "flush",
 		Short:   "Take everything of portmap's out of the kernel, and leave the file",
 		Example: "  portmap flush\n  portmap apply      # brings it back",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return what(a.with(func(h *reconcile.Host) error {
 				report, err := h.Flush(cmd.Context(), dryRun)

@@ -13,7 +13,7 @@ func (a *app) demo() *cobra.Command {
 		Use:     "demo",
 		Short:   "Show it all in a throw-away network: server, mapping, client; needs no root and touches nothing",
 		Example: "  portmap demo",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.flushOutput(); err != nil {
 				return err

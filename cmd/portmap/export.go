@@ -19,7 +19,7 @@ func (a *app) export() *cobra.Command {
 What is loaded by nft is live as if portmap had put it there: list shows it, remove takes it away.`,
 		Example: `  portmap export --format nft | sudo nft -f -
   portmap export --format nft > /etc/nftables.d/portmap.nft`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			switch format {
 			case "nft":

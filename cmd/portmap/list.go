@@ -26,7 +26,7 @@ puts it there); temporary (live, in no file).`,
   portmap list -o json
   portmap list --watch
   portmap list -o plain | portmap apply -f -      # changes nothing`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			show, ok := a.formats()[output]
 			if !ok {

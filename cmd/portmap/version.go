@@ -17,7 +17,7 @@ func (a *app) version() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  portmap version",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		Run: func(*cobra.Command, []string) {
 			fmt.Fprintf(a.out, "portmap %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		},

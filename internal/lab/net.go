@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -43,12 +44,20 @@ func (n *Net) Host(name string) *Host {
 	h.nl, err = netlink.NewHandleAt(h.ns)
 	n.must("open rtnetlink", err)
 	n.t.Cleanup(h.nl.Close)
-	h.Do(func() { // link-local addresses can be used at once, too: nobody is asked whether they are taken
-		err = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
-	})
-	n.must("switch off duplicate address detection", err)
+	h.Do(func() { err = quicken() })
+	n.must("set sysctls", err)
 	h.up("lo")
 	return h
+}
+
+// quicken lets addresses be used at once, link-local ones too, since nobody is asked whether they are taken; and lets every
+// refused datagram be answered, since a limit on ICMP errors would make some look lost (Documentation/networking/ip-sysctl.rst).
+func quicken() error {
+	var errs []error
+	for name, value := range map[string]string{"ipv6/conf/default/accept_dad": "0", "ipv4/icmp_ratemask": "0", "ipv6/icmp/ratemask": "\n"} {
+		errs = append(errs, os.WriteFile("/proc/sys/net/"+name, []byte(value), 0))
+	}
+	return errors.Join(errs...)
 }
 
 // Link joins two hosts by a veth pair, whose ends are called eth0, eth1, ... on each side. The addresses, with their prefix
