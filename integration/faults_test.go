@@ -224,7 +224,7 @@ func TestSixtyThousandMappings(t *testing.T) {
 		for i := range 60000 {
 			lines = append(lines, fmt.Sprintf("%d:60001 --name name-of-mapping-%d", i+1, i+1))
 		}
-		mappings := parse(t, lines...)
+		mappings := lab.Mappings(t, lines...)
 		b.change(t, host, rules.Change{Reset: true, Add: mappings})
 		live := b.live(t, host)
 		set, err := live.Set()
@@ -236,7 +236,7 @@ func TestSixtyThousandMappings(t *testing.T) {
 				t.Errorf("port %s: %+v, %v", port, answer, err)
 			}
 		}
-		b.change(t, host, rules.Change{Remove: mappings[:1], Add: parse(t, "60002:60001")})
+		b.change(t, host, rules.Change{Remove: mappings[:1], Add: lab.Mappings(t, "60002:60001")})
 		b.change(t, host, rules.Change{Reset: true, Remove: mappings})
 		if live := b.live(t, host); len(live.Mappings) != 0 {
 			t.Errorf("%d are left", len(live.Mappings))
@@ -261,7 +261,7 @@ func TestLargeRestrictedMapping(t *testing.T) {
 		if answer, err := client.Ask("tcp", "", "192.0.2.1:2000"); err != nil || answer.Server.Port() != 31000 {
 			t.Errorf("%+v, %v", answer, err)
 		}
-		b.change(t, host, rules.Change{Remove: parse(t, line)})
+		b.change(t, host, rules.Change{Remove: lab.Mappings(t, line)})
 		if live := b.live(t, host); len(live.Mappings) != 0 || live.Damaged != "" {
 			t.Errorf("after the removal: %d live, %q", len(live.Mappings), live.Damaged)
 		}
@@ -275,8 +275,8 @@ func TestDriftIsRefused(t *testing.T) {
 		b.add(t, host, "443:8443", "80:8080")
 		before := texts(b.live(t, host))
 		for name, c := range map[string]rules.Change{
-			"another target for the same port": {Add: parse(t, "81:8081", "443:9443")},
-			"to remove what is not there":      {Remove: parse(t, "82:8082"), Add: parse(t, "81:8081")},
+			"another target for the same port": {Add: lab.Mappings(t, "81:8081", "443:9443")},
+			"to remove what is not there":      {Remove: lab.Mappings(t, "82:8082"), Add: lab.Mappings(t, "81:8081")},
 		} {
 			var err error
 			b.with(t, host, func(live rules.Backend) error {

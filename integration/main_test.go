@@ -67,7 +67,7 @@ func (b backend) change(t testing.TB, h *lab.Host, c rules.Change) {
 // add puts mappings into the kernel of a host.
 func (b backend) add(t testing.TB, h *lab.Host, lines ...string) []rules.Mapping {
 	t.Helper()
-	mappings := parse(t, lines...)
+	mappings := lab.Mappings(t, lines...)
 	b.change(t, h, rules.Change{Add: mappings})
 	return mappings
 }
@@ -80,19 +80,6 @@ func (b backend) live(t testing.TB, h *lab.Host) (live rules.Live) {
 		return err
 	})
 	return live
-}
-
-func parse(t testing.TB, lines ...string) []rules.Mapping {
-	t.Helper()
-	var mappings []rules.Mapping
-	for _, line := range lines {
-		m, err := rules.Parse(rules.Words(line)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mappings = append(mappings, m)
-	}
-	return mappings
 }
 
 func texts(live rules.Live) string {

@@ -106,7 +106,7 @@ func TestForwardedFlowsKeepTheirEntries(t *testing.T) {
 		client.Route("default", "192.0.2.1")
 		server.Route("default", "198.51.100.1")
 		server.Echo("udp", "198.51.100.2:443")
-		b.change(t, router, rules.Change{Add: parse(t, "53:5353/udp")}) // so that connection tracking is on
+		b.change(t, router, rules.Change{Add: lab.Mappings(t, "53:5353/udp")}) // so that connection tracking is on
 		flow := client.Flow("udp", "198.51.100.2:443")
 		if _, err := flow.Ask(); err != nil {
 			t.Fatal(err)

@@ -112,19 +112,6 @@ func hosts(t *testing.T, f func(sound, wired *Backend, w *wire)) {
 	})
 }
 
-func parse(t *testing.T, lines ...string) []rules.Mapping {
-	t.Helper()
-	var list []rules.Mapping
-	for _, line := range lines {
-		m, err := rules.Parse(rules.Words(line)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m)
-	}
-	return list
-}
-
 func liveTexts(t *testing.T, b *Backend) string {
 	t.Helper()
 	live, err := b.Live(context.Background())
@@ -144,12 +131,12 @@ func TestKernelErrors(t *testing.T) {
 		t.Run(errno.Error(), func(t *testing.T) {
 			hosts(t, func(sound, wired *Backend, w *wire) {
 				ctx := context.Background()
-				if err := wired.Apply(ctx, rules.Change{Add: parse(t, "443:8443", "80:8080 --source 10.0.0.0/8")}); err != nil {
+				if err := wired.Apply(ctx, rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --source 10.0.0.0/8")}); err != nil {
 					t.Fatalf("over a sound wire: %v", err)
 				}
 				before := liveTexts(t, sound)
 				w.spoil = func([]netlink.Message, func([]netlink.Message) error) error { return errno }
-				change := rules.Change{Remove: parse(t, "443:8443"), Add: parse(t, "443:9443", "81:8081 --interface eth0")}
+				change := rules.Change{Remove: lab.Mappings(t, "443:8443"), Add: lab.Mappings(t, "443:9443", "81:8081 --interface eth0")}
 				err := wired.Apply(ctx, change)
 				if !errors.Is(err, errno) {
 					t.Errorf("Apply says %v, want %v in it", err, errno)
@@ -186,8 +173,8 @@ func TestLostAnswer(t *testing.T) {
 				}
 				ctx := context.Background()
 				for _, change := range []rules.Change{
-					{Reset: true, Add: parse(t, "443:8443")},
-					{Remove: parse(t, "443:8443"), Add: parse(t, "80:8080")},
+					{Reset: true, Add: lab.Mappings(t, "443:8443")},
+					{Remove: lab.Mappings(t, "443:8443"), Add: lab.Mappings(t, "80:8080")},
 				} {
 					if err := wired.Apply(ctx, change); err != nil {
 						t.Errorf("%v: %v", change, err)
@@ -206,7 +193,7 @@ func manyMappings(t *testing.T) []rules.Mapping {
 	for i := range 3000 {
 		lines = append(lines, fmt.Sprintf("%d:60000", 1000+i))
 	}
-	return parse(t, lines...)
+	return lab.Mappings(t, lines...)
 }
 
 // Elements are lost on the way without an error: the count afterwards finds it, and what was there before is there again.
@@ -220,7 +207,7 @@ func TestLostElements(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hosts(t, func(sound, wired *Backend, w *wire) {
 				ctx := context.Background()
-				old := parse(t, "443:8443", "80:8080 --source 10.0.0.0/8")
+				old := lab.Mappings(t, "443:8443", "80:8080 --source 10.0.0.0/8")
 				if err := wired.Apply(ctx, rules.Change{Add: old}); err != nil {
 					t.Fatal(err)
 				}
@@ -265,7 +252,7 @@ func TestInterruptedList(t *testing.T) {
 			return
 		}
 		defer b.Close()
-		if err := b.Apply(context.Background(), rules.Change{Add: parse(t, "443:8443", "80:8080/udp")}); err != nil {
+		if err := b.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080/udp")}); err != nil {
 			t.Error(err)
 		}
 		if live := liveTexts(t, b); live != "80:8080/udp\n443:8443/tcp" {
@@ -295,7 +282,7 @@ func TestUnsupported(t *testing.T) {
 			"443:10.0.0.5:8443,10.0.0.6:8443 --sticky":   "a target with an address",
 			"443:10.0.0.5:8443 --forward --name forward": "a target with an address",
 		} {
-			err := wired.Apply(context.Background(), rules.Change{Add: parse(t, "80:8080", line)})
+			err := wired.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "80:8080", line)})
 			var unsupported *rules.UnsupportedError
 			if !errors.As(err, &unsupported) || unsupported.Part != part {
 				t.Errorf("%s: %v; want %s refused", line, err, part)

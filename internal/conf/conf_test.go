@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/lab"
 	"portmap/rules"
 )
 
@@ -17,15 +18,6 @@ func read(t testing.TB, content string) Text {
 		t.Fatal(err)
 	}
 	return text
-}
-
-func mapping(t testing.TB, line string) rules.Mapping {
-	t.Helper()
-	m, err := rules.Parse(rules.Words(line)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 func TestParse(t *testing.T) {
@@ -64,8 +56,8 @@ func TestErrorsNameTheLine(t *testing.T) {
 }
 
 func TestEdit(t *testing.T) {
-	shop, web := mapping(t, "443:8443/tcp,udp --name shop"), mapping(t, "80:8080 --source 10.0.0.0/8")
-	next, more := mapping(t, "443:9443"), mapping(t, "81:8081")
+	shop, web := lab.Mappings(t, "443:8443/tcp,udp --name shop")[0], lab.Mappings(t, "80:8080 --source 10.0.0.0/8")[0]
+	next, more := lab.Mappings(t, "443:9443")[0], lab.Mappings(t, "81:8081")[0]
 	for _, c := range []struct {
 		what        string
 		remove, add []rules.Mapping

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/lab"
 	"portmap/internal/store"
 	"portmap/rules"
 
@@ -85,22 +86,9 @@ func host(t *testing.T) (*Host, *fake) {
 	return &Host{File: file, Open: func(string) (rules.Backend, error) { return kernel, nil }}, kernel
 }
 
-func parse(t *testing.T, lines ...string) []rules.Mapping {
-	t.Helper()
-	var list []rules.Mapping
-	for _, line := range lines {
-		m, err := rules.Parse(rules.Words(line)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m)
-	}
-	return list
-}
-
 func (h *Host) mustAdd(t *testing.T, lines ...string) {
 	t.Helper()
-	if _, err := h.Add(context.Background(), parse(t, lines...), AddOptions{}); err != nil {
+	if _, err := h.Add(context.Background(), lab.Mappings(t, lines...), AddOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -136,11 +124,11 @@ func TestFailingSteps(t *testing.T) {
 	} {
 		for what, change := range map[string]func(*Host) error{
 			"add": func(h *Host) error {
-				_, err := h.Add(context.Background(), parse(t, "80:8080", "81:8081"), AddOptions{})
+				_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080", "81:8081"), AddOptions{})
 				return err
 			},
 			"replace": func(h *Host) error {
-				_, err := h.Add(context.Background(), parse(t, "443:9443"), AddOptions{Replace: true})
+				_, err := h.Add(context.Background(), lab.Mappings(t, "443:9443"), AddOptions{Replace: true})
 				return err
 			},
 			"remove": func(h *Host) error {
@@ -189,11 +177,11 @@ func TestDrift(t *testing.T) {
 			return err
 		}, "444:8444/tcp"},
 		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
-			_, err := h.Add(context.Background(), parse(t, "80:8080"), AddOptions{})
+			_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
 			return err
 		}, "443:8443/tcp\n444:8444/tcp\n80:8080/tcp"},
 		{"to add again what the kernel has lost", nil, "", func(h *Host) error {
-			_, err := h.Add(context.Background(), parse(t, "443:8443"), AddOptions{})
+			_, err := h.Add(context.Background(), lab.Mappings(t, "443:8443"), AddOptions{})
 			return err
 		}, "443:8443/tcp"},
 		{"to remove from what is damaged", []string{"444:8444"}, "a rule is gone", func(h *Host) error {
@@ -213,7 +201,7 @@ func TestDrift(t *testing.T) {
 			h, kernel := host(t)
 			h.mustAdd(t, "443:8443", "444:8444")
 			kernel.live = rules.Live{Damaged: c.damaged}
-			for _, m := range parse(t, c.live...) {
+			for _, m := range lab.Mappings(t, c.live...) {
 				kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: m})
 			}
 			if err := c.change(h); err != nil {
@@ -230,7 +218,7 @@ func TestDrift(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	h, kernel := host(t)
 	h.mustAdd(t, "443:8443")
-	kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: parse(t, "80:8080")[0]})
+	kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: lab.Mappings(t, "80:8080")[0]})
 	if err := os.WriteFile(h.File.Path+".new", []byte("443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +252,7 @@ func TestLastMapping(t *testing.T) {
 func TestForgetFails(t *testing.T) {
 	h, _ := host(t)
 	h.Forget = func(context.Context, rules.Change) error { return unix.EOPNOTSUPP }
-	report, err := h.Add(context.Background(), parse(t, "443:8443/udp"), AddOptions{})
+	report, err := h.Add(context.Background(), lab.Mappings(t, "443:8443/udp"), AddOptions{})
 	if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "open connections may go their old way") {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -15,15 +15,6 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-func mapping(t testing.TB, line string) rules.Mapping {
-	t.Helper()
-	m, err := rules.Parse(rules.Words(line)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 func find(t testing.TB, h *lab.Host, mappings ...rules.Mapping) (f Found) {
 	t.Helper()
 	var err error
@@ -97,7 +88,7 @@ func TestServersBehindMappings(t *testing.T) {
 		"443:8447":           0,
 		"443:10.0.0.5:8443":  0,
 	} {
-		m := mapping(t, line)
+		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m).Of(m)
 		if len(found) != want {
 			t.Errorf("%s: %d servers, want %d: %+v", line, len(found), want, found)
@@ -108,7 +99,7 @@ func TestServersBehindMappings(t *testing.T) {
 			}
 		}
 	}
-	m := mapping(t, "443:8445")
+	m := lab.Mappings(t, "443:8445")[0]
 	if shadowed := find(t, host, m).Shadowed(m); len(shadowed) != 1 || shadowed[0].Address != "127.0.0.1:443" {
 		t.Errorf("on the listen port: %+v", shadowed)
 	}
@@ -130,7 +121,7 @@ func TestAdvice(t *testing.T) {
 		"443:10.0.0.5:8443": {"listens on port 443 itself"},
 		"443:8444/udp":      {"no server listens on port 8444/udp yet"},
 	} {
-		m := mapping(t, line)
+		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m)
 		var got []string
 		host.Do(func() { got = Advise([]rules.Mapping{m}, found) })
@@ -142,7 +133,7 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", line, got, want)
 		}
 	}
-	if got := Advise([]rules.Mapping{mapping(t, "1:2")}, Found{}); got != nil {
+	if got := Advise([]rules.Mapping{lab.Mappings(t, "1:2")[0]}, Found{}); got != nil {
 		t.Errorf("nothing was found out, and the advice is %q", got)
 	}
 }
@@ -159,7 +150,7 @@ func TestManyServers(t *testing.T) {
 				return
 			}
 			t.Cleanup(func() { l.Close() })
-			mappings = append(mappings, mapping(t, fmt.Sprintf("%d:%d", 1000+i, 20000+i)))
+			mappings = append(mappings, lab.Mappings(t, fmt.Sprintf("%d:%d", 1000+i, 20000+i))[0])
 		}
 	})
 	f := find(t, host, mappings...)
@@ -207,7 +198,7 @@ func TestProcesses(t *testing.T) {
 }
 
 func BenchmarkFind(b *testing.B) {
-	m := mapping(b, "443:8443")
+	m := lab.Mappings(b, "443:8443")[0]
 	for b.Loop() {
 		if _, err := Find([]rules.Mapping{m}); err != nil {
 			b.Fatal(err)

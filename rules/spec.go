@@ -1,0 +1,181 @@
+package rules
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// readSpec reads [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
+func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
+	sides, protocols, err := cutProtocols(spec)
+	if err != nil {
+		return err
+	}
+	m.protocols = protocols
+	listen, rest, err := cutAddr(sides)
+	if err != nil {
+		return err
+	}
+	if listen.IsValid() {
+		if err := checkListen(listen); err != nil {
+			return err
+		}
+		m.more().listen = listen
+	}
+	ports, targets, found := strings.Cut(rest, ":")
+	if !found {
+		return &InvalidError{Why: "no target", Fix: "write LISTEN:TARGET, for example 443:8443"}
+	}
+	if m.ports, err = parsePorts(ports, protocols, p.Services); err != nil {
+		return err
+	}
+	return p.readTargets(m, targets)
+}
+
+// readTargets reads PORTS, or ADDR:PORTS[,ADDR:PORTS...]; an address without ports has those of the next that has some.
+func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
+	if isWord(s) {
+		var err *InvalidError
+		m.target, err = parsePorts(s, m.protocols, p.Services)
+		return err
+	}
+	waiting := 0
+	for _, item := range strings.Split(s, ",") {
+		addr, rest, err := cutAddr(item)
+		if err != nil {
+			return err
+		}
+		if !addr.IsValid() {
+			return &InvalidError{Part: item, Why: "not a target", Fix: "several targets are written ADDRESS:PORT,ADDRESS:PORT"}
+		}
+		if err := checkTarget(addr); err != nil {
+			return err
+		}
+		more := m.more()
+		more.targets = append(more.targets, Target{Addr: addr})
+		if rest == "" {
+			waiting++
+			continue
+		}
+		ports, err := parsePorts(rest, m.protocols, p.Services)
+		if err != nil {
+			return err
+		}
+		for ; waiting >= 0; waiting-- {
+			more.targets[len(more.targets)-1-waiting].Ports = ports
+		}
+		waiting = 0
+	}
+	if waiting > 0 {
+		return &InvalidError{Part: s, Why: "the target's port is missing", Fix: "write " + s + ":8443"}
+	}
+	return nil
+}
+
+// isWord reports whether s is ports or a service name, and no address.
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c == '.' || c == '[' || c == ':' || c == ',' {
+			return false
+		}
+	}
+	return true
+}
+
+func cutProtocols(spec string) (sides string, protocols Protocols, err *InvalidError) {
+	slash := strings.LastIndexByte(spec, '/')
+	if slash < 0 {
+		return spec, TCP, nil
+	}
+	for word, rest, more := "", spec[slash+1:], true; more; {
+		word, rest, more = strings.Cut(rest, ",")
+		switch word {
+		case "tcp":
+			protocols |= TCP
+		case "udp":
+			protocols |= UDP
+		default:
+			return "", 0, &InvalidError{Part: word, Why: "not a protocol", Fix: "write /tcp, /udp or /tcp,udp"}
+		}
+	}
+	return spec[:slash], protocols, nil
+}
+
+// cutAddr takes an address and the colon behind it off the front of s, if there is one: an IPv6 address stands in
+// brackets, an IPv4 address has dots before the first colon.
+func cutAddr(s string) (addr netip.Addr, rest string, err *InvalidError) {
+	var text string
+	if strings.HasPrefix(s, "[") {
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return addr, "", &InvalidError{Part: s, Why: "no closing bracket", Fix: "write [2001:db8::7]:443"}
+		}
+		text, rest = s[1:end], s[end+1:]
+	} else {
+		colon := strings.IndexByte(s, ':')
+		if colon < 0 {
+			colon = len(s)
+		}
+		if strings.IndexByte(s[:colon], '.') < 0 {
+			return addr, s, bareIPv6(s)
+		}
+		text, rest = s[:colon], s[colon:]
+	}
+	if rest != "" && rest[0] != ':' {
+		return addr, "", &InvalidError{Part: s, Why: "no colon behind the address", Fix: "write [" + text + "]:443"}
+	}
+	if addr, err = parseAddr(text); err != nil {
+		return addr, "", err
+	}
+	if addr.Is6() && s[0] != '[' || addr.Is4() && s[0] == '[' {
+		return addr, "", &InvalidError{Part: text, Why: "brackets are for IPv6 addresses, and only for them"}
+	}
+	return addr, strings.TrimPrefix(rest, ":"), nil
+}
+
+// bareIPv6 recognizes an IPv6 address that was written without its brackets.
+func bareIPv6(s string) *InvalidError {
+	if strings.Count(s, ":") < 2 {
+		return nil
+	}
+	if i := strings.LastIndexByte(s, ':'); i > 0 {
+		for _, text := range [...]string{s, s[:i], s[:strings.LastIndexByte(s[:i], ':')+1]} {
+			if a, err := netip.ParseAddr(strings.TrimSuffix(text, ":")); err == nil && a.Is6() {
+				return &InvalidError{Part: s, Why: "an IPv6 address without brackets", Fix: "write [" + a.WithZone("").String() + "]:443"}
+			}
+		}
+	}
+	return nil
+}
+
+func parseAddr(s string) (netip.Addr, *InvalidError) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		return netip.Addr{}, &InvalidError{Part: s, Why: "not an IP address", Fix: "write an IPv4 address or an IPv6 address in brackets: [2001:db8::7]"}
+	case a.Zone() != "":
+		return netip.Addr{}, &InvalidError{Part: s, Why: "a zone is not part of an address", Fix: "leave %" + Printable(a.Zone()) + " out and add --interface " + Printable(a.Zone())}
+	case a.Is4In6():
+		return netip.Addr{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: "write " + a.Unmap().String()}
+	}
+	return a, nil
+}
+
+func checkListen(a netip.Addr) *InvalidError {
+	switch {
+	case a.IsUnspecified() && a.Is4():
+		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -4 for IPv4 only"}
+	case a.IsUnspecified():
+		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -6 for IPv6 only"}
+	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return &InvalidError{Part: a.String(), Why: "not an address of a host", Fix: "listen on an address that `ip address` shows"}
+	}
+	return nil
+}
+
+func checkTarget(a netip.Addr) *InvalidError {
+	if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return &InvalidError{Part: a.String(), Why: "not an address of a host", Fix: "leave it out for a server on this host"}
+	}
+	return nil
+}
