@@ -150,7 +150,7 @@ func (b *Backend) counts(sent objects) bool {
 		for _, m := range sent.mapped[at] {
 			want += elementCount(m)
 		}
-		if err := b.elements(p.name, func() { n = 0 }, func(element) { n++ }); err != nil || n != want {
+		if err := b.elements(p.name, func() { n = 0 }, func([]byte) { n++ }); err != nil || n != want {
 			return false
 		}
 	}

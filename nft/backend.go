@@ -103,7 +103,7 @@ func (b *Backend) read(ctx context.Context) (rules.Live, error) {
 			return rules.Live{}, err
 		}
 		var found []element
-		switch err := b.elements(p.name, func() { found = found[:0] }, func(e element) { found = append(found, e) }); {
+		switch err := b.elements(p.name, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) }); {
 		case errors.Is(err, unix.ENOENT):
 			r.damage("map %s is gone", p.name)
 		case err != nil:

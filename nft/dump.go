@@ -108,8 +108,8 @@ type element struct {
 	packets uint64
 }
 
-// elements lists a map. begin is called before each reading: there may be several.
-func (b *Backend) elements(set string, begin func(), each func(element)) error {
+// elements lists a map. begin is called before each reading: there may be several. What is handed over is decodeElement's.
+func (b *Backend) elements(set string, begin func(), each func(encoded []byte)) error {
 	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
 	request = append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
 	return again(func() error {
@@ -117,7 +117,7 @@ func (b *Backend) elements(set string, begin func(), each func(element)) error {
 		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, request, func(m []byte) {
 			attributes(body(m), func(kind uint16, list []byte) {
 				if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-					attributes(list, func(_ uint16, e []byte) { each(decodeElement(e)) })
+					attributes(list, func(_ uint16, e []byte) { each(e) })
 				}
 			})
 		})
