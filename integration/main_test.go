@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"portmap/internal/flows"
 	"portmap/internal/lab"
+	"portmap/ipt"
 	"portmap/nft"
 	"portmap/rules"
 )
@@ -27,7 +29,13 @@ type backend struct {
 func backends() []backend {
 	return []backend{
 		{"nft", func() (rules.Backend, error) { return nft.Open() }},
+		{"iptables-nft", iptables(ipt.NFTables)},
+		{"iptables-legacy", iptables(ipt.Legacy)},
 	}
+}
+
+func iptables(v ipt.Variant) func() (rules.Backend, error) {
+	return func() (rules.Backend, error) { return ipt.Open(context.Background(), ipt.Options{Variant: v, Wait: time.Second}) }
 }
 
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {

@@ -143,7 +143,7 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 		comments = append(comments, r.comment)
 	}
 	var found []rules.Mapping
-	for _, text := range joinTexts(comments) {
+	for _, text := range rules.JoinLabels(comments) {
 		if m, err := rules.Parse(rules.Words(text)...); err == nil && m.Temporary() {
 			found = append(found, m)
 		}

@@ -42,7 +42,7 @@ func (r *reading) entryOf(comment []byte) *entry {
 		text = r.texts[text]
 	}
 	m, err := r.parser.Parse(rules.Words(text))
-	if err != nil || m.String() != text || supported(&m) != nil {
+	if err != nil || m.String() != text || m.PortOnly() != nil {
 		r.entries[string(comment)] = nil
 		return nil
 	}
@@ -98,7 +98,7 @@ func (r *reading) rules(list []kernelRule) {
 			comments = append(comments, k.comment)
 		}
 	}
-	r.texts = joinTexts(comments)
+	r.texts = rules.JoinLabels(comments)
 	for _, want := range skeleton() {
 		have := byChain[want.chain]
 		if len(have) == 0 || have[0].comment != want.comment {

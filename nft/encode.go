@@ -11,30 +11,6 @@ import (
 	"github.com/google/nftables"
 )
 
-// supported refuses what this backend cannot put into the kernel: nothing is accepted and then left out.
-func supported(m *rules.Mapping) error {
-	if m.Plain() {
-		return nil
-	}
-	for _, part := range [...]struct {
-		asked bool
-		name  string
-	}{
-		{len(m.Targets()) > 0, "a target with an address"},
-		{m.Owner() != "", "--owner"},
-		{m.Service() != "", "--service"},
-		{m.Stateless(), "--stateless"},
-		{m.Hide(), "--hide"},
-		{m.Forward(), "--forward"},
-		{m.Sticky(), "--sticky"},
-	} {
-		if part.asked {
-			return &rules.UnsupportedError{Part: part.name}
-		}
-	}
-	return nil
-}
-
 // objects is what mappings are in the kernel. The elements of maps are made only when they are sent: there can be very many.
 type objects struct {
 	mapped [mapCount][]*rules.Mapping // by the map that holds them
@@ -46,7 +22,7 @@ func encode(mappings []rules.Mapping) (objects, error) {
 	var o objects
 	for i := range mappings {
 		m := &mappings[i]
-		if err := supported(m); err != nil {
+		if err := m.PortOnly(); err != nil {
 			return objects{}, err
 		}
 		if m.Restricted() {

@@ -141,6 +141,31 @@ func (m Mapping) Restricted() bool {
 	return m.rare != nil && (m.rare.iface != "" || len(m.rare.sources) > 0)
 }
 
+// PortOnly refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host: what the
+// backends cannot put into the kernel is not accepted and then left out.
+func (m Mapping) PortOnly() error {
+	if m.Plain() {
+		return nil
+	}
+	for _, part := range [...]struct {
+		asked bool
+		name  string
+	}{
+		{len(m.has().targets) > 0, "a target with an address"},
+		{m.Owner() != "", "--owner"},
+		{m.Service() != "", "--service"},
+		{m.Stateless(), "--stateless"},
+		{m.Hide(), "--hide"},
+		{m.Forward(), "--forward"},
+		{m.Sticky(), "--sticky"},
+	} {
+		if part.asked {
+			return &UnsupportedError{Part: part.name}
+		}
+	}
+	return nil
+}
+
 // TargetOf returns the server's port for one listen port, N to N.
 func (m Mapping) TargetOf(listen uint16) uint16 {
 	return m.TargetPorts().First + (listen - m.ports.First)

@@ -13,16 +13,26 @@ func (h *Host) Ruleset() string {
 }
 
 // Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older self.
+// The chains that iptables makes before it makes any rule are nobody's.
 func (h *Host) Foreign() string {
 	h.t.Helper()
-	ours := regexp.MustCompile(`(?ms)^table inet portmap \{\n.*?^\}\n`)
-	all := ours.ReplaceAllString(h.Run("nft", "-s", "list", "ruleset"), "")
+	all := h.Run("nft", "-s", "list", "ruleset")
 	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
-		text := h.Run(save)
-		text = regexp.MustCompile(`(?m)^#.*\n`).ReplaceAllString(text, "")
-		all += regexp.MustCompile(`\[\d+:\d+\]`).ReplaceAllString(text, "")
+		all += h.Run(save)
 	}
-	return all
+	const own = `PORTMAP(?:-TEXT|-(?:TCP|UDP)[-0-9]*|-[PSA][0-9a-f]{16})?`
+	for _, ours := range [...]string{
+		`(?ms)^table inet portmap \{\n.*?^\}\n`,                                     // nft
+		`(?ms)^\tchain ` + own + ` \{\n.*?^\t\}\n\n?`, `(?m)^\t\t.* jump PORTMAP\n`, // iptables-nft, as nft lists it
+		`(?m)^\tchain [A-Z]+ \{\n\t\ttype nat hook [a-z]+ priority [-a-z0-9]+; policy accept;\n\t\}\n\n?`,
+		`(?m)^table ip6? nat \{\n\}\n`,
+		`(?m)^#.*\n`, `\[\d+:\d+\]`, // iptables-legacy
+		`(?m)^:` + own + ` .*\n`, `(?m)^-A ` + own + ` .*\n`, `(?m)^-A .* -j PORTMAP\n`,
+		`(?m)^:[A-Z]+ ACCEPT \n`, `(?m)^\*nat\nCOMMIT\n`,
+	} {
+		all = regexp.MustCompile(ours).ReplaceAllString(all, "")
+	}
+	return strings.ReplaceAll(all, "\t}\n\n}", "\t}\n}")
 }
 
 // SeedForeign puts in what others have on a host: tables of the shape of firewalld's and ufw's by nft, Docker's by iptables.

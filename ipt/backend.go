@@ -1,0 +1,201 @@
+package ipt
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"portmap/rules"
+)
+
+// Options say where and how iptables is found. The zero value is right for a host.
+type Options struct {
+	Variant Variant       // the one to use; empty to find out
+	Folders []string      // where programs are; empty for [SystemFolders]
+	Wait    time.Duration // how long to wait for the xtables lock, in whole seconds; 0 for ten
+}
+
+// Backend is the iptables of this host, in the network namespace of the thread that calls it. It is not for use by several
+// goroutines at once.
+type Backend struct {
+	use   tools
+	other *tools // the other variant, where the host has it
+	wait  string
+	last  *snapshot // what Temporary or Live read, for the Apply that follows
+}
+
+// Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
+// the one that the host calls iptables. The error is an [*Error].
+func Open(ctx context.Context, o Options) (*Backend, error) {
+	if len(o.Folders) == 0 {
+		o.Folders = SystemFolders()
+	}
+	if o.Wait == 0 {
+		o.Wait = 10 * time.Second
+	}
+	found, err := installed(ctx, o.Folders)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{use: found[0], wait: fmt.Sprintf("--wait=%d", int(o.Wait.Seconds()))}
+	if len(found) == 1 {
+		if o.Variant != "" && found[0].variant != o.Variant {
+			return nil, &Error{Why: "this host has no " + string(o.Variant)}
+		}
+		return b, nil
+	}
+	b.other = &found[1]
+	swap := found[1].variant == o.Variant
+	if o.Variant == "" {
+		if swap, err = b.otherIsInUse(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if swap {
+		b.use, b.other = found[1], &found[0]
+	}
+	return b, nil
+}
+
+// otherIsInUse decides between two variants: what Docker and Kubernetes do, with our own rules before those of others.
+func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
+	var ours [2]bool
+	for i, t := range [...]tools{b.use, *b.other} {
+		s, err := b.read(ctx, t)
+		if err != nil {
+			return false, err
+		}
+		ours[i] = !s.empty()
+	}
+	if ours[0] || ours[1] {
+		return !ours[0], nil
+	}
+	first, err := b.count(ctx, b.use)
+	if err != nil {
+		return false, err
+	}
+	second, err := b.count(ctx, *b.other)
+	return second > first, err
+}
+
+// count returns how many rules a variant holds, in all tables.
+func (b *Backend) count(ctx context.Context, t tools) (int, error) {
+	n := 0
+	for i, p := range t.programs {
+		if p.main == "" || t.variant == Legacy && !legacyTables(families[i], "") {
+			continue
+		}
+		output, err := run(ctx, p.save, nil)
+		if err != nil {
+			return 0, err
+		}
+		n += strings.Count(string(output), "\n-A ")
+	}
+	return n, nil
+}
+
+// Name returns "iptables".
+func (b *Backend) Name() string { return "iptables" }
+
+// Variant returns which of the two rule sets is changed, and whether the host has the other, too.
+func (b *Backend) Variant() (used Variant, both bool) { return b.use.variant, b.other != nil }
+
+// Limits returns the families that this host's iptables cannot do, and why; 0 where it can do both.
+func (b *Backend) Limits() (rules.Families, string) {
+	has, why := b.use.has()
+	return rules.BothFamilies &^ has, why
+}
+
+// Close does nothing: nothing is held open.
+func (b *Backend) Close() error { return nil }
+
+// Present reports whether this host's iptables holds anything of ours, in either variant.
+func (b *Backend) Present(ctx context.Context) (bool, error) {
+	for _, t := range b.both() {
+		if s, err := b.read(ctx, t); err != nil || !s.empty() {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+func (b *Backend) both() []tools {
+	if b.other == nil {
+		return []tools{b.use}
+	}
+	return []tools{b.use, *b.other}
+}
+
+// Live reads both families, and looks whether the other variant holds something of ours, too.
+func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
+	s, err := b.read(ctx, b.use)
+	if err != nil {
+		return rules.Live{}, err
+	}
+	b.last = &s
+	live := s.live()
+	if b.other == nil || live.Damaged != "" {
+		return live, nil
+	}
+	switch s, err := b.read(ctx, *b.other); {
+	case err != nil:
+		return rules.Live{}, err
+	case !s.empty():
+		live.Damaged = fmt.Sprintf("%s holds rules of portmap, beside %s", b.other.variant, b.use.variant)
+	}
+	return live, nil
+}
+
+// Temporary returns the live mappings that are in no file.
+func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
+	s, err := b.read(ctx, b.use)
+	if err != nil {
+		return nil, err
+	}
+	b.last = &s
+	var found []rules.Mapping
+	for _, m := range s.mappings() {
+		if m.Temporary() {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// read runs iptables-save and its twin side by side.
+func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
+	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
+	defer runtime.UnlockOSThread()
+	var s snapshot
+	var running [len(families)]*process
+	var failed error
+	has, _ := t.has()
+	for i, p := range t.programs {
+		if !has.Has(families[i]) {
+			continue
+		}
+		s[i], _ = parse(nil)
+		if t.variant == Legacy && !legacyTables(families[i], "nat") {
+			continue
+		}
+		var err error
+		if running[i], err = start(ctx, p.save, nil, "-c", "-t", "nat"); err != nil {
+			failed = err
+		}
+	}
+	for i, p := range running {
+		if p == nil {
+			continue
+		}
+		output, err := p.wait()
+		if err == nil {
+			s[i], err = parse(output)
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return s, failed
+}

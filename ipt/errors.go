@@ -1,0 +1,111 @@
+package ipt
+
+import (
+	"fmt"
+	"strings"
+
+	"portmap/rules"
+
+	"golang.org/x/sys/unix"
+)
+
+// Error is why iptables did not do what it was asked to.
+type Error struct {
+	Command string // what was run, without its folder; empty where nothing was
+	Why     string // one phrase
+	Fix     string // what to type; may be empty
+	cause   error
+}
+
+func (e *Error) Error() string {
+	if e.Command == "" {
+		return e.Why
+	}
+	return e.Command + ": " + e.Why
+}
+
+// Unwrap returns [unix.EPERM] where a permission is missing, and [rules.ErrDrift] where a rule that was to be changed is not
+// there.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Remedy returns what to type.
+func (e *Error) Remedy() string { return e.Fix }
+
+// complaint is what iptables says of a failure, in one of its versions, and what that means.
+type complaint struct {
+	says     []string // any of them
+	why, fix string
+	cause    error
+}
+
+// complaints are tried in this order. What iptables says is in its sources: iptables/xshared.c (xtables_lock), libiptc/libiptc.c
+// (iptcc_strerror), iptables/nft.c (nft_strerror, nft_init), iptables/xtables-standalone.c.
+func complaints() []complaint {
+	return []complaint{
+		{says: []string{"holding the xtables lock"}, why: "another program holds the xtables lock",
+			fix: "`fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
+		{says: []string{"you must be root", "Permission denied", "Operation not permitted"}, why: "not permitted", cause: unix.EPERM},
+		{says: []string{"can't initialize", "Table does not exist"}, why: "this kernel has no table nat for iptables-legacy",
+			fix: "modprobe iptable_nat ip6table_nat, or portmap apply --backend nft"},
+		{says: []string{"Failed to initialize nft", "Protocol not supported"}, why: "this kernel has no nf_tables, which this iptables works through",
+			fix: "modprobe nf_tables, or point the iptables alternative to iptables-legacy"},
+		{says: []string{"unrecognized option", "unknown option", "invalid option"}, why: "is too old: it does not know --wait",
+			fix: "install iptables 1.6.2 or newer"},
+		{says: []string{"Couldn't load", "missing kernel module", "Extension "}, why: "an extension of iptables is missing",
+			fix: "modprobe xt_addrtype xt_comment xt_tcpudp xt_nat"},
+		{says: []string{"is incompatible, use 'nft'"}, why: "the table nat holds rules that iptables cannot read: they were made by nft",
+			fix: "portmap apply --backend nft"},
+		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
+			fix: "find them with iptables-save | grep PORTMAP, and delete them"},
+	}
+}
+
+// explain turns the end of a command into an Error. The script, if there was one, tells a rule that is not as expected from
+// an extension that the kernel lacks: iptables says the same of both.
+func explain(command, stderr string, script []byte, end error) error {
+	for _, c := range complaints() {
+		for _, phrase := range c.says {
+			if strings.Contains(stderr, phrase) {
+				return &Error{Command: command, Why: c.why, Fix: c.fix, cause: c.cause}
+			}
+		}
+	}
+	e := &Error{Command: command, Why: firstLine(stderr), cause: end}
+	if e.Why == "" {
+		e.Why = end.Error()
+	}
+	switch failed := failedLine(stderr, script); {
+	case strings.HasPrefix(failed, "-D "), strings.HasPrefix(failed, "-I "), strings.HasPrefix(failed, "-X "):
+		e.cause = rules.ErrDrift
+	case failed != "":
+		e.Fix = "modprobe xt_addrtype xt_comment xt_tcpudp xt_nat"
+		e.Why = fmt.Sprintf("the kernel does not take %q (%s)", failed, e.Why)
+	}
+	return e
+}
+
+// failedLine returns the line of the script that iptables-restore names; "" where it names none, or the last, which stands
+// for all.
+func failedLine(stderr string, script []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(script)), "\n")
+	for _, phrase := range [...]string{"occurred at line: ", "line "} {
+		_, after, found := strings.Cut(stderr, phrase)
+		var n int
+		if !found {
+			continue
+		}
+		if _, err := fmt.Sscanf(after, "%d", &n); err == nil && n > 0 && n < len(lines) {
+			return lines[n-1]
+		}
+	}
+	return ""
+}
+
+func firstLine(text string) string {
+	for _, l := range strings.Split(text, "\n") {
+		if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "#") {
+			return l
+		}
+	}
+	return ""
+}

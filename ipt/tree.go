@@ -1,0 +1,214 @@
+package ipt
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"portmap/rules"
+)
+
+// leaf is how many rules a chain may have before it becomes a node with chains for quarters of its ports below it. With 6
+// levels of 4 rules above a full leaf, a packet passes at most 43 rules, however many single ports are mapped.
+const leaf = 16
+
+// tree grows the chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or
+// less touches the chain of its ports, and where that becomes a node or a leaf, its parent.
+type tree struct {
+	family rules.Families
+	chains []chain
+}
+
+// box is what the packets of a chain have in common.
+type box struct {
+	protocols rules.Protocols
+	ports     rules.Ports // First may be 0, which no mapping has: quarters are even
+}
+
+var everyPort = rules.Ports{First: 0, Last: 65535}
+
+// match is the condition under which a packet of the parent belongs into the box.
+func (b box) match() string {
+	if b.ports == everyPort {
+		return "-p " + b.protocols.String()
+	}
+	return toPorts(b.protocols, b.ports)
+}
+
+// parts cuts the box by protocol, or its ports into quarters.
+func (b box) parts() []box {
+	if b.protocols.Number() == 0 {
+		return []box{{rules.TCP, b.ports}, {rules.UDP, b.ports}}
+	}
+	size := b.ports.Count() / 4
+	var parts []box
+	for i := range 4 {
+		first := int(b.ports.First) + i*size
+		parts = append(parts, box{b.protocols, rules.Ports{First: uint16(first), Last: uint16(first + size - 1)}})
+	}
+	return parts
+}
+
+func (b box) holds(it *item) bool {
+	return b.protocols.Has(it.protocol) && b.ports.Overlaps(it.listen)
+}
+
+// readable names the chain of a box so that it can be found by its ports.
+func readable(b box) string {
+	kind := "PORTMAP-TCP"
+	if b.protocols == rules.UDP {
+		kind = "PORTMAP-UDP"
+	}
+	if b.ports == everyPort {
+		return kind
+	}
+	return fmt.Sprintf("%s-%d-%d", kind, b.ports.First, b.ports.Last)
+}
+
+// open adds an empty chain, and returns its number: chains stand behind those that lead to them.
+func (t *tree) open(name string) int {
+	t.chains = append(t.chains, chain{name: name})
+	return len(t.chains) - 1
+}
+
+func (t *tree) add(at int, list ...rule) { t.chains[at].rules = append(t.chains[at].rules, list...) }
+
+// everything grows the tree below the root chain.
+func (t *tree) everything(items []item) {
+	t.grow(rootChain, box{rules.TCP | rules.UDP, everyPort}, items, readable)
+}
+
+// grow makes the chain of a box and those below it.
+func (t *tree) grow(name string, b box, items []item, nameOf func(box) string) {
+	at := t.open(name)
+	count := 0
+	for i := range items {
+		count += items[i].rulesIn(b.ports)
+	}
+	switch {
+	case count <= leaf:
+		for i := range items {
+			t.add(at, items[i].rules(b.ports)...)
+		}
+		return
+	case b.ports.Count() == 1:
+		t.addresses(at, b, items)
+		return
+	}
+	for i := range items {
+		if items[i].covers(b) { // it would stand in each of the parts
+			t.add(at, items[i].rules(b.ports)...)
+		}
+	}
+	for _, part := range b.parts() {
+		var inside []item
+		for i := range items {
+			if part.holds(&items[i]) && !items[i].covers(b) {
+				inside = append(inside, items[i])
+			}
+		}
+		if len(inside) > 0 {
+			child := nameOf(part)
+			t.add(at, rule{part.match() + " -g " + child, -1})
+			t.grow(child, part, inside, nameOf)
+		}
+	}
+}
+
+// covers reports whether one rule of the item is for all of the box.
+func (it *item) covers(b box) bool {
+	return it.gate != "" && b.protocols == it.protocol && it.listen.First <= max(b.ports.First, 1) && it.listen.Last >= b.ports.Last
+}
+
+// addresses tells many mappings of one port apart by their listen addresses.
+func (t *tree) addresses(at int, b box, items []item) {
+	var entries []entry
+	for i := range items {
+		list := items[i].rules(b.ports)
+		if !items[i].address.IsValid() {
+			t.add(at, list...)
+			continue
+		}
+		for _, r := range list {
+			entries = append(entries, entry{netip.PrefixFrom(items[i].address, items[i].address.BitLen()), r})
+		}
+	}
+	t.networks(at, "-d", entries, func(p netip.Prefix) string {
+		return hashed(addressesOf, b.protocols, b.ports.First, p)
+	})
+}
+
+// gate makes the two chains of a mapping with several sources.
+func (t *tree) gate(m *rules.Mapping, number int, g sourceGate) {
+	entries := make([]entry, 0, len(g.sources))
+	for _, source := range g.sources {
+		entries = append(entries, entry{source, rule{"-s " + source.String() + " -g " + g.then, -1}})
+	}
+	t.networks(t.open(g.first), "-s", entries, func(p netip.Prefix) string { return hashed(sourcesOf, m.String(), p) })
+	bare := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, comment: m.Label(maxComment)}
+	var items []item
+	for _, protocol := range m.Protocols().Each() {
+		bare.protocol = protocol
+		items = append(items, bare)
+	}
+	t.grow(g.then, box{rules.TCP | rules.UDP, everyPort}, items, func(b box) string {
+		return hashed(portsOf, m.String(), b.protocols, b.ports)
+	})
+}
+
+// entry is a rule that asks for a network.
+type entry struct {
+	network netip.Prefix
+	rule    rule
+}
+
+// networks adds rules that ask for networks, with chains below for those that have more bits in common where they are too
+// many for one chain. Of two networks none holds the other, or both are the same.
+func (t *tree) networks(at int, flag string, entries []entry, nameOf func(netip.Prefix) string) {
+	slices.SortStableFunc(entries, func(a, b entry) int { return comparePrefix(a.network, b.network) })
+	var common netip.Prefix
+	if len(entries) > leaf {
+		common = shared(entries[0].network, entries[len(entries)-1].network)
+	}
+	for len(entries) > 0 {
+		group := entries[:1]
+		if common.IsValid() {
+			group = together(entries, common.Bits()+2)
+		}
+		entries = entries[len(group):]
+		if len(group) == 1 {
+			t.add(at, group[0].rule)
+			continue
+		}
+		below := shared(group[0].network, group[len(group)-1].network)
+		if below.Bits() == below.Addr().BitLen() { // all are the same address
+			for _, e := range group {
+				t.add(at, e.rule)
+			}
+			continue
+		}
+		child := nameOf(below)
+		t.add(at, rule{flag + " " + below.String() + " -g " + child, -1})
+		t.networks(t.open(child), flag, group, nameOf)
+	}
+}
+
+// together returns the entries at the front that have their first bits in common.
+func together(entries []entry, bits int) []entry {
+	bits = min(bits, entries[0].network.Addr().BitLen())
+	n := 1
+	for n < len(entries) && entries[0].network.Bits() >= bits && shared(entries[0].network, entries[n].network).Bits() >= bits {
+		n++
+	}
+	return entries[:n]
+}
+
+// shared returns the longest network that holds both.
+func shared(a, b netip.Prefix) netip.Prefix {
+	bits := min(a.Bits(), b.Bits())
+	for !netip.PrefixFrom(a.Addr(), bits).Contains(b.Addr()) {
+		bits--
+	}
+	p, _ := a.Addr().Prefix(bits)
+	return p
+}
