@@ -17,7 +17,7 @@ func BenchmarkNewConnections(b *testing.B) {
 		addresses int
 	}{{"direct", 8443, 1}, {"mapped", 443, 1}, {"mapped, 8 addresses", 443, 8}} {
 		b.Run(c.name, func(b *testing.B) {
-			host, client := barePair(b)
+			host, client := backends()[0].barePair(b)
 			var targets []string
 			for i := range c.addresses {
 				address := fmt.Sprintf("192.0.2.%d", 20+i)

@@ -29,84 +29,92 @@ func consistent(t *testing.T, p portmap) {
 }
 
 func TestTwentyAddsAtOnce(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	var wait sync.WaitGroup
-	results := make([]lab.Result, 20)
-	for i := range results {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			results[i] = p.try("add", fmt.Sprintf("%d:%d", 1000+i, 2000+i))
-		}()
-	}
-	wait.Wait()
-	for i, r := range results {
-		if r.Code != 0 {
-			t.Errorf("add %d: %+v", i, r)
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		var wait sync.WaitGroup
+		results := make([]lab.Result, 20)
+		for i := range results {
+			wait.Add(1)
+			go func() {
+				defer wait.Done()
+				results[i] = p.try("add", fmt.Sprintf("%d:%d", 1000+i, 2000+i))
+			}()
 		}
-	}
-	if got := strings.Count(p.run("list", "-o", "plain"), "\n"); got != 20 {
-		t.Errorf("%d of 20 mappings are saved", got)
-	}
-	consistent(t, p)
+		wait.Wait()
+		for i, r := range results {
+			if r.Code != 0 {
+				t.Errorf("add %d: %+v", i, r)
+			}
+		}
+		if got := strings.Count(p.run("list", "-o", "plain"), "/tcp\n"); got != 20 {
+			t.Errorf("%d of 20 mappings are saved", got)
+		}
+		consistent(t, p)
+	})
 }
 
 // Killed at any moment: apply brings kernel and file together, and nothing that was reported as added is lost.
 func TestKilledAtAnyMoment(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	r := rand.New(rand.NewPCG(1, 2))
-	reported := map[string]bool{}
-	killed := 0
-	for i := range 100 {
-		mapping := fmt.Sprintf("%d:%d/tcp", 1000+i, 3000+i)
-		var out bytes.Buffer
-		cmd := p.cmd("add", mapping)
-		cmd.Stdout = &out
-		host.Do(func() {
-			if err := cmd.Start(); err != nil {
-				t.Error(err)
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		r := rand.New(rand.NewPCG(1, 2))
+		reported := map[string]bool{}
+		killed, within := 0, 12000 // microseconds
+		if b.name != "nft" {
+			within = 60000
+		}
+		p.run("add", "999:2999") // the first one takes longer: it looks around
+		for i := range 100 {
+			mapping := fmt.Sprintf("%d:%d/tcp", 1000+i, 3000+i)
+			var out bytes.Buffer
+			cmd := p.cmd("add", mapping)
+			cmd.Stdout = &out
+			host.Do(func() {
+				if err := cmd.Start(); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(time.Duration(r.IntN(within)) * time.Microsecond)
+			_ = cmd.Process.Kill()
+			if err := cmd.Wait(); err != nil {
+				killed++
 			}
-		})
-		time.Sleep(time.Duration(r.IntN(12000)) * time.Microsecond)
-		_ = cmd.Process.Kill()
-		if err := cmd.Wait(); err != nil {
-			killed++
+			if strings.HasPrefix(out.String(), "added") {
+				reported[mapping] = true
+			}
+			if i%10 == 0 {
+				p.run("apply")
+				consistent(t, p)
+			}
 		}
-		if strings.HasPrefix(out.String(), "added") {
-			reported[mapping] = true
+		p.run("apply")
+		consistent(t, p)
+		saved := p.run("list", "-o", "plain")
+		for mapping := range reported {
+			if !strings.Contains(saved, mapping+"\n") {
+				t.Errorf("%s was reported as added, and is lost", mapping)
+			}
 		}
-		if i%10 == 0 {
-			p.run("apply")
-			consistent(t, p)
+		if killed == 0 || len(reported) == 0 {
+			t.Errorf("%d were killed, %d reported: the test tests nothing", killed, len(reported))
 		}
-	}
-	p.run("apply")
-	consistent(t, p)
-	saved := p.run("list", "-o", "plain")
-	for mapping := range reported {
-		if !strings.Contains(saved, mapping+"\n") {
-			t.Errorf("%s was reported as added, and is lost", mapping)
+		left, _ := filepath.Glob(p.file + "*")
+		if len(left) > 2 { // the file and its lock
+			t.Errorf("litter: %v", left)
 		}
-	}
-	if killed == 0 || len(reported) == 0 {
-		t.Errorf("%d were killed, %d reported: the test tests nothing", killed, len(reported))
-	}
-	left, _ := filepath.Glob(p.file + "*")
-	if len(left) > 2 { // the file and its lock
-		t.Errorf("litter: %v", left)
-	}
+	})
 }
 
 // After a change that died half way, the next one makes kernel and file agree first.
 func TestNextChangeMendsAnInterruptedOne(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	p.run("add", "443:8443")
 	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
 		b.add(t, host, "80:8080") // the kernel has it, the file has not
-		if err := os.WriteFile(p.file+".new", []byte("443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
+		if err := os.WriteFile(p.file+".new", []byte(b.line()+"443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out := p.run("add", "81:8081"); out != "added 81:8081/tcp\n" {
@@ -144,13 +152,15 @@ func unchanged(t *testing.T, p portmap, code int, says string, args ...string) {
 }
 
 func TestFullDisk(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	mount(t, filepath.Dir(p.file), "tmpfs", 0, "size=8k")
-	p.run("add", "443:8443", "444:8444")
-	fill(t, filepath.Join(filepath.Dir(p.file), "ballast"))
-	unchanged(t, p, 1, "no space left on device", "add", "80:8080")
-	unchanged(t, p, 1, "no space left on device", "remove", "443")
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		mount(t, filepath.Dir(p.file), "tmpfs", 0, "size=8k")
+		p.run("add", "443:8443", "444:8444")
+		fill(t, filepath.Join(filepath.Dir(p.file), "ballast"))
+		unchanged(t, p, 1, "no space left on device", "add", "80:8080")
+		unchanged(t, p, 1, "no space left on device", "remove", "443")
+	})
 }
 
 func fill(t *testing.T, path string) {
@@ -177,48 +187,52 @@ func mount(t *testing.T, dir, kind string, flags uintptr, options string) {
 }
 
 func TestReadOnlyFolder(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	mount(t, filepath.Dir(p.file), "tmpfs", 0, "size=64k")
-	if err := os.WriteFile(p.file, []byte("443:8443\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("", filepath.Dir(p.file), "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	if out := p.run("apply"); out != "added 443:8443/tcp\n" { // boot of a host whose disk is read-only
-		t.Errorf("apply says %q", out)
-	}
-	unchanged(t, p, 1, "read-only file system", "add", "80:8080")
-	unchanged(t, p, 1, "read-only file system", "remove", "443")
-	if out := p.run("add", "80:8080", "--temporary"); out != "added 80:8080/tcp --temporary\n" {
-		t.Errorf("add --temporary says %q", out)
-	}
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		mount(t, filepath.Dir(p.file), "tmpfs", 0, "size=64k")
+		if err := os.WriteFile(p.file, []byte(b.line()+"443:8443\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("", filepath.Dir(p.file), "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+		if out := p.run("apply"); out != "added 443:8443/tcp\n" { // boot of a host whose disk is read-only
+			t.Errorf("apply says %q", out)
+		}
+		unchanged(t, p, 1, "read-only file system", "add", "80:8080")
+		unchanged(t, p, 1, "read-only file system", "remove", "443")
+		if out := p.run("add", "80:8080", "--temporary"); out != "added 80:8080/tcp --temporary\n" {
+			t.Errorf("add --temporary says %q", out)
+		}
+	})
 }
 
 // Without privilege, and with root's uid but none of its powers: exit 3, and what to type.
 func TestNotPermitted(t *testing.T) {
-	host, _ := pair(t)
-	p := command(t, host)
-	p.run("add", "443:8443")
-	for _, args := range [][]string{{"add", "80:8080"}, {"remove", "443"}, {"list"}, {"apply"}, {"flush"}, {"diff"}} {
-		cmd := p.cmd(args...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER} // no capability over this network namespace
-		if lab.UnprivilegedUID() != 0 {
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: lab.Nobody, Gid: lab.Nobody}}
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		for _, args := range [][]string{{"add", "80:8080"}, {"remove", "443"}, {"list"}, {"apply"}, {"flush"}, {"diff"}} {
+			cmd := p.cmd(args...)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER} // no capability over this network namespace
+			if lab.UnprivilegedUID() != 0 {
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: lab.Nobody, Gid: lab.Nobody}}
+			}
+			r := host.TryCommand(cmd)
+			if r.Code != 3 || !strings.Contains(r.Err, "\n  sudo portmap --config") {
+				t.Errorf("%v: %+v; want exit 3 and sudo", args, r)
+			}
 		}
-		r := host.TryCommand(cmd)
-		if r.Code != 3 || !strings.Contains(r.Err, "\n  sudo portmap --config") {
-			t.Errorf("%v: %+v; want exit 3 and sudo", args, r)
-		}
-	}
-	consistent(t, p)
+		consistent(t, p)
+	})
 }
 
 // The kernel gets 60,000 mappings in one transaction and gives them all back; one more is one element.
 func TestSixtyThousandMappings(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		host.Echo("tcp", "192.0.2.1:60001")
 		var lines []string
 		for i := range 60000 {
@@ -247,7 +261,7 @@ func TestSixtyThousandMappings(t *testing.T) {
 // Mappings that are rules, with sets that do not fit into one message: all ports from many networks.
 func TestLargeRestrictedMapping(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		host.Echo("tcp", "192.0.2.1:31000")
 		sources := []string{"192.0.2.0/24"}
 		for i := range 700 {
@@ -271,7 +285,7 @@ func TestLargeRestrictedMapping(t *testing.T) {
 // A change that does not fit what the kernel holds is refused, and changes nothing.
 func TestDriftIsRefused(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, _ := pair(t)
+		host, _ := b.pair(t)
 		b.add(t, host, "443:8443", "80:8080")
 		before := texts(b.live(t, host))
 		for name, c := range map[string]rules.Change{
@@ -329,7 +343,7 @@ func TestSleepForever(t *testing.T) {
 	if os.Getenv("PORTMAP_SLEEP") == "" {
 		return
 	}
-	host, _ := pair(t)
+	host, _ := backends()[0].pair(t)
 	host.Start(exec.Command("sleep", "86399"))
 	fmt.Println("sleeping")
 	select {}

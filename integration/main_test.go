@@ -6,6 +6,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,20 +23,85 @@ func TestMain(m *testing.M) { lab.Main(m) }
 
 // backend is one way to put mappings into the kernel.
 type backend struct {
-	name string
-	open func() (rules.Backend, error)
+	name   string
+	choice string // for --backend
+	open   func() (rules.Backend, error)
+	tools  []string // the programs that others use on the same rules: for iptables those of both families
 }
 
 func backends() []backend {
 	return []backend{
-		{"nft", func() (rules.Backend, error) { return nft.Open() }},
-		{"iptables-nft", iptables(ipt.NFTables)},
-		{"iptables-legacy", iptables(ipt.Legacy)},
+		{"nft", "nft", func() (rules.Backend, error) { return nft.Open() }, []string{"nft"}},
+		iptables(ipt.NFTables),
+		iptables(ipt.Legacy),
 	}
 }
 
-func iptables(v ipt.Variant) func() (rules.Backend, error) {
-	return func() (rules.Backend, error) { return ipt.Open(context.Background(), ipt.Options{Variant: v, Wait: time.Second}) }
+func iptables(v ipt.Variant) backend {
+	open := func() (rules.Backend, error) {
+		return ipt.Open(context.Background(), ipt.Options{Variant: v, Wait: time.Second})
+	}
+	return backend{string(v), "iptables", open, []string{string(v), strings.Replace(string(v), "ip", "ip6", 1)}}
+}
+
+// prefer makes a host one on which the command takes this backend's variant: it holds the most rules.
+func (b backend) prefer(h *lab.Host) {
+	if b.name == "nft" {
+		return
+	}
+	for _, tool := range b.tools {
+		h.Run(tool, "-N", "SITE")
+		for range 20 {
+			h.Run(tool, "-A", "SITE", "-j", "RETURN")
+		}
+	}
+}
+
+// flush is what somebody else does who wants no rules at all.
+func (b backend) flush(h *lab.Host) {
+	for _, tool := range b.tools {
+		if tool == "nft" {
+			h.Run(tool, "flush", "ruleset")
+		} else {
+			h.Run(tool, "-t", "nat", "-F")
+			h.Run(tool, "-t", "nat", "-X")
+		}
+	}
+}
+
+// save returns the host's rules as texts for load.
+func (b backend) save(h *lab.Host) (texts []string) {
+	for _, tool := range b.tools {
+		if tool == "nft" {
+			texts = append(texts, h.Run(tool, "list", "ruleset"))
+		} else {
+			texts = append(texts, h.Run(tool+"-save", "-t", "nat"))
+		}
+	}
+	return texts
+}
+
+// line is the line of the file that fixes the backend, where the command is asked for it.
+func (b backend) line() string {
+	if b.name == "nft" {
+		return ""
+	}
+	return "backend " + b.choice + "\n"
+}
+
+// load adds rules to those that are there.
+func (b backend) load(t testing.TB, h *lab.Host, texts []string) {
+	t.Helper()
+	for i, tool := range b.tools {
+		cmd := exec.Command("nft", "-f", "-")
+		if tool != "nft" {
+			cmd = exec.Command(tool+"-restore", "--noflush")
+		}
+		cmd.Stdin = strings.NewReader(texts[i])
+		if r := h.TryCommand(cmd); r.Code != 0 {
+			t.Fatalf("%v: %s", cmd.Args, r.Err)
+		}
+	}
 }
 
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {
@@ -116,23 +182,28 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // portmap is the command, with a file of its own, on a host.
 type portmap struct {
-	t    testing.TB
-	host *lab.Host
-	path string
-	file string
+	t       testing.TB
+	host    *lab.Host
+	path    string
+	file    string
+	options []string
 }
 
-func command(t testing.TB, h *lab.Host) portmap {
+func (b backend) command(t testing.TB, h *lab.Host) portmap {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err, path)
 	}
-	return portmap{t, h, path, filepath.Join(t.TempDir(), "portmap.conf")}
+	p := portmap{t, h, path, filepath.Join(t.TempDir(), "portmap.conf"), nil}
+	if b.name != "nft" { // which is what the command takes by itself
+		p.options = []string{"--backend", b.choice}
+	}
+	return p
 }
 
 func (p portmap) cmd(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.path, append([]string{"--config", p.file}, args...)...)
+	cmd := exec.Command(p.path, slices.Concat([]string{"--config", p.file}, p.options, args)...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	return cmd
 }
@@ -155,9 +226,9 @@ func (p portmap) run(args ...string) string {
 
 // pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must be the
 // same at the end of the test, byte for byte.
-func pair(t testing.TB) (host, client *lab.Host) {
+func (b backend) pair(t testing.TB) (host, client *lab.Host) {
 	t.Helper()
-	host, client = barePair(t)
+	host, client = b.barePair(t)
 	host.SeedForeign()
 	before := host.Foreign()
 	t.Cleanup(func() {
@@ -169,11 +240,12 @@ func pair(t testing.TB) (host, client *lab.Host) {
 }
 
 // barePair is a pair whose host has no rules: for tests that flush them.
-func barePair(t testing.TB) (host, client *lab.Host) {
+func (b backend) barePair(t testing.TB) (host, client *lab.Host) {
 	t.Helper()
 	n := lab.New(t)
 	host, client = n.Host("host"), n.Host("client")
 	n.Link(host, "192.0.2.1/24", "2001:db8::1/64", client, "192.0.2.2/24", "2001:db8::2/64")
+	b.prefer(host)
 	return host, client
 }
 

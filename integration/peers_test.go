@@ -12,31 +12,33 @@ import (
 
 // The main job: Node.js' own HTTP/2 server, unmodified, run by an unprivileged user on 8443; one command; public on 443.
 func TestNodeHTTP2ServerIsPublicOn443(t *testing.T) {
-	host, client := pair(t)
-	host.NodeHTTP2("::", "8443")
-	p := command(t, host)
-	uid := lab.UnprivilegedUID()
-	p.run("add", "443:8443")
-	for _, w := range ways(host, client) {
-		want := fmt.Sprintf("HTTP/2 %s 8443 uid=%d", w.sees, uid)
-		if got := w.from.Curl("https://" + w.address + "/"); got != want {
-			t.Errorf("%s: got %q, want %q", w.name, got, want)
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.pair(t)
+		host.NodeHTTP2("::", "8443")
+		p := b.command(t, host)
+		uid := lab.UnprivilegedUID()
+		p.run("add", "443:8443")
+		for _, w := range ways(host, client) {
+			want := fmt.Sprintf("HTTP/2 %s 8443 uid=%d", w.sees, uid)
+			if got := w.from.Curl("https://" + w.address + "/"); got != want {
+				t.Errorf("%s: got %q, want %q", w.name, got, want)
+			}
 		}
-	}
-	if got := host.Curl("https://localhost/"); !strings.HasPrefix(got, "HTTP/2 ") || !strings.HasSuffix(got, fmt.Sprintf("1 8443 uid=%d", uid)) {
-		t.Errorf("localhost: got %q, want HTTP/2 from the server on 8443", got)
-	}
-	p.run("remove", "443")
-	for _, w := range ways(host, client) {
-		if r := w.from.Try("curl", "-gks", "--max-time", "5", "https://"+w.address+"/"); r.Code != 7 {
-			t.Errorf("%s: after the removal curl exits with %d, want 7 (could not connect)", w.name, r.Code)
+		if got := host.Curl("https://localhost/"); !strings.HasPrefix(got, "HTTP/2 ") || !strings.HasSuffix(got, fmt.Sprintf("1 8443 uid=%d", uid)) {
+			t.Errorf("localhost: got %q, want HTTP/2 from the server on 8443", got)
 		}
-	}
+		p.run("remove", "443")
+		for _, w := range ways(host, client) {
+			if r := w.from.Try("curl", "-gks", "--max-time", "5", "https://"+w.address+"/"); r.Code != 7 {
+				t.Errorf("%s: after the removal curl exits with %d, want 7 (could not connect)", w.name, r.Code)
+			}
+		}
+	})
 }
 
 func TestQUIC(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		host.QUICServer("[::]:8443")
 		b.add(t, host, "443:8443/tcp,udp")
 		for _, w := range ways(host, client) {
@@ -49,49 +51,53 @@ func TestQUIC(t *testing.T) {
 
 // Packet rule 10: NAT is decided by the first packet of a flow, and a UDP flow has no end. After a change it goes the new way.
 func TestChangedUDPFlow(t *testing.T) {
-	host, client := pair(t)
-	host.Echo("udp", "192.0.2.1:443", "192.0.2.1:8443", "192.0.2.1:9443")
-	p := command(t, host)
-	flow := client.Flow("udp", "192.0.2.1:443")
-	step := func(what string, port uint16) {
-		t.Helper()
-		if got, err := flow.Ask(); err != nil || got.Server.Port() != port {
-			t.Errorf("%s: %+v, %v; want port %d", what, got, err, port)
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.pair(t)
+		host.Echo("udp", "192.0.2.1:443", "192.0.2.1:8443", "192.0.2.1:9443")
+		p := b.command(t, host)
+		flow := client.Flow("udp", "192.0.2.1:443")
+		step := func(what string, port uint16) {
+			t.Helper()
+			if got, err := flow.Ask(); err != nil || got.Server.Port() != port {
+				t.Errorf("%s: %+v, %v; want port %d", what, got, err, port)
+			}
 		}
-	}
-	step("unmapped", 443)
-	p.run("add", "443:8443/udp")
-	step("after add", 8443)
-	p.run("add", "443:8443/tcp,udp", "--replace", "--name", "shop")
-	step("after a change that concerns others", 8443)
-	p.run("add", "443:9443/udp", "--replace")
-	step("after replace", 9443)
-	p.run("flush")
-	step("after flush", 443)
-	p.run("apply")
-	step("after apply", 9443)
-	p.run("remove", "443")
-	step("after remove", 443)
+		step("unmapped", 443)
+		p.run("add", "443:8443/udp")
+		step("after add", 8443)
+		p.run("add", "443:8443/tcp,udp", "--replace", "--name", "shop")
+		step("after a change that concerns others", 8443)
+		p.run("add", "443:9443/udp", "--replace")
+		step("after replace", 9443)
+		p.run("flush")
+		step("after flush", 443)
+		p.run("apply")
+		step("after apply", 9443)
+		p.run("remove", "443")
+		step("after remove", 443)
+	})
 }
 
 // An established TCP connection of a mapping that only got a new sibling, or a name, goes on; one of a mapping that is gone
 // ends.
 func TestEstablishedTCPConnections(t *testing.T) {
-	host, client := pair(t)
-	host.Chat("192.0.2.1:8443")
-	p := command(t, host)
-	p.run("add", "443:8443")
-	talk := client.Talk("192.0.2.1:443")
-	talk.Must(t, "over the new mapping")
-	p.run("add", "443:8443/tcp,udp", "--replace")
-	talk.Must(t, "after udp was added")
-	p.run("add", "80:8080")
-	p.run("add", "443:8443/tcp,udp", "--replace", "--name", "shop")
-	talk.Must(t, "after it got a name")
-	p.run("remove", "443")
-	if err := talk.Say(time.Second); err == nil {
-		t.Error("after the removal the connection goes on")
-	}
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.pair(t)
+		host.Chat("192.0.2.1:8443")
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		talk := client.Talk("192.0.2.1:443")
+		talk.Must(t, "over the new mapping")
+		p.run("add", "443:8443/tcp,udp", "--replace")
+		talk.Must(t, "after udp was added")
+		p.run("add", "80:8080")
+		p.run("add", "443:8443/tcp,udp", "--replace", "--name", "shop")
+		talk.Must(t, "after it got a name")
+		p.run("remove", "443")
+		if err := talk.Say(time.Second); err == nil {
+			t.Error("after the removal the connection goes on")
+		}
+	})
 }
 
 // A flow that is forwarded, or goes out, is not deleted when a mapping for its port comes: its translation by others would be
@@ -112,7 +118,7 @@ func TestForwardedFlowsKeepTheirEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := router.Run("conntrack", "-L", "-p", "udp", "--dport", "443", "-o", "id")
-		command(t, router).run("add", "443:8443/udp")
+		b.command(t, router).run("add", "443:8443/udp")
 		after := router.Run("conntrack", "-L", "-p", "udp", "--dport", "443", "-o", "id")
 		if id(before) == "" || id(before) != id(after) {
 			t.Errorf("the entry of a forwarded flow was\n%snow\n%s", before, after)

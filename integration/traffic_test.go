@@ -29,7 +29,7 @@ func TestMappedPortReachesTheServerFromEverywhere(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		for _, network := range []string{"tcp", "udp"} {
 			t.Run(network, func(t *testing.T) {
-				host, client := pair(t)
+				host, client := b.pair(t)
 				host.Echo(network, "192.0.2.1:8443", "[2001:db8::1]:8443", "127.0.0.1:8443", "[::1]:8443")
 				added := b.add(t, host, "443:8443/"+network)
 				for _, w := range ways(host, client) {
@@ -54,7 +54,7 @@ func TestMappedPortReachesTheServerFromEverywhere(t *testing.T) {
 
 func TestRangeMapsPortByPort(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		for _, line := range []string{"8000-8010:9000-9010/tcp,udp", "7000-7010:9000-9010/tcp,udp --source 192.0.2.0/24"} {
 			b.add(t, host, line)
 		}
@@ -79,7 +79,7 @@ func TestRangeMapsPortByPort(t *testing.T) {
 // The server binds to one of the host's addresses, or to all; the packet keeps the address it was sent to.
 func TestHostWithManyAddresses(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		for i := 2; i <= 8; i++ {
 			host.Address("eth0", fmt.Sprintf("192.0.2.%d/24", 10+i))
 		}
@@ -104,7 +104,7 @@ func TestHostWithManyAddresses(t *testing.T) {
 // One client keeps opening connections to all the addresses: none may clash with another in the tuple of the one server.
 func TestManyConnectionsToManyAddresses(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40099", "net.ipv4.tcp_tw_reuse=1")
 		var addresses []string
 		for i := range 8 {
@@ -157,7 +157,7 @@ func TestRouterTrafficIsUntouched(t *testing.T) {
 
 func TestLinkLocalAddress(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := pair(t)
+		host, client := b.pair(t)
 		host.Address("eth0", "fe80::1/64")
 		client.Address("eth0", "fe80::2/64")
 		b.add(t, host, "443:8443")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 
 	"portmap/rules"
 )
@@ -17,40 +19,46 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 			return err
 		}
 	}
-	have, err := b.recent(ctx)
+	steps, small, err := b.small(ctx, change)
+	if err == nil && !small {
+		steps, err = b.whole(ctx, change)
+	}
+	b.seen = nil // it is history now
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
-		return err
-	}
-	next, err := after(have, change)
-	if err != nil {
-		return err
-	}
-	steps, err := plan(b.use, have, next)
-	if err != nil {
-		return err
-	}
-	if change.Reset && b.other != nil {
-		rest, err := b.read(ctx, *b.other)
-		if err != nil {
-			return err
-		}
-		away, err := plan(*b.other, rest, nil)
-		if err != nil {
-			return err
-		}
-		steps = append(steps, away...)
-	}
-	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return b.carryOut(context.WithoutCancel(ctx), steps) // what was begun is seen through to its end
 }
 
-// recent returns what was read last by the caller of Apply, or reads it.
+// whole returns the steps of any change, after a look at everything that is there.
+func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error) {
+	have, err := b.recent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next, err := after(have, change)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := plan(b.use, have, next)
+	if err != nil || !change.Reset || b.other == nil {
+		return steps, err
+	}
+	rest, err := b.read(ctx, *b.other)
+	if err != nil {
+		return nil, err
+	}
+	away, err := plan(*b.other, rest, nil)
+	return append(steps, away...), err
+}
+
+// recent returns what was read last of the variant in use, or reads it.
 func (b *Backend) recent(ctx context.Context) (snapshot, error) {
-	if s := b.last; s != nil {
-		b.last = nil
-		return *s, nil
+	if s, read := b.seen[b.use.variant]; read {
+		return s, nil
 	}
 	return b.read(ctx, b.use)
 }
@@ -95,6 +103,7 @@ type step struct {
 	tools  tools
 	family int
 	before state
+	part   bool // before and after are not all, but those chains alone that change
 	script []byte
 }
 
@@ -114,43 +123,67 @@ func plan(t tools, have snapshot, next []rules.Mapping) ([]step, error) {
 		}
 		before := s.state()
 		if script := between(before, stateWith(chains, s)); script != nil {
-			steps = append(steps, step{t, i, before, script})
+			steps = append(steps, step{tools: t, family: i, before: before, script: script})
 		}
 	}
 	return steps, nil
 }
 
-// carryOut does the steps in turn. When one fails, it and those before it are taken back.
+// carryOut does the steps. When one fails, it and all before it are taken back. The two families of iptables-nft are done
+// side by side; with iptables-legacy each would wait for the other's lock.
 func (b *Backend) carryOut(ctx context.Context, steps []step) error {
-	for i, s := range steps {
-		err := b.restore(ctx, s.tools.programs[s.family].restore, s.script)
-		if err == nil {
-			continue
+	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
+	defer runtime.UnlockOSThread()
+	for done := 0; done < len(steps); {
+		begun := done + 1
+		for begun < len(steps) && steps[begun].tools.variant == NFTables && steps[begun].tools.variant == steps[done].tools.variant {
+			begun++
 		}
-		for ; i >= 0; i-- {
-			if undo := b.takeBack(ctx, steps[i]); undo != nil {
-				return errors.Join(err, fmt.Errorf("and what was done could not be taken back: %w", undo))
-			}
+		if err := b.restore(ctx, steps[done:begun]); err != nil {
+			return b.takeBack(ctx, steps[:begun], err)
 		}
-		return err
+		done = begun
 	}
 	return nil
 }
 
-func (b *Backend) restore(ctx context.Context, program string, script []byte) error {
-	_, err := run(ctx, program, script, "--noflush", "--counters", b.wait)
-	return err
+// restore starts iptables-restore for each step, and waits for all of them.
+func (b *Backend) restore(ctx context.Context, steps []step) error {
+	var failed error
+	var running []*process
+	for _, s := range steps {
+		p, err := start(ctx, s.tools.programs[s.family].restore, s.script, "--noflush", "--counters", b.wait)
+		if err != nil {
+			failed = err
+			break
+		}
+		running = append(running, p)
+	}
+	for _, p := range running {
+		if _, err := p.wait(); failed == nil {
+			failed = err
+		}
+	}
+	return failed
 }
 
-// takeBack looks first: of a program that was killed nobody knows how far it came.
-func (b *Backend) takeBack(ctx context.Context, s step) error {
-	now, err := b.read(ctx, s.tools)
-	if err != nil {
-		return err
+// takeBack undoes the steps, the last one first, after a look at how far each came: a program that was killed does not
+// tell. It returns the cause, and what went wrong with the undoing.
+func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error {
+	for _, s := range slices.Backward(steps) {
+		now, err := b.read(ctx, s.tools)
+		if err == nil {
+			there := now[s.family].state()
+			if s.part {
+				there = now[s.family].only(s.before)
+			}
+			if s.script = between(there, s.before); s.script != nil {
+				err = b.restore(ctx, []step{s})
+			}
+		}
+		if err != nil {
+			return errors.Join(cause, fmt.Errorf("and what was done could not be taken back: %w", err))
+		}
 	}
-	script := between(now[s.family].state(), s.before)
-	if script == nil {
-		return nil
-	}
-	return b.restore(ctx, s.tools.programs[s.family].restore, script)
+	return cause
 }

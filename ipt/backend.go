@@ -2,6 +2,7 @@ package ipt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -17,25 +18,29 @@ type Options struct {
 	Wait    time.Duration // how long to wait for the xtables lock, in whole seconds; 0 for ten
 }
 
+func (o Options) folders() []string {
+	if len(o.Folders) == 0 {
+		return SystemFolders()
+	}
+	return o.Folders
+}
+
 // Backend is the iptables of this host, in the network namespace of the thread that calls it. It is not for use by several
 // goroutines at once.
 type Backend struct {
 	use   tools
 	other *tools // the other variant, where the host has it
 	wait  string
-	last  *snapshot // what Temporary or Live read, for the Apply that follows
+	seen  map[Variant]snapshot // what was read last, for the Apply that follows
 }
 
 // Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
 // the one that the host calls iptables. The error is an [*Error].
 func Open(ctx context.Context, o Options) (*Backend, error) {
-	if len(o.Folders) == 0 {
-		o.Folders = SystemFolders()
-	}
 	if o.Wait == 0 {
 		o.Wait = 10 * time.Second
 	}
-	found, err := installed(ctx, o.Folders)
+	found, err := installed(ctx, o.folders())
 	if err != nil {
 		return nil, err
 	}
@@ -61,16 +66,13 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 
 // otherIsInUse decides between two variants: what Docker and Kubernetes do, with our own rules before those of others.
 func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
-	var ours [2]bool
-	for i, t := range [...]tools{b.use, *b.other} {
-		s, err := b.read(ctx, t)
-		if err != nil {
+	for _, t := range [...]tools{b.use, *b.other} {
+		switch ours, err := b.holds(ctx, t); {
+		case err != nil:
 			return false, err
+		case ours:
+			return t.variant == b.other.variant, nil
 		}
-		ours[i] = !s.empty()
-	}
-	if ours[0] || ours[1] {
-		return !ours[0], nil
 	}
 	first, err := b.count(ctx, b.use)
 	if err != nil {
@@ -80,7 +82,7 @@ func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
 	return second > first, err
 }
 
-// count returns how many rules a variant holds, in all tables.
+// count returns how many rules a variant holds, in all tables; of one that this kernel lacks, -1.
 func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 	n := 0
 	for i, p := range t.programs {
@@ -88,7 +90,11 @@ func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 			continue
 		}
 		output, err := run(ctx, p.save, nil)
-		if err != nil {
+		var e *Error
+		switch {
+		case errors.As(err, &e) && e.unavailable:
+			return -1, nil
+		case err != nil:
 			return 0, err
 		}
 		n += strings.Count(string(output), "\n-A ")
@@ -99,8 +105,13 @@ func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 // Name returns "iptables".
 func (b *Backend) Name() string { return "iptables" }
 
-// Variant returns which of the two rule sets is changed, and whether the host has the other, too.
-func (b *Backend) Variant() (used Variant, both bool) { return b.use.variant, b.other != nil }
+// Variants returns which of the two rule sets is changed, and the other, where the host has it.
+func (b *Backend) Variants() (used, other Variant) {
+	if b.other != nil {
+		other = b.other.variant
+	}
+	return b.use.variant, other
+}
 
 // Limits returns the families that this host's iptables cannot do, and why; 0 where it can do both.
 func (b *Backend) Limits() (rules.Families, string) {
@@ -111,21 +122,39 @@ func (b *Backend) Limits() (rules.Families, string) {
 // Close does nothing: nothing is held open.
 func (b *Backend) Close() error { return nil }
 
-// Present reports whether this host's iptables holds anything of ours, in either variant.
-func (b *Backend) Present(ctx context.Context) (bool, error) {
-	for _, t := range b.both() {
-		if s, err := b.read(ctx, t); err != nil || !s.empty() {
-			return err == nil, err
+// Present reports whether this host's iptables holds mappings of ours, in either variant; a host without iptables does not.
+func Present(ctx context.Context, o Options) (bool, error) {
+	found, err := installed(ctx, o.folders())
+	if err != nil {
+		return false, nil //nolint:nilerr // nothing is installed that could hold any
+	}
+	b := &Backend{}
+	for _, t := range found {
+		if ours, err := b.holds(ctx, t); err != nil || ours {
+			return ours, err
 		}
 	}
 	return false, nil
 }
 
-func (b *Backend) both() []tools {
-	if b.other == nil {
-		return []tools{b.use}
+// holds reports whether a variant holds mappings of ours.
+func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
+	if t.variant == NFTables {
+		for _, family := range families {
+			if there, err := chainInNFTables(family, rootChain); err != nil || there {
+				return there, err
+			}
+		}
+		return false, nil
 	}
-	return []tools{b.use, *b.other}
+	s, read := b.seen[t.variant]
+	if !read {
+		var err error
+		if s, err = b.read(ctx, t); err != nil {
+			return false, err
+		}
+	}
+	return !s.empty(), nil
 }
 
 // Live reads both families, and looks whether the other variant holds something of ours, too.
@@ -134,7 +163,6 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 	if err != nil {
 		return rules.Live{}, err
 	}
-	b.last = &s
 	live := s.live()
 	if b.other == nil || live.Damaged != "" {
 		return live, nil
@@ -150,11 +178,21 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 
 // Temporary returns the live mappings that are in no file.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
-	s, err := b.read(ctx, b.use)
+	noted := false
+	for i := range families {
+		_, there, err := b.glance(ctx, i, textChain)
+		if err != nil {
+			return nil, err
+		}
+		noted = noted || there
+	}
+	if !noted {
+		return nil, nil
+	}
+	s, err := b.recent(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.last = &s
 	var found []rules.Mapping
 	for _, m := range s.mappings() {
 		if m.Temporary() {
@@ -197,5 +235,12 @@ func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 			failed = err
 		}
 	}
-	return s, failed
+	if failed != nil {
+		return snapshot{}, failed
+	}
+	if b.seen == nil {
+		b.seen = map[Variant]snapshot{}
+	}
+	b.seen[t.variant] = s
+	return s, nil
 }

@@ -35,7 +35,7 @@ func (s snapshot) mappings() []rules.Mapping {
 			for _, l := range lines {
 				switch comment := commentOf(l.text); {
 				case name == textChain:
-					pieces = append(pieces, comment)
+					pieces = append(pieces, comment) // of a temporary mapping the whole text, which its rules have, too
 				case comment != "":
 					labels[comment] = true
 				}

@@ -41,6 +41,11 @@ type item struct {
 // encode returns the chains of one family for mappings, which are supported; none where none is of that family. The same
 // mappings, in whatever order, come to the same chains.
 func encode(mappings []rules.Mapping, family rules.Families) []chain {
+	return encodeNear(mappings, nil, family)
+}
+
+// encodeNear is encode for those chains alone that hold something of the mappings near, or lead to them; nil for all.
+func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
 	order := make([]int, 0, len(mappings))
 	for i := range mappings {
 		if mappings[i].Families().Has(family) {
@@ -52,18 +57,18 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 	}
 	slices.SortFunc(order, func(a, b int) int { return rules.Compare(mappings[a], mappings[b]) })
 	items := make([]item, 0, len(order))
-	t := &tree{family: family}
+	t := &tree{family: family, near: near}
 	texts := chain{name: textChain}
 	var gates []gate
 	for _, i := range order {
 		m := &mappings[i]
 		gated := gateOf(m, family)
 		items = append(items, itemsOf(m, i, family, gated)...)
-		if gated.sources != nil {
+		if gated.sources != nil && t.isNear(m) {
 			gates = append(gates, gate{i, gated})
 		}
-		for _, piece := range m.Pieces(maxComment) {
-			texts.rules = append(texts.rules, rule{"-m comment --comment " + quoted(piece), -1})
+		for _, note := range notes(m) {
+			texts.rules = append(texts.rules, rule{"-m comment --comment " + quoted(note), -1})
 		}
 	}
 	t.everything(items)
@@ -74,6 +79,15 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 		t.chains = append(t.chains, texts)
 	}
 	return t.chains
+}
+
+// notes are the comments of a mapping in the chain where no packet comes: the pieces of a long text, or the text where it is
+// temporary. So a host without that chain has no temporary mappings.
+func notes(m *rules.Mapping) []string {
+	if pieces := m.Pieces(maxComment); len(pieces) > 0 || !m.Temporary() {
+		return pieces
+	}
+	return []string{m.String()}
 }
 
 // sourceGate is how a mapping with several sources is cut in two, so that its rules are as many as its sources and its

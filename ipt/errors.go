@@ -15,6 +15,8 @@ type Error struct {
 	Why     string // one phrase
 	Fix     string // what to type; may be empty
 	cause   error
+
+	unavailable bool // the kernel has no such variant
 }
 
 func (e *Error) Error() string {
@@ -36,6 +38,8 @@ type complaint struct {
 	says     []string // any of them
 	why, fix string
 	cause    error
+
+	unavailable bool
 }
 
 // complaints are tried in this order. What iptables says is in its sources: iptables/xshared.c (xtables_lock), libiptc/libiptc.c
@@ -46,15 +50,16 @@ func complaints() []complaint {
 			fix: "`fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
 		{says: []string{"you must be root", "Permission denied", "Operation not permitted"}, why: "not permitted", cause: unix.EPERM},
 		{says: []string{"can't initialize", "Table does not exist"}, why: "this kernel has no table nat for iptables-legacy",
-			fix: "modprobe iptable_nat ip6table_nat, or portmap apply --backend nft"},
+			fix: "modprobe -a iptable_nat ip6table_nat, or portmap apply --backend nft", unavailable: true},
 		{says: []string{"Failed to initialize nft", "Protocol not supported"}, why: "this kernel has no nf_tables, which this iptables works through",
-			fix: "modprobe nf_tables, or point the iptables alternative to iptables-legacy"},
+			fix: "modprobe nf_tables, or install iptables-legacy", unavailable: true},
 		{says: []string{"unrecognized option", "unknown option", "invalid option"}, why: "is too old: it does not know --wait",
 			fix: "install iptables 1.6.2 or newer"},
 		{says: []string{"Couldn't load", "missing kernel module", "Extension "}, why: "an extension of iptables is missing",
-			fix: "modprobe xt_addrtype xt_comment xt_tcpudp xt_nat"},
+			fix: "modprobe -a xt_addrtype xt_comment xt_tcpudp xt_nat"},
 		{says: []string{"is incompatible, use 'nft'"}, why: "the table nat holds rules that iptables cannot read: they were made by nft",
 			fix: "portmap apply --backend nft"},
+		{says: []string{"should be restarted"}, why: "others changed rules at the same time", cause: rules.ErrDrift}, // ERESTART
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
 			fix: "find them with iptables-save | grep PORTMAP, and delete them"},
 	}
@@ -66,7 +71,7 @@ func explain(command, stderr string, script []byte, end error) error {
 	for _, c := range complaints() {
 		for _, phrase := range c.says {
 			if strings.Contains(stderr, phrase) {
-				return &Error{Command: command, Why: c.why, Fix: c.fix, cause: c.cause}
+				return &Error{Command: command, Why: c.why, Fix: c.fix, cause: c.cause, unavailable: c.unavailable}
 			}
 		}
 	}
@@ -78,7 +83,7 @@ func explain(command, stderr string, script []byte, end error) error {
 	case strings.HasPrefix(failed, "-D "), strings.HasPrefix(failed, "-I "), strings.HasPrefix(failed, "-X "):
 		e.cause = rules.ErrDrift
 	case failed != "":
-		e.Fix = "modprobe xt_addrtype xt_comment xt_tcpudp xt_nat"
+		e.Fix = "modprobe -a xt_addrtype xt_comment xt_tcpudp xt_nat"
 		e.Why = fmt.Sprintf("the kernel does not take %q (%s)", failed, e.Why)
 	}
 	return e

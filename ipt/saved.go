@@ -100,6 +100,21 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
+// only returns what is there of a state's chains and jumps.
+func (s *saved) only(of state) state {
+	part := state{chains: map[string][]line{}, jumps: map[string][]string{}}
+	for _, name := range s.names {
+		if _, asked := of.chains[name]; asked {
+			part.names = append(part.names, name)
+			part.chains[name] = s.chains[name]
+		}
+	}
+	if len(of.jumps) > 0 {
+		part.jumps = s.jumps
+	}
+	return part
+}
+
 // empty reports whether there is nothing of ours.
 func (s *saved) empty() bool { return len(s.chains) == 0 && len(s.jumps) == 0 }
 

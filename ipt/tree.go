@@ -16,7 +16,19 @@ const leaf = 16
 // less touches the chain of its ports, and where that becomes a node or a leaf, its parent.
 type tree struct {
 	family rules.Families
+	near   []rules.Mapping // what the chains asked for are about; nil for all chains
 	chains []chain
+}
+
+func (t *tree) isNear(m *rules.Mapping) bool {
+	return t.near == nil || slices.ContainsFunc(t.near, m.Equal)
+}
+
+// leadsNear reports whether a box has room for one of the mappings that the tree is asked about.
+func (t *tree) leadsNear(b box) bool {
+	return t.near == nil || slices.ContainsFunc(t.near, func(m rules.Mapping) bool {
+		return b.protocols&m.Protocols() != 0 && b.ports.Overlaps(m.ListenPorts())
+	})
 }
 
 // box is what the packets of a chain have in common.
@@ -110,7 +122,9 @@ func (t *tree) grow(name string, b box, items []item, nameOf func(box) string) {
 		if len(inside) > 0 {
 			child := nameOf(part)
 			t.add(at, rule{part.match() + " -g " + child, -1})
-			t.grow(child, part, inside, nameOf)
+			if t.leadsNear(part) {
+				t.grow(child, part, inside, nameOf)
+			}
 		}
 	}
 }

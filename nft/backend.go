@@ -132,6 +132,18 @@ func (b *Backend) table() (there bool, damage string, err error) {
 	return true, damage, kernelError(err)
 }
 
+// Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick.
+func (b *Backend) Present() (bool, error) {
+	there, _, err := b.table()
+	return there, err
+}
+
+// Probe finds out whether this kernel can do what the mappings need, by trying: it makes all that is there without any
+// mapping, under another name, and deletes it in the same transaction. Nobody sees any of it.
+func (b *Backend) Probe() error {
+	return kernelError(b.queue(func() error { return b.addSkeleton() }, b.removeTable))
+}
+
 // Temporary returns the live mappings that are in no file. It reads their texts alone, not the maps.
 func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 	list, err := b.rules(chainTexts)

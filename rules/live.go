@@ -9,6 +9,10 @@ type Change struct {
 	Reset  bool
 	Remove []Mapping
 	Add    []Mapping
+
+	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare itself
+	// a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
+	Before []Mapping
 }
 
 // Empty reports whether there is nothing to do.
@@ -16,7 +20,7 @@ func (c Change) Empty() bool { return !c.Reset && len(c.Remove) == 0 && len(c.Ad
 
 // Inverse returns the change that undoes c.
 func (c Change) Inverse() Change {
-	return Change{Reset: c.Reset, Remove: c.Add, Add: c.Remove}
+	return Change{Reset: c.Reset, Remove: c.Add, Add: c.Remove} // what was before may be wrong by now
 }
 
 // Live is what a backend found in the kernel.

@@ -86,13 +86,18 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // host is this machine, with the file and the packet filter that the flags name.
 func (a *app) host() *reconcile.Host {
-	return &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Open: func(saved string) (rules.Backend, error) {
-		backend, err := reconcile.OpenBackend(a.backend, saved)
+	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows}
+	if a.backend != "auto" {
+		h.Choice = a.backend
+	}
+	h.Open = func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error) {
+		backend, err := reconcile.OpenBackend(ctx, a.backend, saved, everywhere)
 		if err == nil {
 			a.say("backend %s, file %s", backend.Name(), a.config)
 		}
 		return backend, err
-	}}
+	}
+	return h
 }
 
 func (a *app) file() *store.File { return store.At(a.config) }

@@ -34,7 +34,7 @@ Temporary mappings stay.`,
 					return err
 				}
 				a.outcomes(report, dryRun)
-				if len(report.Outcomes) == 0 {
+				if len(report.Outcomes) == 0 && report.Moved == "" {
 					a.note("nothing to change, %s", count(report.Total, "mapping"))
 				}
 				return nil

@@ -60,8 +60,15 @@ func sentences() []sentence {
 		{is: as[*store.RefusedError], code: exitFailed, remedy: says("keep the file in a folder that only root can write, such as /etc/portmap")},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
+		{is: as[remedied], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
 	}
+}
+
+// remedied is an error that knows what to type.
+type remedied interface {
+	error
+	Remedy() string
 }
 
 func as[E error](err error) bool { var e E; return errors.As(err, &e) }
@@ -88,9 +95,9 @@ func says(text string) func(*app, error) string {
 func sudo(a *app, _ error) string { return "sudo " + a.command() }
 
 func ownRemedy(_ *app, err error) string {
-	var invalid *rules.InvalidError
-	errors.As(err, &invalid)
-	return invalid.Remedy()
+	var r remedied
+	errors.As(err, &r)
+	return r.Remedy()
 }
 
 func conflictRemedy(a *app, err error) string {

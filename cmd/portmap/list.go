@@ -74,6 +74,7 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 		if a.tty {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, clear: ECMA-48 CUP and ED
 		}
+		listing.Note = "" // not each second
 		if err := show(listing); err != nil {
 			return err
 		}

@@ -22,6 +22,12 @@ func (a *app) outcomes(r reconcile.Report, dryRun bool) {
 			fmt.Fprintln(a.out, outcomeLine(o, dryRun))
 		}
 	}
+	if r.Moved != "" {
+		a.note("%s", r.Moved)
+	}
+	for _, n := range r.Notes {
+		a.note("%s", n)
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(a.err, "portmap: warning: %s\n", w)
 	}

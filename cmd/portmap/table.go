@@ -67,6 +67,9 @@ func options(r reconcile.Row) string {
 }
 
 func (a *app) table(l reconcile.Listing, wide bool) error {
+	if l.Note != "" {
+		a.note("%s", l.Note)
+	}
 	if l.Damaged != "" {
 		a.note("warning: the rules in the kernel are damaged (%s); `portmap apply` makes them anew", l.Damaged)
 	}

@@ -1,6 +1,10 @@
 package conf
 
-import "portmap/rules"
+import (
+	"strings"
+
+	"portmap/rules"
+)
 
 // Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new one
 // stands in the place of the first that is gone in its stead, else at the end. Every other byte stays. Replaced is parallel
@@ -34,6 +38,30 @@ func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rul
 	}
 	out = append(out, t.content[copied:]...)
 	return appendLines(out, atEnd)
+}
+
+// SetBackend returns content with a line that fixes the backend: in the place of the one that does, else at the top,
+// below a paragraph of comments that stands there. An empty name changes nothing.
+func SetBackend(content []byte, name string) []byte {
+	if name == "" || Backend(content) == name {
+		return content
+	}
+	line := "backend " + name + "\n"
+	lines := strings.SplitAfter(string(content), "\n")
+	for i, l := range lines {
+		if words := rules.Words(l); len(words) == 2 && words[0] == "backend" {
+			lines[i] = line
+			return []byte(strings.Join(lines, ""))
+		}
+	}
+	top := 0
+	for top < len(lines)-1 && strings.HasPrefix(strings.TrimSpace(lines[top]), "#") {
+		top++
+	}
+	if strings.TrimSpace(lines[top]) != "" {
+		top = 0 // those comments belong to the line below them
+	}
+	return []byte(strings.Join(lines[:top], "") + line + strings.Join(lines[top:], ""))
 }
 
 func appendLines(to []byte, mappings []rules.Mapping) []byte {

@@ -6,10 +6,14 @@ import (
 	"strings"
 )
 
-// Ruleset returns everything that nft lists on the host.
+// Ruleset returns every rule of the host: of nftables, and of iptables' older self.
 func (h *Host) Ruleset() string {
 	h.t.Helper()
-	return h.Run("nft", "list", "ruleset")
+	all := h.Run("nft", "list", "ruleset")
+	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
+		all += h.Run(save, "-c", "-t", "nat")
+	}
+	return regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "") // comments have the time, chains count packets
 }
 
 // Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older self.
@@ -44,16 +48,29 @@ func (h *Host) SeedForeign() {
 	if r := h.TryCommand(cmd); r.Code != 0 {
 		h.t.Fatalf("lab: %s", r.Err)
 	}
+	for _, tool := range [...]string{"iptables-nft", "iptables-legacy", "ip6tables-legacy"} {
+		for _, chain := range [...]string{"DOCKER", "PORTMAP-x"} {
+			h.Run(tool, "-t", "nat", "-N", chain)
+		}
+		h.SeedJumps(tool)
+	}
+}
+
+// SeedJumps puts in the rules of the shape of Docker's, and those of a chain that only sounds like ours.
+func (h *Host) SeedJumps(iptables string) {
+	h.t.Helper()
+	loopback, container := "127.0.0.0/8", "172.17.0.2:80"
+	if strings.HasPrefix(iptables, "ip6") {
+		loopback, container = "::1/128", "[fd00::2]:80"
+	}
 	for _, line := range [...]string{
-		"iptables -t nat -N DOCKER",
-		"iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
-		"iptables -t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER",
-		"iptables -t nat -A DOCKER -p tcp --dport 8088 -j DNAT --to-destination 172.17.0.2:80",
-		"iptables-legacy -t nat -N PORTMAP-x",
-		"iptables-legacy -t nat -A PORTMAP-x -p tcp --dport 99 -j RETURN",
+		"-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+		"-A OUTPUT ! -d " + loopback + " -m addrtype --dst-type LOCAL -j DOCKER",
+		"-A DOCKER -p tcp --dport 8088 -j DNAT --to-destination " + container,
+		"-A PORTMAP-x -p tcp --dport 99 -j RETURN",
+		"-A PREROUTING -p tcp --dport 98 -j PORTMAP-x",
 	} {
-		words := strings.Fields(line)
-		h.Run(words[0], words[1:]...)
+		h.Run(iptables, append([]string{"-t", "nat"}, strings.Fields(line)...)...)
 	}
 }
 

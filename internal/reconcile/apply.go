@@ -28,13 +28,18 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 		return Report{}, err
 	}
 	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len()}
+	if report.Moved = moved(h.backend, d.aim.Len(), dryRun); len(report.Outcomes) > 0 {
+		report.note(variantNote(h.backend))
+	}
 	if dryRun {
 		return report, nil
 	}
-	p := plan{aim: d.aim, change: d.Change}
+	p := plan{aim: d.aim, change: d.Change, content: []byte(d.saved)}
 	if content != nil {
-		p.content, p.save = content.Bytes, string(content.Bytes) != d.saved
+		p.content = content.Bytes
 	}
+	p.content = conf.SetBackend(p.content, h.Choice)
+	p.save = string(p.content) != d.saved
 	report.Warnings, err = h.commit(ctx, lock, p)
 	return report, err
 }
@@ -64,7 +69,7 @@ func (h *Host) difference(ctx context.Context, content *Content) (Difference, er
 	if content == nil {
 		content = &Content{h.File.Path, saved}
 	}
-	s, err := h.stateOf(ctx, *content)
+	s, err := h.stateOf(ctx, *content, true)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -88,7 +93,7 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if err := h.use(conf.Backend(saved)); err != nil {
+	if err := h.use(ctx, conf.Backend(saved), true); err != nil {
 		return Report{}, err
 	}
 	live, err := h.backend.Live(ctx)
@@ -97,6 +102,7 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	}
 	change := rules.Change{Reset: true, Remove: mappings(live)}
 	report := Report{Outcomes: outcomesOf(change)}
+	report.note(variantNote(h.backend))
 	if dryRun {
 		return report, nil
 	}

@@ -1,27 +1,204 @@
 package reconcile
 
 import (
+	"context"
+	"errors"
+	"fmt"
+
+	"portmap/ipt"
 	"portmap/nft"
 	"portmap/rules"
+
+	"golang.org/x/sys/unix"
 )
 
-// OpenBackend opens the packet filter that choice names: auto, nft or iptables. For auto it is what the file fixes, else nft.
-func OpenBackend(choice, saved string) (rules.Backend, error) {
-	if choice == "auto" {
-		choice = "nft"
-		if saved != "" {
-			choice = saved
-		}
-	}
+// OpenBackend opens the packet filter of this host that is to be used: the one that choice names; for "auto" the one that the
+// file fixes, else the one that holds mappings already, else nft where the kernel has it, else iptables. Where the other one
+// holds mappings, too, what is opened is both: it reads both, and a change that resets moves them.
+//
+// everywhere looks for such mappings also where the one to be used holds some.
+func OpenBackend(ctx context.Context, choice, saved string, everywhere bool) (rules.Backend, error) {
+	fixed := choice
 	switch choice {
-	case "nft":
-		b, err := nft.Open()
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	case "iptables":
-		return nil, &rules.UnsupportedError{Part: "--backend iptables"}
+	case "auto":
+		fixed = saved
+	case "nft", "iptables":
+	default:
+		return nil, &rules.InvalidError{Mapping: "--backend", Part: choice, Why: "not a backend", Fix: "write auto, nft or iptables"}
 	}
-	return nil, &rules.InvalidError{Mapping: "--backend", Part: choice, Why: "not a backend", Fix: "write auto, nft or iptables"}
+	tables, err := nft.Open()
+	if err != nil {
+		return nil, err
+	}
+	inTables, err := tables.Present()
+	if errors.Is(err, unix.EPERM) && fixed != "iptables" {
+		return tables, nil // what is asked of it will say so
+	}
+	inChains := false
+	if fixed != "iptables" && (everywhere || !inTables) {
+		inChains, _ = ipt.Present(ctx, ipt.Options{}) // where that cannot be found out, there are none
+	}
+	if fixed == "" {
+		fixed = decide(tables, inTables, inChains)
+	}
+	if fixed == "nft" && !inChains {
+		return tables, nil
+	}
+	chains, err := ipt.Open(ctx, ipt.Options{})
+	switch {
+	case err != nil:
+		tables.Close()
+		return nil, err
+	case fixed == "nft":
+		return &moving{Backend: tables, old: chains}, nil
+	case inTables:
+		return &moving{Backend: chains, old: tables}, nil
+	}
+	tables.Close()
+	return chains, nil
+}
+
+// decide chooses where nobody has.
+func decide(tables *nft.Backend, inTables, inChains bool) string {
+	switch {
+	case inTables:
+		return "nft"
+	case inChains:
+		return "iptables"
+	}
+	if err := tables.Probe(); err != nil && !errors.Is(err, unix.EPERM) {
+		return "iptables"
+	}
+	return "nft"
+}
+
+// moving is two packet filters that both hold mappings: the one to be used, and one from which they are to go.
+type moving struct {
+	rules.Backend
+	old    rules.Backend
+	before [2][]rules.Mapping // what each held before Apply
+}
+
+// Live reads both. They are damaged by being two.
+func (m *moving) Live(ctx context.Context) (rules.Live, error) {
+	live, err := m.Backend.Live(ctx)
+	if err != nil {
+		return rules.Live{}, err
+	}
+	other, err := m.old.Live(ctx)
+	if err != nil {
+		return rules.Live{}, err
+	}
+	m.before = [2][]rules.Mapping{mappings(live), mappings(other)}
+	here := map[string]int{}
+	for i := range live.Mappings {
+		here[live.Mappings[i].String()] = i
+	}
+	for _, o := range other.Mappings {
+		if i, both := here[o.String()]; both {
+			live.Mappings[i].Connections += o.Connections
+		} else {
+			live.Mappings = append(live.Mappings, o)
+		}
+	}
+	live.Damaged = fmt.Sprintf("mappings are live in %s, and belong into %s", m.old.Name(), m.Name())
+	return live, nil
+}
+
+// Temporary reads both.
+func (m *moving) Temporary(ctx context.Context) ([]rules.Mapping, error) {
+	list, err := m.Backend.Temporary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	other, err := m.old.Temporary(ctx)
+	return append(list, rules.Minus(other, list)...), err
+}
+
+// Apply takes a change that resets alone. The new rules go in first, then the old ones go: there is no moment without.
+func (m *moving) Apply(ctx context.Context, change rules.Change) error {
+	if !change.Reset {
+		return &MovedError{Lives: m.old.Name(), Chosen: m.Name()}
+	}
+	if err := m.Backend.Apply(ctx, rules.Change{Reset: true, Remove: m.before[0], Add: change.Add}); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := m.old.Apply(ctx, rules.Change{Reset: true, Remove: m.before[1]})
+	if err == nil {
+		return nil
+	}
+	if undo := m.Backend.Apply(ctx, rules.Change{Reset: true, Remove: change.Add, Add: m.before[0]}); undo != nil {
+		return fmt.Errorf("%w; and what was done could not be taken back: %w", err, undo)
+	}
+	return err
+}
+
+// back undoes an Apply that succeeded.
+func (m *moving) back(ctx context.Context) error {
+	if err := m.old.Apply(ctx, rules.Change{Reset: true, Add: m.before[1]}); err != nil {
+		return err
+	}
+	return m.Backend.Apply(ctx, rules.Change{Reset: true, Add: m.before[0]})
+}
+
+// Close closes both.
+func (m *moving) Close() error { return errors.Join(m.Backend.Close(), m.old.Close()) }
+
+// MovedError says that mappings are live in another backend than the one that was chosen.
+type MovedError struct{ Lives, Chosen string }
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("the mappings of this host are live in %s, not in %s", e.Lives, e.Chosen)
+}
+
+// Remedy returns the command that moves them.
+func (e *MovedError) Remedy() string { return "to move them: portmap apply --backend " + e.Chosen }
+
+// used is the backend that changes go to.
+func used(b rules.Backend) rules.Backend {
+	if m, ok := b.(*moving); ok {
+		return m.Backend
+	}
+	return b
+}
+
+// variantNote says which of iptables' rule sets was taken, where the host has both.
+func variantNote(b rules.Backend) string {
+	if i, ok := used(b).(*ipt.Backend); ok {
+		if taken, other := i.Variants(); other != "" {
+			return fmt.Sprintf("the rules are those of %s; this host has %s, too", taken, other)
+		}
+	}
+	return ""
+}
+
+// moved says that mappings go from one backend to another.
+func moved(b rules.Backend, count int, dryRun bool) string {
+	m, ok := b.(*moving)
+	switch {
+	case !ok:
+		return ""
+	case dryRun:
+		return fmt.Sprintf("would move the mappings, %d in all, from %s to %s", count, m.old.Name(), m.Name())
+	}
+	return fmt.Sprintf("moved the mappings, %d in all, from %s to %s", count, m.old.Name(), m.Name())
+}
+
+// limits says what of the mappings cannot be on this host; "" where all can.
+func limits(b rules.Backend, set rules.Set) string {
+	i, ok := used(b).(*ipt.Backend)
+	if !ok {
+		return ""
+	}
+	missing, why := i.Limits()
+	if missing == 0 {
+		return ""
+	}
+	for _, m := range set.Mappings() {
+		if m.Families()&missing != 0 {
+			return fmt.Sprintf("%s: mapped for %s only", why, rules.BothFamilies&^missing)
+		}
+	}
+	return ""
 }

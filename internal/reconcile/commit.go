@@ -37,6 +37,13 @@ func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (warnings [
 	if err != nil {
 		return nil, h.undo(ctx, done, err)
 	}
+	if m, ok := h.backend.(*moving); ok { // all is in one place now
+		h.backend = m.Backend
+		m.old.Close()
+	}
+	if limit := limits(h.backend, p.aim); limit != "" {
+		warnings = append(warnings, limit)
+	}
 	if h.Forget != nil && !done.Empty() {
 		if err := h.Forget(ctx, done); err != nil {
 			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
@@ -99,10 +106,17 @@ func (h *Host) undo(ctx context.Context, done rules.Change, cause error) error {
 	if done.Empty() {
 		return cause
 	}
-	if err := h.backend.Apply(context.WithoutCancel(ctx), done.Inverse()); err != nil {
+	if err := h.takeBack(context.WithoutCancel(ctx), done); err != nil {
 		return fmt.Errorf("%w; and the kernel could not be put back: %w", cause, err)
 	}
 	return cause
+}
+
+func (h *Host) takeBack(ctx context.Context, done rules.Change) error {
+	if m, ok := h.backend.(*moving); ok {
+		return m.back(ctx)
+	}
+	return h.backend.Apply(ctx, done.Inverse())
 }
 
 // toAim returns the change from what is live to what should be.

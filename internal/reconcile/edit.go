@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"portmap/internal/conf"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -17,7 +18,7 @@ type AddOptions struct {
 // Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel have lost
 // it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
 func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Report, error) {
-	return h.edit(ctx, o.DryRun, func(s state) (edition, error) {
+	return h.edit(ctx, o.DryRun, false, func(s state) (edition, error) {
 		var e edition
 		var err error
 		if o.Replace {
@@ -59,7 +60,7 @@ func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
 // Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes; it
 // must mean exactly one. The error is a [*SelectError].
 func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Report, error) {
-	return h.edit(ctx, dryRun, func(s state) (edition, error) {
+	return h.edit(ctx, dryRun, false, func(s state) (edition, error) {
 		known, err := h.known(ctx, s, selectors)
 		if err != nil {
 			return edition{}, err
@@ -84,7 +85,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 
 // RemoveAll takes every mapping out of the kernel and the file.
 func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
-	return h.edit(ctx, dryRun, func(s state) (edition, error) {
+	return h.edit(ctx, dryRun, true, func(s state) (edition, error) {
 		live, err := h.backend.Live(ctx)
 		if err != nil {
 			return edition{}, err
@@ -135,7 +136,7 @@ type edition struct {
 }
 
 // edit locks, reads, decides and commits.
-func (h *Host) edit(ctx context.Context, dryRun bool, decide func(state) (edition, error)) (Report, error) {
+func (h *Host) edit(ctx context.Context, dryRun, everywhere bool, decide func(state) (edition, error)) (Report, error) {
 	lock, err := h.lock(ctx, dryRun)
 	if err != nil {
 		return Report{}, err
@@ -143,7 +144,7 @@ func (h *Host) edit(ctx context.Context, dryRun bool, decide func(state) (editio
 	if lock != nil {
 		defer lock.Close()
 	}
-	s, err := h.readState(ctx)
+	s, err := h.readState(ctx, everywhere)
 	if err != nil {
 		return Report{}, err
 	}
@@ -152,7 +153,13 @@ func (h *Host) edit(ctx context.Context, dryRun bool, decide func(state) (editio
 		return Report{}, err
 	}
 	report := Report{Outcomes: e.outcomes, Total: e.aim.Len()}
-	p := e.plan(s)
+	if s.all.Len() == 0 || e.reset {
+		report.note(variantNote(h.backend)) // said once, not with each change
+	}
+	if m, ok := h.backend.(*moving); ok && !e.reset {
+		return Report{}, &MovedError{Lives: m.old.Name(), Chosen: m.Name()}
+	}
+	p := e.plan(s, h.Choice)
 	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
@@ -171,8 +178,8 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
 }
 
 // plan turns the edition into what is to be done to kernel and file.
-func (e *edition) plan(s state) plan {
-	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add}}
+func (e *edition) plan(s state, choice string) plan {
+	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add, Before: s.all.Mappings()}}
 	if e.reset || e.aim.Len() == 0 && len(e.remove) > 0 {
 		p.change.Reset = true // nothing stays, so neither does the table
 	}
@@ -185,6 +192,9 @@ func (e *edition) plan(s state) plan {
 		}
 	}
 	p.content = s.text.Edit(e.remove, save, inPlaceOf)
+	if len(e.add)+len(e.lookFor) > 0 {
+		p.content = conf.SetBackend(p.content, choice)
+	}
 	p.save = string(p.content) != s.text.String()
 	return p
 }

@@ -11,7 +11,10 @@ import (
 
 // Host is a machine with its kernel and its file.
 type Host struct {
-	Open     func(saved string) (rules.Backend, error) // saved is the backend that the file fixes, or ""
+	// Open opens the packet filter. Saved is the backend that the file fixes, or ""; everywhere asks to look in the others,
+	// too.
+	Open     func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error)
+	Choice   string // the backend to keep in the file; empty to leave that line as it is
 	File     *store.File
 	Services rules.Services
 
@@ -30,9 +33,9 @@ func (h *Host) Close() error {
 }
 
 // use opens the backend, when the file has said which.
-func (h *Host) use(saved string) (err error) {
+func (h *Host) use(ctx context.Context, saved string, everywhere bool) (err error) {
 	if h.backend == nil {
-		h.backend, err = h.Open(saved)
+		h.backend, err = h.Open(ctx, saved, everywhere)
 	}
 	return err
 }
@@ -60,6 +63,14 @@ type Report struct {
 	Outcomes []Outcome
 	Total    int      // how many mappings there are now
 	Warnings []string // what did not stop the change
+	Moved    string   // that mappings went from one backend to another; mostly empty
+	Notes    []string // what a person should know
+}
+
+func (r *Report) note(text string) {
+	if text != "" {
+		r.Notes = append(r.Notes, text)
+	}
 }
 
 // state is the file and what of the kernel a change must know.
@@ -69,20 +80,20 @@ type state struct {
 	all       rules.Set // saved and temporary
 }
 
-func (h *Host) readState(ctx context.Context) (state, error) {
+func (h *Host) readState(ctx context.Context, everywhere bool) (state, error) {
 	content, err := h.File.Read()
 	if err != nil {
 		return state{}, err
 	}
-	return h.stateOf(ctx, Content{h.File.Path, content})
+	return h.stateOf(ctx, Content{h.File.Path, content}, everywhere)
 }
 
-func (h *Host) stateOf(ctx context.Context, content Content) (state, error) {
+func (h *Host) stateOf(ctx context.Context, content Content, everywhere bool) (state, error) {
 	text, err := h.parse(content)
 	if err != nil {
 		return state{}, err
 	}
-	if err := h.use(text.Backend()); err != nil {
+	if err := h.use(ctx, text.Backend(), everywhere); err != nil {
 		return state{}, err
 	}
 	temporary, err := h.backend.Temporary(ctx)

@@ -33,6 +33,7 @@ type Server = servers.Server
 // Listing is every mapping, saved or live: first those of the file, in its order.
 type Listing struct {
 	Backend string
+	Note    string // which of several rule sets of that backend it is; mostly empty
 	Rows    []Row
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
@@ -55,14 +56,14 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	if err := h.use(text.Backend()); err != nil {
+	if err := h.use(ctx, text.Backend(), true); err != nil {
 		return Listing{}, err
 	}
 	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.backend.Name(), File: text.String(), Damaged: live.Damaged}
+	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged}
 	l.Rows = rowsOf(text.Set(), live)
 	behind, err := servers.Find(targetsOf(l.Rows))
 	if err != nil {

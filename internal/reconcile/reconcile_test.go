@@ -83,7 +83,7 @@ func host(t *testing.T) (*Host, *fake) {
 	t.Helper()
 	kernel := &fake{}
 	file := store.At(filepath.Join(t.TempDir(), "portmap.conf"))
-	return &Host{File: file, Open: func(string) (rules.Backend, error) { return kernel, nil }}, kernel
+	return &Host{File: file, Open: func(context.Context, string, bool) (rules.Backend, error) { return kernel, nil }}, kernel
 }
 
 func (h *Host) mustAdd(t *testing.T, lines ...string) {
@@ -258,17 +258,5 @@ func TestForgetFails(t *testing.T) {
 	}
 	if got := saved(t, h); got != "443:8443/udp\n" {
 		t.Errorf("saved are %q", got)
-	}
-}
-
-func TestOpenBackend(t *testing.T) {
-	for _, c := range []struct{ choice, saved, want string }{
-		{"auto", "", "nft"}, {"auto", "nft", "nft"}, {"nft", "iptables", "nft"},
-		{"auto", "iptables", ""}, {"iptables", "", ""}, {"ipfw", "", ""},
-	} {
-		b, err := OpenBackend(c.choice, c.saved)
-		if got := err == nil; got != (c.want != "") || got && b.Name() != c.want {
-			t.Errorf("--backend %s, the file says %q: %v, %v", c.choice, c.saved, b, err)
-		}
 	}
 }
