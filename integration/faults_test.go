@@ -144,7 +144,7 @@ func unchanged(t *testing.T, p portmap, code int, says string, args ...string) {
 		t.Errorf("the file was %q and is %q", fileBefore, fileAfter)
 	}
 	if rulesAfter := p.host.Ruleset(); rulesAfter != rulesBefore {
-		t.Errorf("the kernel had\n%s\nand has\n%s", rulesBefore, rulesAfter)
+		t.Errorf("the rules are not what they were:\n%s", lineDiff(rulesBefore, rulesAfter))
 	}
 	if left, _ := filepath.Glob(p.file + ".new"); len(left) > 0 {
 		t.Errorf("litter: %v", left)

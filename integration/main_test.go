@@ -92,12 +92,13 @@ func (b backend) line() string {
 // load adds rules to those that are there.
 func (b backend) load(t testing.TB, h *lab.Host, texts []string) {
 	t.Helper()
-	for i, tool := range b.tools {
+	for i, text := range texts {
+		tool := b.tools[i]
 		cmd := exec.Command("nft", "-f", "-")
 		if tool != "nft" {
 			cmd = exec.Command(tool+"-restore", "--noflush")
 		}
-		cmd.Stdin = strings.NewReader(texts[i])
+		cmd.Stdin = strings.NewReader(text)
 		if r := h.TryCommand(cmd); r.Code != 0 {
 			t.Fatalf("%v: %s", cmd.Args, r.Err)
 		}
@@ -233,7 +234,7 @@ func (b backend) pair(t testing.TB) (host, client *lab.Host) {
 	before := host.Foreign()
 	t.Cleanup(func() {
 		if after := host.Foreign(); after != before {
-			t.Errorf("the rules of others were\n%s\nand are\n%s", before, after)
+			t.Errorf("the rules of others are not what they were:\n%s", lineDiff(before, after))
 		}
 	})
 	return host, client

@@ -103,7 +103,7 @@ type step struct {
 	tools  tools
 	family int
 	before state
-	part   bool // before and after are not all, but those chains alone that change
+	part   []string // where before is not all that was there: the chains that it is about
 	script []byte
 }
 
@@ -174,8 +174,9 @@ func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error
 		now, err := b.read(ctx, s.tools)
 		if err == nil {
 			there := now[s.family].state()
-			if s.part {
-				there = now[s.family].only(s.before)
+			if s.part != nil {
+				there = now[s.family].only(s.part)
+				there.jumps = s.before.jumps
 			}
 			if s.script = between(there, s.before); s.script != nil {
 				err = b.restore(ctx, []step{s})

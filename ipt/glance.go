@@ -132,7 +132,7 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 			}
 		}
 		if script := between(from, to); script != nil {
-			steps = append(steps, step{tools: b.use, family: i, before: from, part: true, script: script})
+			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
 		}
 	}
 	return steps, true, nil

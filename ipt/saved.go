@@ -100,17 +100,14 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// only returns what is there of a state's chains and jumps.
-func (s *saved) only(of state) state {
-	part := state{chains: map[string][]line{}, jumps: map[string][]string{}}
+// only returns what is there of some chains.
+func (s *saved) only(names []string) state {
+	part := state{chains: map[string][]line{}}
 	for _, name := range s.names {
-		if _, asked := of.chains[name]; asked {
+		if slices.Contains(names, name) {
 			part.names = append(part.names, name)
 			part.chains[name] = s.chains[name]
 		}
-	}
-	if len(of.jumps) > 0 {
-		part.jumps = s.jumps
 	}
 	return part
 }
@@ -121,7 +118,7 @@ func (s *saved) empty() bool { return len(s.chains) == 0 && len(s.jumps) == 0 }
 // commentOf returns the comment of a rule, without quotes.
 func commentOf(text string) string {
 	_, rest, found := strings.Cut(text, "--comment ")
-	if !found {
+	if !found || rest == "" {
 		return ""
 	}
 	if rest[0] != '"' {
@@ -131,8 +128,10 @@ func commentOf(text string) string {
 	if end := strings.IndexByte(rest[1:], '"'); end >= 0 && !strings.ContainsRune(rest[:end+1], '\\') {
 		return rest[1 : end+1]
 	}
-	words := split(rest)
-	return words[0]
+	if words := split(rest); len(words) > 0 {
+		return words[0]
+	}
+	return ""
 }
 
 // split cuts a line of iptables-save into its words.
