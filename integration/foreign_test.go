@@ -84,7 +84,7 @@ func (b backend) damages() (list []string) {
 			"-A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP",
 			"-I PORTMAP 2 -p tcp --dport 99 -j REDIRECT --to-ports 98",
 			"-R PORTMAP 2 -p tcp --dport 8000 -j RETURN",
-			"-N PORTMAP-TCP-0-16383",
+			"-N PORTMAP-TCP-0-32767",
 		} {
 			list = append(list, tool+" -t nat "+d)
 		}

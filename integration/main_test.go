@@ -165,6 +165,16 @@ func texts(live rules.Live) string {
 	return strings.Join(lines, "\n")
 }
 
+// connections returns how many connections the kernel has counted for a mapping.
+func connections(live rules.Live, mapping string) uint64 {
+	for _, m := range live.Mappings {
+		if m.String() == mapping {
+			return m.Connections
+		}
+	}
+	return 0
+}
+
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := exec.Command("mktemp", "-d").Output()
 	if err != nil {

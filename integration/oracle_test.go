@@ -67,10 +67,23 @@ func randomMapping(r *rand.Rand) string {
 	return text + pick(r, "", "", "", " --interface eth0", " --interface eth1") + pick(r, "", "", " --temporary")
 }
 
+// randomSet has mappings that are asked for, and now and then so many others that iptables' chains become a tree.
 func randomSet(r *rand.Rand) rules.Set {
 	var set rules.Set
+	var lines []string
+	if r.IntN(3) == 0 {
+		for range 10 + r.IntN(60) {
+			from := pick(r, 900+r.IntN(100), 1004+r.IntN(150))
+			lines = append(lines, fmt.Sprintf("%d:%d/%s", from, 5000+from, pick(r, "tcp", "udp", "tcp,udp")))
+		}
+		lines = append(lines, "990-1060:7000-7070 --source 198.51.100.0/25,198.51.100.192/26,2001:db8:7::/48")
+		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	}
 	for range 1 + r.IntN(8) {
-		m, err := rules.Parse(rules.Words(randomMapping(r))...)
+		lines = append([]string{randomMapping(r)}, lines...)
+	}
+	for _, line := range lines {
+		m, err := rules.Parse(rules.Words(line)...)
 		if err != nil {
 			continue
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"portmap/rules"
@@ -129,42 +128,20 @@ func plan(t tools, have snapshot, next []rules.Mapping) ([]step, error) {
 	return steps, nil
 }
 
-// carryOut does the steps. When one fails, it and all before it are taken back. The two families of iptables-nft are done
-// side by side; with iptables-legacy each would wait for the other's lock.
+// carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another
+// change between its look at the rules and its own. When one fails, it and all before it are taken back.
 func (b *Backend) carryOut(ctx context.Context, steps []step) error {
-	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
-	defer runtime.UnlockOSThread()
-	for done := 0; done < len(steps); {
-		begun := done + 1
-		for begun < len(steps) && steps[begun].tools.variant == NFTables && steps[begun].tools.variant == steps[done].tools.variant {
-			begun++
+	for i, s := range steps {
+		if err := b.restore(ctx, s); err != nil {
+			return b.takeBack(ctx, steps[:i+1], err)
 		}
-		if err := b.restore(ctx, steps[done:begun]); err != nil {
-			return b.takeBack(ctx, steps[:begun], err)
-		}
-		done = begun
 	}
 	return nil
 }
 
-// restore starts iptables-restore for each step, and waits for all of them.
-func (b *Backend) restore(ctx context.Context, steps []step) error {
-	var failed error
-	var running []*process
-	for _, s := range steps {
-		p, err := start(ctx, s.tools.programs[s.family].restore, s.script, "--noflush", "--counters", b.wait)
-		if err != nil {
-			failed = err
-			break
-		}
-		running = append(running, p)
-	}
-	for _, p := range running {
-		if _, err := p.wait(); failed == nil {
-			failed = err
-		}
-	}
-	return failed
+func (b *Backend) restore(ctx context.Context, s step) error {
+	_, err := run(ctx, s.tools.programs[s.family].restore, s.script, "--noflush", "--counters", b.wait)
+	return err
 }
 
 // takeBack undoes the steps, the last one first, after a look at how far each came: a program that was killed does not
@@ -179,7 +156,7 @@ func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error
 				there.jumps = s.before.jumps
 			}
 			if s.script = between(there, s.before); s.script != nil {
-				err = b.restore(ctx, []step{s})
+				err = b.restore(ctx, s)
 			}
 		}
 		if err != nil {

@@ -9,11 +9,11 @@
 //	-A OUTPUT     -m addrtype --dst-type LOCAL -j PORTMAP     connections of this host
 //	-A PORTMAP -p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443
 //
-// iptables tries rule by rule. So with more than a few mappings PORTMAP leads into a tree of chains, each for a quarter of
+// iptables tries rule by rule. So with more than a few mappings PORTMAP leads into a tree of chains, each for a part of
 // its parent's ports, and a packet passes a number of rules that grows with the logarithm of theirs:
 //
 //	-A PORTMAP -p tcp -g PORTMAP-TCP
-//	-A PORTMAP-TCP -p tcp -m tcp --dport 0:16383 -g PORTMAP-TCP-0-16383
+//	-A PORTMAP-TCP -p tcp -m tcp --dport 0:32767 -g PORTMAP-TCP-0-32767
 //
 // Each rule that maps carries the mapping's text as its comment: the kernel alone tells which mappings are live.
 package ipt

@@ -61,7 +61,7 @@ func complaints() []complaint {
 			fix: "portmap apply --backend nft"},
 		{says: []string{"should be restarted"}, why: "others changed rules at the same time", cause: rules.ErrDrift}, // ERESTART
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
-			fix: "find them with iptables-save | grep PORTMAP, and delete them"},
+			fix: "find them with iptables-save | grep PORTMAP, and delete them", cause: rules.ErrDrift}, // or others made changes just now
 	}
 }
 

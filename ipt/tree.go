@@ -8,9 +8,9 @@ import (
 	"portmap/rules"
 )
 
-// leaf is how many rules a chain may have before it becomes a node with chains for quarters of its ports below it. With 6
-// levels of 4 rules above a full leaf, a packet passes at most 43 rules, however many single ports are mapped.
-const leaf = 16
+// leaf is how many rules a chain may have before it becomes a node with chains for parts of its ports below it. With 2 halves,
+// 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
+const leaf = 32
 
 // tree grows the chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or
 // less touches the chain of its ports, and where that becomes a node or a leaf, its parent.
@@ -47,14 +47,19 @@ func (b box) match() string {
 	return toPorts(b.protocols, b.ports)
 }
 
-// parts cuts the box by protocol, or its ports into quarters.
+// parts cuts the box by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
+// as many ports as a leaf has rules.
 func (b box) parts() []box {
 	if b.protocols.Number() == 0 {
 		return []box{{rules.TCP, b.ports}, {rules.UDP, b.ports}}
 	}
-	size := b.ports.Count() / 4
+	count := 4
+	if b.ports == everyPort || b.ports.Count() == 2 {
+		count = 2
+	}
+	size := b.ports.Count() / count
 	var parts []box
-	for i := range 4 {
+	for i := range count {
 		first := int(b.ports.First) + i*size
 		parts = append(parts, box{b.protocols, rules.Ports{First: uint16(first), Last: uint16(first + size - 1)}})
 	}

@@ -59,8 +59,8 @@ func sentences() []sentence {
 		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
 		{is: as[*store.RefusedError], code: exitFailed, remedy: says("keep the file in a folder that only root can write, such as /etc/portmap")},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
+		{is: hasRemedy, code: exitFailed, remedy: ownRemedy},
 		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
-		{is: as[remedied], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
 	}
 }
@@ -69,6 +69,11 @@ func sentences() []sentence {
 type remedied interface {
 	error
 	Remedy() string
+}
+
+func hasRemedy(err error) bool {
+	var r remedied
+	return errors.As(err, &r) && r.Remedy() != ""
 }
 
 func as[E error](err error) bool { var e E; return errors.As(err, &e) }

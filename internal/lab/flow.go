@@ -29,6 +29,9 @@ func (h *Host) Flow(network, to string) *Flow {
 // Ask sends one more datagram.
 func (f *Flow) Ask() (Answer, error) { return ask(f.conn, f.network) }
 
+// AskOver sends a datagram to an [Host.Echo] by a socket of the test's.
+func AskOver(conn net.Conn) (Answer, error) { return ask(conn, "udp") }
+
 // Chat listens on the host for TCP connections that stay open, and says back each line.
 func (h *Host) Chat(address string) {
 	h.t.Helper()
