@@ -1,9 +1,14 @@
 #!/bin/bash
-# Speed of portmap beside nft, in the same run, in a network namespace of its own. Prints medians and ratios; machines are
-# noisy, so only the ratios mean anything. Needs root, nft and python3. About a minute.
+# Speed of portmap beside nft and iptables, in the same run, in network namespaces of its own. Prints medians and ratios;
+# machines are noisy, so only the ratios mean anything. Needs root, nft, iptables and python3. About two minutes.
 #
 #   bench/run.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 make -s build
-exec unshare --net --mount --fork --kill-child python3 bench/run.py "$PWD/bin/portmap" "${1:-31}"
+rounds=${1:-31}
+apart() { unshare --net --mount --fork --kill-child python3 "$@"; }
+apart bench/run.py "$PWD/bin/portmap" "$rounds"
+for variant in nft legacy; do
+    apart bench/iptables.py "$PWD/bin/portmap" "$rounds" "$variant"
+done

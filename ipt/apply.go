@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"portmap/rules"
 )
@@ -22,7 +23,7 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	if err == nil && !small {
 		steps, err = b.whole(ctx, change)
 	}
-	b.seen = nil // it is history now
+	b.seen, b.noted = nil, nil // that is history now
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -139,8 +140,16 @@ func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 	return nil
 }
 
+// restore runs a script. A script of one line needs no iptables-restore, which reads more of the rules than iptables does.
 func (b *Backend) restore(ctx context.Context, s step) error {
-	_, err := run(ctx, s.tools.programs[s.family].restore, s.script, "--noflush", "--counters", b.wait)
+	programs := s.tools.programs[s.family]
+	line, single := strings.CutPrefix(string(s.script), "*nat\n-")
+	line, single2 := strings.CutSuffix(line, "\nCOMMIT\n")
+	if single && single2 && !strings.Contains(line, "\n") {
+		_, err := run(ctx, programs.main, s.script, append([]string{b.wait, "-t", "nat"}, split("-"+line)...)...)
+		return err
+	}
+	_, err := run(ctx, programs.restore, s.script, "--noflush", "--counters", b.wait)
 	return err
 }
 

@@ -28,10 +28,14 @@ func (o Options) folders() []string {
 // Backend is the iptables of this host, in the network namespace of the thread that calls it. It is not for use by several
 // goroutines at once.
 type Backend struct {
-	use   tools
-	other *tools // the other variant, where the host has it
-	wait  string
-	seen  map[Variant]snapshot // what was read last, for the Apply that follows
+	use    tools
+	other  *tools // the other variant, where the host has it
+	wait   string
+	tables tables
+
+	// What was read last, for the Apply that follows.
+	seen  map[Variant]snapshot
+	noted map[Variant]seen
 }
 
 // Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
@@ -119,8 +123,8 @@ func (b *Backend) Limits() (rules.Families, string) {
 	return rules.BothFamilies &^ has, why
 }
 
-// Close does nothing: nothing is held open.
-func (b *Backend) Close() error { return nil }
+// Close lets go of the kernel. What is live stays.
+func (b *Backend) Close() error { return b.tables.close() }
 
 // Present reports whether this host's iptables holds mappings of ours, in either variant; a host without iptables does not.
 func Present(ctx context.Context, o Options) (bool, error) {
@@ -129,6 +133,7 @@ func Present(ctx context.Context, o Options) (bool, error) {
 		return false, nil //nolint:nilerr // nothing is installed that could hold any
 	}
 	b := &Backend{}
+	defer b.Close()
 	for _, t := range found {
 		if ours, err := b.holds(ctx, t); err != nil || ours {
 			return ours, err
@@ -137,24 +142,26 @@ func Present(ctx context.Context, o Options) (bool, error) {
 	return false, nil
 }
 
-// holds reports whether a variant holds mappings of ours.
+// holds reports whether a variant holds mappings of ours: as soon as there is one, there is the chain with notes.
 func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
-	if t.variant == NFTables {
-		for _, family := range families {
-			if there, err := chainInNFTables(family, rootChain); err != nil || there {
-				return there, err
-			}
-		}
-		return false, nil
+	noted, err := b.notes(ctx, t)
+	return noted.there, err
+}
+
+// notes looks at the chain with notes, once for each variant.
+func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
+	if s, looked := b.noted[t.variant]; looked {
+		return s, nil
 	}
-	s, read := b.seen[t.variant]
-	if !read {
-		var err error
-		if s, err = b.read(ctx, t); err != nil {
-			return false, err
-		}
+	list, err := b.glance(ctx, t, look{0, textChain})
+	if err != nil {
+		return seen{}, err
 	}
-	return !s.empty(), nil
+	if b.noted == nil {
+		b.noted = map[Variant]seen{}
+	}
+	b.noted[t.variant] = list[0]
+	return list[0], nil
 }
 
 // Live reads both families, and looks whether the other variant holds something of ours, too.
@@ -176,18 +183,11 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 	return live, nil
 }
 
-// Temporary returns the live mappings that are in no file.
+// Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their own.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
-	noted := false
-	for i := range families {
-		_, there, err := b.glance(ctx, i, textChain)
-		if err != nil {
-			return nil, err
-		}
-		noted = noted || there
-	}
-	if !noted {
-		return nil, nil
+	noted, err := b.notes(ctx, b.use)
+	if err != nil || len(noted.comments) == 0 {
+		return nil, err
 	}
 	s, err := b.recent(ctx)
 	if err != nil {

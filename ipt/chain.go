@@ -10,7 +10,7 @@ import (
 // kernel has room for 28 (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h).
 const (
 	rootChain = "PORTMAP"
-	textChain = "PORTMAP-TEXT" // comments that hold pieces of long texts; no packet comes here
+	textChain = "PORTMAP-TEXT" // notes: temporary mappings, and pieces of long texts; no packet comes here
 
 	portsOf     = "PORTMAP-P" // the ports of one mapping with several sources
 	sourcesOf   = "PORTMAP-S" // its sources

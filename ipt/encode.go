@@ -35,10 +35,11 @@ type item struct {
 	iface    string
 	source   netip.Prefix
 	gate     string // the chain that asks for the source, where there are several; ports are told apart behind it
+	text     string // the mapping's
 	comment  string
 }
 
-// encode returns the chains of one family for mappings, which are supported; none where none is of that family. The same
+// encode returns the chains of one family for mappings, which are supported; none but that of the notes where none is of that family. The same
 // mappings, in whatever order, come to the same chains.
 func encode(mappings []rules.Mapping, family rules.Families) []chain {
 	return encodeNear(mappings, nil, family)
@@ -46,69 +47,55 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 
 // encodeNear is encode for those chains alone that hold something of the mappings near, or lead to them; nil for all.
 func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
-	order := make([]int, 0, len(mappings))
+	t := &tree{near: near}
+	items := make([]item, 0, len(mappings)+len(mappings)/8)
+	var gated, noted []int
 	for i := range mappings {
-		if mappings[i].Families().Has(family) {
-			order = append(order, i)
-		}
-	}
-	if len(order) == 0 {
-		return nil
-	}
-	slices.SortFunc(order, func(a, b int) int { return rules.Compare(mappings[a], mappings[b]) })
-	items := make([]item, 0, len(order))
-	t := &tree{family: family, near: near}
-	texts := chain{name: textChain}
-	var gates []gate
-	for _, i := range order {
 		m := &mappings[i]
-		gated := gateOf(m, family)
-		items = append(items, itemsOf(m, i, family, gated)...)
-		if gated.sources != nil && t.isNear(m) {
-			gates = append(gates, gate{i, gated})
+		if family == notesFamily && len(notes(m)) > 0 {
+			noted = append(noted, i)
 		}
-		for _, note := range notes(m) {
-			texts.rules = append(texts.rules, rule{"-m comment --comment " + quoted(note), -1})
+		if !m.Families().Has(family) {
+			continue
+		}
+		var sources []netip.Prefix
+		items, sources = appendItems(items, m, i, family)
+		if len(sources) > 1 && t.isNear(m) {
+			gated = append(gated, i)
 		}
 	}
-	t.everything(items)
-	for _, g := range gates {
-		t.gate(&mappings[g.mapping], g.mapping, g.sourceGate)
+	if len(items) > 0 {
+		t.everything(items)
 	}
-	if len(texts.rules) > 0 {
-		t.chains = append(t.chains, texts)
+	inOrder := func(a, b int) int { return rules.Compare(mappings[a], mappings[b]) }
+	slices.SortFunc(gated, inOrder)
+	slices.SortFunc(noted, inOrder)
+	for _, i := range gated {
+		t.gate(&mappings[i], i, sourcesIn(&mappings[i], family))
+	}
+	if family != notesFamily || len(mappings) == 0 {
+		return t.chains
+	}
+	at := t.open(textChain)
+	for _, i := range noted {
+		for _, note := range notes(&mappings[i]) {
+			t.add(at, rule{"-m comment --comment " + quoted(note), -1})
+		}
 	}
 	return t.chains
 }
 
+// notesFamily is the family that has the chain with the notes on all mappings: one look tells whether there are any, and
+// which are temporary.
+const notesFamily = rules.IPv4
+
 // notes are the comments of a mapping in the chain where no packet comes: the pieces of a long text, or the text where it is
-// temporary. So a host without that chain has no temporary mappings.
+// temporary. So where that chain is empty there are no temporary mappings.
 func notes(m *rules.Mapping) []string {
 	if pieces := m.Pieces(maxComment); len(pieces) > 0 || !m.Temporary() {
 		return pieces
 	}
 	return []string{m.String()}
-}
-
-// sourceGate is how a mapping with several sources is cut in two, so that its rules are as many as its sources and its
-// ports together, and not the one times the other: the first chain asks for the source, the second for the port.
-type sourceGate struct {
-	sources     []netip.Prefix
-	first, then string // chains
-}
-
-type gate struct {
-	mapping int
-	sourceGate
-}
-
-// gateOf returns the zero value for a mapping with at most one source in the family.
-func gateOf(m *rules.Mapping, family rules.Families) sourceGate {
-	sources := sourcesIn(m, family)
-	if len(sources) < 2 {
-		return sourceGate{}
-	}
-	return sourceGate{sources, hashed(sourcesOf, m.String()), hashed(portsOf, m.String())}
 }
 
 func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
@@ -123,20 +110,35 @@ func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
 	return sources
 }
 
-func itemsOf(m *rules.Mapping, number int, family rules.Families, g sourceGate) []item {
-	it := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, comment: m.Label(maxComment), gate: g.first}
+// appendItems appends a mapping's items, and returns its sources.
+//
+// A mapping with several sources is cut in two, so that its rules are as many as its sources and its ports together, and not
+// the one times the other: a first chain asks for the source, a second for the port.
+func appendItems(items []item, m *rules.Mapping, number int, family rules.Families) ([]item, []netip.Prefix) {
+	it := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, text: m.String(), comment: m.Label(maxComment)}
+	var sources []netip.Prefix
 	if !m.Plain() {
 		it.address, it.iface = m.Listen(), m.Interface()
-		if sources := sourcesIn(m, family); len(sources) == 1 {
+		switch sources = sourcesIn(m, family); len(sources) {
+		case 0:
+		case 1:
 			it.source = sources[0]
+		default:
+			it.gate = hashed(sourcesOf, m.String())
 		}
 	}
-	list := make([]item, 0, 2)
-	for _, p := range m.Protocols().Each() {
-		it.protocol = p
-		list = append(list, it)
+	for _, p := range [...]rules.Protocols{rules.TCP, rules.UDP} {
+		if m.Protocols().Has(p) {
+			it.protocol = p
+			items = append(items, it)
+		}
 	}
-	return list
+	return items, sources
+}
+
+// compareItems orders the rules of a chain.
+func compareItems(a, b *item) int {
+	return cmp.Or(cmp.Compare(a.listen.First, b.listen.First), strings.Compare(a.text, b.text), cmp.Compare(a.protocol, b.protocol))
 }
 
 // rulesIn returns how many rules the item has for a range of ports: one a port, so that each goes to its own target. (A
@@ -151,38 +153,44 @@ func (it *item) rulesIn(p rules.Ports) int {
 
 // rules returns the item's rules for a range of ports, which it overlaps.
 func (it *item) rules(p rules.Ports) []rule {
-	var before strings.Builder
+	var b []byte
 	if it.source.IsValid() && it.source.Bits() > 0 {
-		before.WriteString("-s " + it.source.String() + " ")
+		b = append(it.source.AppendTo(append(b, "-s "...)), ' ')
 	}
 	if it.address.IsValid() {
-		fmt.Fprintf(&before, "-d %s/%d ", it.address, it.address.BitLen())
+		b = fmt.Appendf(b, "-d %s/%d ", it.address, it.address.BitLen())
 	}
 	if it.iface != "" {
-		before.WriteString("-i " + it.iface + " ")
+		b = append(append(append(b, "-i "...), it.iface...), ' ')
 	}
+	before := len(b)
 	comment := " -m comment --comment " + quoted(it.comment)
 	if it.gate != "" {
-		return []rule{{before.String() + toPorts(it.protocol, it.listen) + comment + " -j " + it.gate, -1}}
+		return []rule{{string(b) + toPorts(it.protocol, it.listen) + comment + " -j " + it.gate, -1}}
 	}
 	list := make([]rule, 0, it.rulesIn(p))
 	for port := int(max(it.listen.First, p.First)); port <= int(min(it.listen.Last, p.Last)); port++ {
-		target := it.target + uint16(port) - it.listen.First
-		one := rules.Ports{First: uint16(port), Last: uint16(port)}
-		text := before.String() + toPorts(it.protocol, one) + comment + " -j DNAT --to-destination :" + strconv.Itoa(int(target))
-		list = append(list, rule{text, it.mapping})
+		b = appendPorts(b[:before], it.protocol, rules.Ports{First: uint16(port), Last: uint16(port)})
+		b = append(append(b, comment...), " -j DNAT --to-destination :"...)
+		b = strconv.AppendUint(b, uint64(it.target+uint16(port)-it.listen.First), 10)
+		list = append(list, rule{string(b), it.mapping})
 	}
 	return list
 }
 
 // toPorts matches a range of ports of one protocol.
 func toPorts(protocol rules.Protocols, p rules.Ports) string {
+	return string(appendPorts(nil, protocol, p))
+}
+
+func appendPorts(b []byte, protocol rules.Protocols, p rules.Ports) []byte {
 	name := protocol.String()
-	text := "-p " + name + " -m " + name + " --dport " + strconv.Itoa(int(p.First))
+	b = append(append(append(append(append(b, "-p "...), name...), " -m "...), name...), " --dport "...)
+	b = strconv.AppendUint(b, uint64(p.First), 10)
 	if p.Last != p.First {
-		text += ":" + strconv.Itoa(int(p.Last))
+		b = strconv.AppendUint(append(b, ':'), uint64(p.Last), 10)
 	}
-	return text
+	return b
 }
 
 // comparePrefix orders networks by address, and puts the wider one first.

@@ -1,6 +1,7 @@
 package ipt
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -79,7 +80,11 @@ func explain(command, stderr string, script []byte, end error) error {
 	if e.Why == "" {
 		e.Why = end.Error()
 	}
-	switch failed := failedLine(stderr, script); {
+	failed := failedLine(stderr, script)
+	if single := bytes.Split(script, []byte("\n")); failed == "" && len(single) == 4 {
+		failed = string(single[1])
+	}
+	switch {
 	case strings.HasPrefix(failed, "-D "), strings.HasPrefix(failed, "-I "), strings.HasPrefix(failed, "-X "):
 		e.cause = rules.ErrDrift
 	case failed != "":

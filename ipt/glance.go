@@ -2,8 +2,8 @@ package ipt
 
 import (
 	"context"
-	"fmt"
-	"slices"
+	"errors"
+	"runtime"
 	"strings"
 
 	"portmap/rules"
@@ -15,23 +15,101 @@ import (
 )
 
 // With many mappings it is iptables-save that takes the time of a small change. Who knows what should be there has to see a
-// few chains only: iptables-nft's are in nf_tables, which answers in microseconds; of iptables-legacy, whose table is one
-// piece, all was read already.
+// few chains only.
 
-// glance returns the comments of the rules in one chain; there is false where there is no such chain.
-func (b *Backend) glance(ctx context.Context, family int, name string) (comments []string, there bool, err error) {
-	if b.use.variant == NFTables {
-		return glanceNFTables(families[family], name)
+// look is a chain of a family.
+type look struct {
+	family int
+	name   string
+}
+
+// seen is what there is of a chain.
+type seen struct {
+	there    bool
+	comments []string // of its rules, in order; "" for a rule without
+}
+
+// glance looks at chains.
+func (b *Backend) glance(ctx context.Context, t tools, looks ...look) ([]seen, error) {
+	if t.variant == Legacy {
+		return glanceLegacy(ctx, t, looks)
 	}
-	s, err := b.recent(ctx)
-	if err != nil || s[family] == nil {
-		return nil, false, err
+	list := make([]seen, len(looks))
+	for i, l := range looks {
+		var err error
+		if list[i], err = b.tables.chain(families[l.family], l.name); err != nil {
+			return nil, err
+		}
 	}
-	lines, there := s[family].chains[name]
-	for _, l := range lines {
-		comments = append(comments, commentOf(l.text))
+	return list, nil
+}
+
+// glanceLegacy has iptables-legacy list the chains, all side by side: to print few rules takes half the time of printing all.
+func glanceLegacy(ctx context.Context, t tools, looks []look) ([]seen, error) {
+	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
+	defer runtime.UnlockOSThread()
+	list := make([]seen, len(looks))
+	running := make([]*process, len(looks))
+	var failed error
+	for i, l := range looks {
+		if t.programs[l.family].main == "" || !legacyTables(families[l.family], "nat") {
+			continue
+		}
+		var err error
+		if running[i], err = start(ctx, t.programs[l.family].main, nil, "-t", "nat", "-S", l.name); err != nil {
+			failed = err
+		}
 	}
-	return comments, there, nil
+	for i, p := range running {
+		if p == nil {
+			continue
+		}
+		output, err := p.wait()
+		switch {
+		case err == nil:
+			list[i].there = true
+			for _, text := range strings.Split(string(output), "\n") {
+				if rule, ok := strings.CutPrefix(text, "-A "+looks[i].name+" "); ok {
+					list[i].comments = append(list[i].comments, commentOf(rule))
+				}
+			}
+		case !strings.Contains(err.Error(), "No chain/target/match by that name"):
+			failed = err
+		}
+	}
+	return list, failed
+}
+
+// tables looks at iptables-nft's chains in nf_tables, without running it. The zero value connects when it is first asked.
+type tables struct{ conn *nftables.Conn }
+
+func (t *tables) open() (err error) {
+	if t.conn == nil {
+		t.conn, err = nftables.New(nftables.AsLasting())
+	}
+	return tablesError(err)
+}
+
+func (t *tables) close() error {
+	if t.conn == nil {
+		return nil
+	}
+	return t.conn.CloseLasting()
+}
+
+func tablesError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case says(err, unix.EPERM):
+		return &Error{Command: "nf_tables", Why: "not permitted", cause: unix.EPERM}
+	}
+	return &Error{Command: "nf_tables", Why: err.Error(), cause: err}
+}
+
+// says compares texts: of some errnos google/nftables v0.3.0 keeps no more.
+func says(err error, errno unix.Errno) bool {
+	return errors.Is(err, errno) || strings.HasSuffix(err.Error(), errno.Error())
 }
 
 func natTable(family rules.Families) *nftables.Table {
@@ -41,128 +119,43 @@ func natTable(family rules.Families) *nftables.Table {
 	return &nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv6}
 }
 
-// chainInNFTables reports whether iptables-nft has a chain, without running it.
-func chainInNFTables(family rules.Families, name string) (bool, error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return false, &Error{Why: err.Error(), cause: err}
+// has reports whether there is a chain. Without nf_tables there is nobody to answer: nfnetlink knows no such subsystem
+// (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
+func (t *tables) has(family rules.Families, name string) (bool, error) {
+	if err := t.open(); err != nil {
+		return false, err
 	}
-	_, err = conn.ListChain(natTable(family), name)
-	if err == nil {
-		return true, nil
-	}
-	// google/nftables v0.3.0 keeps only the text of the errno here. Without nf_tables there is nobody to answer: nfnetlink knows
-	// no such subsystem (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
+	_, err := t.conn.ListChain(natTable(family), name)
 	for _, none := range [...]unix.Errno{unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
-		if strings.HasSuffix(err.Error(), none.Error()) {
+		if err != nil && says(err, none) {
 			return false, nil
 		}
 	}
-	if strings.HasSuffix(err.Error(), unix.EPERM.Error()) {
-		return false, &Error{Command: "nf_tables", Why: "not permitted", cause: unix.EPERM}
-	}
-	return false, &Error{Command: "nf_tables", Why: err.Error(), cause: err}
+	return err == nil, tablesError(err)
 }
 
-func glanceNFTables(family rules.Families, name string) ([]string, bool, error) {
-	there, err := chainInNFTables(family, name)
-	if err != nil || !there {
-		return nil, false, err
-	}
-	conn, err := nftables.New()
-	if err != nil {
-		return nil, false, &Error{Why: err.Error(), cause: err}
+func (t *tables) chain(family rules.Families, name string) (s seen, err error) {
+	if s.there, err = t.has(family, name); err != nil || !s.there {
+		return s, err
 	}
 	table := natTable(family)
-	list, err := conn.GetRules(table, &nftables.Chain{Name: name, Table: table})
-	if err != nil {
-		return nil, false, &Error{Command: "nf_tables", Why: err.Error(), cause: err}
+	found, err := t.conn.GetRules(table, &nftables.Chain{Name: name, Table: table})
+	for _, r := range found {
+		s.comments = append(s.comments, commentIn(r))
 	}
-	var comments []string
-	for _, r := range list {
-		comment := ""
-		for _, e := range r.Exprs {
-			if match, ok := e.(*expr.Match); ok && match.Name == "comment" {
-				if c, ok := match.Info.(*xt.Comment); ok {
-					comment, _, _ = strings.Cut(string(*c), "\x00")
-				}
-			}
-		}
-		comments = append(comments, comment)
-	}
-	return comments, true, nil
+	return s, tablesError(err)
 }
 
-// small returns the steps of a change that inserts and deletes rules of its own mappings in a few chains, which are as they
-// should be. It reports false where the change is another, or the chains are: then everything has to be looked at.
-func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool, error) {
-	changed := slices.Concat(change.Remove, change.Add)
-	if change.Reset || change.Before == nil || len(changed) > 8 {
-		return nil, false, nil
-	}
-	next, err := rules.NewSet(slices.Concat(rules.Minus(change.Before, change.Remove), change.Add)...)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w (%w)", rules.ErrDrift, err)
-	}
-	after := next.Mappings()
-	gone, come := labels(change.Remove), labels(change.Add)
-	nothing, _ := parse(nil)
-	var steps []step
-	has, _ := b.use.has()
-	for i, family := range families {
-		if !has.Has(family) {
+func commentIn(r *nftables.Rule) string {
+	for _, e := range r.Exprs {
+		match, ok := e.(*expr.Match)
+		if !ok || match.Name != "comment" {
 			continue
 		}
-		from := stateWith(encodeNear(change.Before, changed, family), nothing)
-		to := stateWith(encodeNear(after, changed, family), nothing)
-		if len(from.jumps) != len(to.jumps) {
-			return nil, false, nil
-		}
-		for _, name := range slices.Concat(from.names, to.names) {
-			have, want := from.chains[name], to.chains[name]
-			if slices.EqualFunc(have, want, func(a, b line) bool { return a.text == b.text }) {
-				continue
-			}
-			if !allOf(have, want, gone) || !allOf(want, have, come) {
-				return nil, false, nil // others move to another chain, and their counters with them
-			}
-			_, known := from.chains[name]
-			if ok, err := b.asBelieved(ctx, i, name, known, have); err != nil || !ok {
-				return nil, false, err
-			}
-		}
-		if script := between(from, to); script != nil {
-			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
+		if c, ok := match.Info.(*xt.Comment); ok {
+			text, _, _ := strings.Cut(string(*c), "\x00")
+			return text
 		}
 	}
-	return steps, true, nil
-}
-
-func labels(mappings []rules.Mapping) map[string]bool {
-	set := map[string]bool{"": true}
-	for i := range mappings {
-		set[mappings[i].Label(maxComment)] = true
-		for _, note := range notes(&mappings[i]) {
-			set[note] = true
-		}
-	}
-	return set
-}
-
-// allOf reports whether the lines that are in one list and not in the other all have one of these comments.
-func allOf(lines, less []line, comments map[string]bool) bool {
-	other := make(map[string]bool, len(less))
-	for _, l := range less {
-		other[l.text] = true
-	}
-	return !slices.ContainsFunc(lines, func(l line) bool { return !other[l.text] && !comments[commentOf(l.text)] })
-}
-
-// asBelieved reports whether a chain has the rules that it should have, by their comments, or is not there.
-func (b *Backend) asBelieved(ctx context.Context, family int, name string, known bool, want []line) (bool, error) {
-	comments, there, err := b.glance(ctx, family, name)
-	if err != nil || !known || !there {
-		return err == nil && known == there, err
-	}
-	return slices.EqualFunc(comments, want, func(comment string, l line) bool { return comment == commentOf(l.text) }), nil
+	return ""
 }

@@ -1,51 +1,99 @@
 package ipt
 
 import (
-	"bytes"
 	"context"
+	"errors"
+	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// process is a program of iptables at work.
+// process is a program of iptables at work. What it reads and writes are files in memory: with pipes it would wait for us
+// again and again.
 type process struct {
-	cmd            *exec.Cmd
-	input          []byte
-	output, errors bytes.Buffer
+	cmd                   *exec.Cmd
+	script                []byte
+	input, output, stderr *os.File
 }
 
-// start runs a program. It and its children are in the network namespace of this thread. Its environment has nothing of
-// ours: XTABLES_LIBDIR names a folder with code to load.
-func start(ctx context.Context, path string, input []byte, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, path, args...), input: input}
-	p.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = bytes.NewReader(input), &p.output, &p.errors
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:   true,            // a ^C is for us: what was begun is seen through to its end
-		Pdeathsig: syscall.SIGKILL, // and when we are killed, nothing comes after us
+// start runs a program. It is in the network namespace of this thread. Its environment has nothing of ours: XTABLES_LIBDIR
+// names a folder with code to load.
+func start(ctx context.Context, path string, script []byte, args ...string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(ctx, path, args...), script: script}
+	err := errors.Join(inMemory(&p.input), inMemory(&p.output), inMemory(&p.stderr))
+	if err == nil {
+		_, err = p.input.WriteAt(script, 0)
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err == nil {
+		p.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.input, p.output, p.stderr
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{
+			Setpgid:   true,            // a ^C is for us: what was begun is seen through to its end
+			Pdeathsig: syscall.SIGKILL, // and when we are killed, nothing comes after us
+		}
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		p.close()
 		return nil, &Error{Command: filepath.Base(path), Why: err.Error(), cause: err}
 	}
 	return p, nil
 }
 
+func inMemory(file **os.File) error {
+	fd, err := unix.MemfdCreate("iptables", unix.MFD_CLOEXEC)
+	if err == nil {
+		*file = os.NewFile(uintptr(fd), "iptables")
+	}
+	return err
+}
+
+func (p *process) close() {
+	for _, f := range [...]*os.File{p.input, p.output, p.stderr} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
 // wait waits for the end, and returns what was printed.
 func (p *process) wait() ([]byte, error) {
-	err := p.cmd.Wait()
-	if err == nil {
-		return p.output.Bytes(), nil
+	defer p.close()
+	end := p.cmd.Wait()
+	output, err := content(p.output)
+	if end == nil {
+		return output, err
 	}
-	return nil, explain(filepath.Base(p.cmd.Path), p.errors.String(), p.input, err)
+	said, err := content(p.stderr)
+	if err != nil {
+		return nil, err
+	}
+	return nil, explain(filepath.Base(p.cmd.Path), string(said), p.script, end)
+}
+
+func content(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, info.Size())
+	_, err = f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b, err
 }
 
 // run starts a program and waits for it.
-func run(ctx context.Context, path string, input []byte, args ...string) ([]byte, error) {
+func run(ctx context.Context, path string, script []byte, args ...string) ([]byte, error) {
 	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
 	defer runtime.UnlockOSThread()
-	p, err := start(ctx, path, input, args...)
+	p, err := start(ctx, path, script, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -19,11 +19,10 @@ func (s *saved) state() state { return state{s.names, s.chains, s.jumps} }
 // stateWith returns what is to be there, with the counters of rules that were there before.
 func stateWith(chains []chain, before *saved) state {
 	s := state{chains: map[string][]line{}, jumps: map[string][]string{}}
-	if len(chains) == 0 {
-		return s
-	}
-	for _, door := range doors {
-		s.jumps[door] = []string{jump}
+	if len(chains) > 0 && chains[0].name == rootChain {
+		for _, door := range doors {
+			s.jumps[door] = []string{jump}
+		}
 	}
 	counted := map[string]line{}
 	for _, lines := range before.chains {

@@ -97,6 +97,14 @@ func (s state) show() string {
 // savedFrom is a state as iptables-save would print it.
 func savedFrom(t *testing.T, s state) *saved {
 	t.Helper()
+	read, err := parse(printed(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+func printed(s state) []byte {
 	var b strings.Builder
 	for _, name := range s.names {
 		fmt.Fprintf(&b, ":%s - [0:0]\n", name)
@@ -111,11 +119,7 @@ func savedFrom(t *testing.T, s state) *saved {
 			fmt.Fprintf(&b, "[%d:%d] -A %s %s\n", l.packets, l.bytes, name, l.text)
 		}
 	}
-	read, err := parse([]byte(b.String()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return read
+	return []byte(b.String())
 }
 
 // From any Set to any other and back: the script that is written leads there, and no count is lost on the way.

@@ -15,7 +15,6 @@ const leaf = 32
 // tree grows the chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or
 // less touches the chain of its ports, and where that becomes a node or a leaf, its parent.
 type tree struct {
-	family rules.Families
 	near   []rules.Mapping // what the chains asked for are about; nil for all chains
 	chains []chain
 }
@@ -66,6 +65,7 @@ func (b box) parts() []box {
 	return parts
 }
 
+// holds reports whether an item has ports in the box.
 func (b box) holds(it *item) bool {
 	return b.protocols.Has(it.protocol) && b.ports.Overlaps(it.listen)
 }
@@ -92,45 +92,65 @@ func (t *tree) add(at int, list ...rule) { t.chains[at].rules = append(t.chains[
 
 // everything grows the tree below the root chain.
 func (t *tree) everything(items []item) {
-	t.grow(rootChain, box{rules.TCP | rules.UDP, everyPort}, items, readable)
+	t.grow(rootChain, box{rules.TCP | rules.UDP, everyPort}, pointers(items), readable)
+}
+
+func pointers(items []item) []*item {
+	list := make([]*item, 0, len(items))
+	for i := range items {
+		list = append(list, &items[i])
+	}
+	return list
 }
 
 // grow makes the chain of a box and those below it.
-func (t *tree) grow(name string, b box, items []item, nameOf func(box) string) {
+func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) {
 	at := t.open(name)
 	count := 0
-	for i := range items {
-		count += items[i].rulesIn(b.ports)
+	for _, it := range items {
+		count += it.rulesIn(b.ports)
 	}
 	switch {
 	case count <= leaf:
-		for i := range items {
-			t.add(at, items[i].rules(b.ports)...)
-		}
+		t.addItems(at, b, items)
 		return
 	case b.ports.Count() == 1:
 		t.addresses(at, b, items)
 		return
 	}
-	for i := range items {
-		if items[i].covers(b) { // it would stand in each of the parts
-			t.add(at, items[i].rules(b.ports)...)
+	var whole, rest []*item
+	for _, it := range items {
+		if it.covers(b) { // it would stand in each of the parts
+			whole = append(whole, it)
 		}
 	}
+	if rest = items; len(whole) > 0 {
+		rest = slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.covers(b) })
+	}
+	t.addItems(at, b, whole)
 	for _, part := range b.parts() {
-		var inside []item
-		for i := range items {
-			if part.holds(&items[i]) && !items[i].covers(b) {
-				inside = append(inside, items[i])
-			}
+		if !slices.ContainsFunc(rest, part.holds) {
+			continue
 		}
-		if len(inside) > 0 {
-			child := nameOf(part)
-			t.add(at, rule{part.match() + " -g " + child, -1})
-			if t.leadsNear(part) {
-				t.grow(child, part, inside, nameOf)
+		child := nameOf(part)
+		t.add(at, rule{part.match() + " -g " + child, -1})
+		if t.leadsNear(part) {
+			inside := make([]*item, 0, len(rest)/2)
+			for _, it := range rest {
+				if part.holds(it) {
+					inside = append(inside, it)
+				}
 			}
+			t.grow(child, part, inside, nameOf)
 		}
+	}
+}
+
+// addItems adds the items' rules for the ports of a box.
+func (t *tree) addItems(at int, b box, items []*item) {
+	slices.SortFunc(items, compareItems)
+	for _, it := range items {
+		t.add(at, it.rules(b.ports)...)
 	}
 }
 
@@ -140,16 +160,17 @@ func (it *item) covers(b box) bool {
 }
 
 // addresses tells many mappings of one port apart by their listen addresses.
-func (t *tree) addresses(at int, b box, items []item) {
+func (t *tree) addresses(at int, b box, items []*item) {
+	slices.SortFunc(items, compareItems)
 	var entries []entry
-	for i := range items {
-		list := items[i].rules(b.ports)
-		if !items[i].address.IsValid() {
+	for _, it := range items {
+		list := it.rules(b.ports)
+		if !it.address.IsValid() {
 			t.add(at, list...)
 			continue
 		}
 		for _, r := range list {
-			entries = append(entries, entry{netip.PrefixFrom(items[i].address, items[i].address.BitLen()), r})
+			entries = append(entries, entry{netip.PrefixFrom(it.address, it.address.BitLen()), r})
 		}
 	}
 	t.networks(at, "-d", entries, func(p netip.Prefix) string {
@@ -157,20 +178,23 @@ func (t *tree) addresses(at int, b box, items []item) {
 	})
 }
 
-// gate makes the two chains of a mapping with several sources.
-func (t *tree) gate(m *rules.Mapping, number int, g sourceGate) {
-	entries := make([]entry, 0, len(g.sources))
-	for _, source := range g.sources {
-		entries = append(entries, entry{source, rule{"-s " + source.String() + " -g " + g.then, -1}})
+// gate makes the two chains of a mapping with several sources, and those below them.
+func (t *tree) gate(m *rules.Mapping, number int, sources []netip.Prefix) {
+	then := hashed(portsOf, m.String())
+	entries := make([]entry, 0, len(sources))
+	for _, source := range sources {
+		entries = append(entries, entry{source, rule{"-s " + source.String() + " -g " + then, -1}})
 	}
-	t.networks(t.open(g.first), "-s", entries, func(p netip.Prefix) string { return hashed(sourcesOf, m.String(), p) })
-	bare := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, comment: m.Label(maxComment)}
+	t.networks(t.open(hashed(sourcesOf, m.String())), "-s", entries, func(p netip.Prefix) string {
+		return hashed(sourcesOf, m.String(), p)
+	})
+	bare := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, text: m.String(), comment: m.Label(maxComment)}
 	var items []item
 	for _, protocol := range m.Protocols().Each() {
 		bare.protocol = protocol
 		items = append(items, bare)
 	}
-	t.grow(g.then, box{rules.TCP | rules.UDP, everyPort}, items, func(b box) string {
+	t.grow(then, box{rules.TCP | rules.UDP, everyPort}, pointers(items), func(b box) string {
 		return hashed(portsOf, m.String(), b.protocols, b.ports)
 	})
 }

@@ -93,7 +93,7 @@ func (r *parsed) takes(p rules.Packet) bool {
 // walk returns the rule that sends the packet on, or nil, and how many rules the packet met.
 func (w walker) walk(t *testing.T, p rules.Packet) (by *parsed, met int) {
 	t.Helper()
-	if len(w) == 0 {
+	if len(w[rootChain]) == 0 {
 		return nil, 0
 	}
 	by, met = w.in(t, rootChain, p)

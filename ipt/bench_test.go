@@ -1,0 +1,54 @@
+package ipt
+
+import (
+	"fmt"
+	"testing"
+
+	"portmap/internal/lab"
+	"portmap/rules"
+)
+
+func thousands(b *testing.B, count int) []rules.Mapping {
+	b.Helper()
+	var lines []string
+	for i := range count {
+		lines = append(lines, fmt.Sprintf("%d:%d", i+1, 20001+i))
+	}
+	return lab.Mappings(b, lines...)
+}
+
+// What it costs to write the script for 10,000 mappings, of one family.
+func BenchmarkScript(b *testing.B) {
+	mappings := thousands(b, 10000)
+	nothing, _ := parse(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		between(nothing.state(), stateWith(encode(mappings, rules.IPv4), nothing))
+	}
+}
+
+// What it costs to find the chain for one mapping among 10,000, of one family, before and after.
+func BenchmarkSmall(b *testing.B) {
+	mappings := thousands(b, 10001)
+	nothing, _ := parse(nil)
+	near := mappings[5000:5001]
+	b.ReportAllocs()
+	for b.Loop() {
+		between(stateWith(encodeNear(mappings[:10000], near, rules.IPv4), nothing), stateWith(encodeNear(mappings, near, rules.IPv4), nothing))
+	}
+}
+
+// What it costs to read 10,000 mappings of one family.
+func BenchmarkLive(b *testing.B) {
+	mappings := thousands(b, 10000)
+	nothing, _ := parse(nil)
+	output := printed(stateWith(encode(mappings, rules.IPv4), nothing))
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := parse(output)
+		if err != nil {
+			b.Fatal(err)
+		}
+		snapshot{s, nil}.live()
+	}
+}

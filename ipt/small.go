@@ -1,0 +1,101 @@
+package ipt
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"portmap/rules"
+)
+
+// small returns the steps of a change that inserts and deletes rules of its own mappings in a few chains, which are as they
+// should be. It reports false where the change is another, or the chains are: then everything has to be looked at.
+func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool, error) {
+	changed := slices.Concat(change.Remove, change.Add)
+	if change.Reset || change.Before == nil || len(changed) > 8 {
+		return nil, false, nil
+	}
+	after := append(rules.Minus(change.Before, change.Remove), change.Add...)
+	if err := noClash(after, change.Add); err != nil {
+		return nil, false, err
+	}
+	gone, come := labels(change.Remove), labels(change.Add)
+	nothing, _ := parse(nil)
+	var steps []step
+	var looks []look
+	var believed []seen
+	has, _ := b.use.has()
+	for i, family := range families {
+		if !has.Has(family) {
+			continue
+		}
+		from := stateWith(encodeNear(change.Before, changed, family), nothing)
+		to := stateWith(encodeNear(after, changed, family), nothing)
+		if len(from.jumps) != len(to.jumps) {
+			return nil, false, nil
+		}
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(from.names, to.names)))) {
+			have, want := from.chains[name], to.chains[name]
+			_, known := from.chains[name]
+			if _, stays := to.chains[name]; known == stays && slices.EqualFunc(have, want, func(a, b line) bool { return a.text == b.text }) {
+				continue
+			}
+			if !allOf(have, want, gone) || !allOf(want, have, come) {
+				return nil, false, nil // others move to another chain, and their counters with them
+			}
+			if slices.ContainsFunc(looks, func(l look) bool { return l.name == name }) {
+				continue // the families differ only after a change that died half way, and then everything is looked at
+			}
+			looks, believed = append(looks, look{i, name}), append(believed, seen{known, comments(have)})
+		}
+		if script := between(from, to); script != nil {
+			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
+		}
+	}
+	if len(looks) > 8 {
+		return nil, false, nil
+	}
+	found, err := b.glance(ctx, b.use, looks...)
+	return steps, err == nil && slices.EqualFunc(found, believed, func(a, b seen) bool {
+		return a.there == b.there && slices.Equal(a.comments, b.comments)
+	}), err
+}
+
+func comments(lines []line) []string {
+	var list []string
+	for _, l := range lines {
+		list = append(list, commentOf(l.text))
+	}
+	return list
+}
+
+// noClash checks mappings that were added to others, which are known to go together.
+func noClash(all, added []rules.Mapping) error {
+	near := slices.DeleteFunc(slices.Clone(all), func(m rules.Mapping) bool {
+		return !slices.ContainsFunc(added, func(a rules.Mapping) bool { return a.ListenPorts().Overlaps(m.ListenPorts()) })
+	})
+	if _, err := rules.NewSet(near...); err != nil {
+		return fmt.Errorf("%w (%w)", rules.ErrDrift, err)
+	}
+	return nil
+}
+
+func labels(mappings []rules.Mapping) map[string]bool {
+	set := map[string]bool{"": true}
+	for i := range mappings {
+		set[mappings[i].Label(maxComment)] = true
+		for _, note := range notes(&mappings[i]) {
+			set[note] = true
+		}
+	}
+	return set
+}
+
+// allOf reports whether the lines that are in one list and not in the other all have one of these comments.
+func allOf(lines, less []line, comments map[string]bool) bool {
+	other := make(map[string]bool, len(less))
+	for _, l := range less {
+		other[l.text] = true
+	}
+	return !slices.ContainsFunc(lines, func(l line) bool { return !other[l.text] && !comments[commentOf(l.text)] })
+}
