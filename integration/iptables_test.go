@@ -102,7 +102,8 @@ func TestSecondFamilyFails(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, _ := b.pair(t)
 		b.add(t, host, "443:8443", "1000-1040:2000-2040")
-		broken := b.in(b.programs(t, map[string]string{b.tools[1] + "-restore": "sleep 0.2; echo 'ip6tables-restore: it broke' >&2; exit 1"}))
+		breaks := "case \"$*\" in *-S*) exec " + b.tools[1] + " \"$@\";; esac; sleep 0.2; echo 'ip6tables: it broke' >&2; exit 1"
+		broken := b.in(b.programs(t, map[string]string{b.tools[1]: breaks, b.tools[1] + "-restore": breaks}))
 		for name, c := range map[string]rules.Change{
 			"a rule more":     {Add: lab.Mappings(t, "80:8080")},
 			"chains more":     {Add: lab.Mappings(t, "3000-3100:4000-4100/tcp,udp", "5:6 --source 10.0.0.0/8,192.168.0.0/16,2001:db8::/32")},
@@ -123,9 +124,14 @@ func TestRestoreIsKilledAfterItsWork(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, _ := b.pair(t)
 		b.add(t, host, "443:8443")
-		path, _ := exec.LookPath(b.tools[1] + "-restore")
-		dying := b.in(b.programs(t, map[string]string{b.tools[1] + "-restore": `[ -e "$0.once" ] && exec ` + path + ` "$@"; touch "$0.once"; ` + path + ` "$@"; kill -9 $$`}))
-		dying.refused(t, host, rules.Change{Add: lab.Mappings(t, "80:8080")})
+		for name, c := range map[string]rules.Change{
+			b.tools[1]:              {Add: lab.Mappings(t, "80:8080")},
+			b.tools[1] + "-restore": {Add: lab.Mappings(t, "80:8080", "82:8082")},
+		} {
+			path, _ := exec.LookPath(name)
+			dying := b.in(b.programs(t, map[string]string{name: `[ -e "$0.once" ] && exec ` + path + ` "$@"; touch "$0.once"; ` + path + ` "$@"; kill -9 $$`}))
+			dying.refused(t, host, c)
+		}
 	})
 }
 

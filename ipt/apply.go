@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"portmap/rules"
 )
@@ -109,24 +110,33 @@ type step struct {
 
 // plan returns the steps that bring one variant from what it has to mappings.
 func plan(t tools, have snapshot, next []rules.Mapping) ([]step, error) {
-	var steps []step
+	var wait sync.WaitGroup
+	var planned [len(families)]step
+	var errs [len(families)]error
 	for i, s := range have {
-		if s == nil {
-			continue
-		}
-		chains := encode(next, families[i])
-		for _, c := range chains {
-			if s.foreign[c.name] {
-				return nil, &Error{Why: fmt.Sprintf("a chain %s is there that is not portmap's", c.name),
-					Fix: fmt.Sprintf("give it another name: %s -t nat -E %s NAME", t.programs[i].main, c.name)}
-			}
-		}
-		before := s.state()
-		if script := between(before, stateWith(chains, s)); script != nil {
-			steps = append(steps, step{tools: t, family: i, before: before, script: script})
+		if s != nil {
+			wait.Add(1)
+			go func() {
+				defer wait.Done()
+				planned[i], errs[i] = planFamily(t, i, s, next)
+			}()
 		}
 	}
-	return steps, nil
+	wait.Wait()
+	steps := slices.DeleteFunc(planned[:], func(s step) bool { return s.script == nil })
+	return steps, errors.Join(errs[:]...)
+}
+
+func planFamily(t tools, family int, have *saved, next []rules.Mapping) (step, error) {
+	chains := encode(next, families[family])
+	for _, c := range chains {
+		if have.foreign[c.name] {
+			return step{}, &Error{Why: fmt.Sprintf("a chain %s is there that is not portmap's", c.name),
+				Fix: fmt.Sprintf("give it another name: %s -t nat -E %s NAME", t.programs[family].main, c.name)}
+		}
+	}
+	before := have.state()
+	return step{tools: t, family: family, before: before, script: between(before, stateWith(chains, have))}, nil
 }
 
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another

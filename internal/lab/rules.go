@@ -48,7 +48,7 @@ func (h *Host) SeedForeign() {
 	if r := h.TryCommand(cmd); r.Code != 0 {
 		h.t.Fatalf("lab: %s", r.Err)
 	}
-	for _, tool := range [...]string{"iptables-nft", "iptables-legacy", "ip6tables-legacy"} {
+	for _, tool := range [...]string{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"} {
 		for _, chain := range [...]string{"DOCKER", "PORTMAP-x"} {
 			h.Run(tool, "-t", "nat", "-N", chain)
 		}
