@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
+
+	"portmap/internal/lab"
+	"portmap/rules"
 )
 
 // New connections a second from one client: to the server itself, through a mapping, and through a mapping over the eight
@@ -50,4 +54,62 @@ func connectOnce(address string) error {
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	_, err = io.Copy(io.Discard, conn)
 	return err
+}
+
+// New connections a second through one mapping alone, through the last of 10,000, and through as many flat rules as iptables
+// users write them.
+func BenchmarkLastOfManyMappings(b *testing.B) {
+	const last = 11000
+	for _, k := range backends() {
+		for _, c := range []string{"one", "last of 10,000", "flat rules"} {
+			b.Run(k.name+", "+c, func(b *testing.B) {
+				host, client := k.barePair(b)
+				client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65000", "net.ipv4.tcp_tw_reuse=1")
+				var lines []string
+				for i := range 10000 {
+					lines = append(lines, fmt.Sprintf("%d:%d", last-9999+i, last-9999+i+20000))
+				}
+				switch c {
+				case "one":
+					k.add(b, host, lines[len(lines)-1])
+				case "last of 10,000":
+					k.change(b, host, rules.Change{Reset: true, Add: lab.Mappings(b, lines...)})
+				case "flat rules":
+					k.load(b, host, k.flat(last-9999, last))
+				}
+				host.Echo("tcp", fmt.Sprintf("0.0.0.0:%d", last+20000))
+				client.Do(func() {
+					for b.Loop() {
+						if err := connectOnce(fmt.Sprintf("192.0.2.1:%d", last)); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "connections/s")
+			})
+		}
+	}
+}
+
+// flat is one rule for each port, one behind the other.
+func (b backend) flat(first, last int) []string {
+	var text strings.Builder
+	if b.name == "nft" {
+		text.WriteString("table inet flat {\nchain prerouting {\ntype nat hook prerouting priority dstnat;\n")
+	} else {
+		text.WriteString("*nat\n")
+	}
+	for port := first; port <= last; port++ {
+		if b.name == "nft" {
+			fmt.Fprintf(&text, "tcp dport %d counter dnat to :%d\n", port, port+20000)
+		} else {
+			fmt.Fprintf(&text, "-A PREROUTING -p tcp -m tcp --dport %d -j DNAT --to-destination :%d\n", port, port+20000)
+		}
+	}
+	if b.name == "nft" {
+		text.WriteString("}\n}\n")
+	} else {
+		text.WriteString("COMMIT\n")
+	}
+	return []string{text.String()}
 }

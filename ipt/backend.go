@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"portmap/rules"
+
+	"github.com/coreos/go-iptables/iptables"
 )
 
 // Options say where and how iptables is found. The zero value is right for a host.
@@ -115,6 +117,17 @@ func (b *Backend) Variants() (used, other Variant) {
 		other = b.other.variant
 	}
 	return b.use.variant, other
+}
+
+// Describe says what was found on this host: the variant, its version, the program.
+func (b *Backend) Describe() string {
+	path := b.use.programs[0].main
+	found, err := iptables.New(iptables.Path(path), iptables.IPFamily(iptables.ProtocolIPv4))
+	if err != nil {
+		return fmt.Sprintf("%s (%s)", b.use.variant, path)
+	}
+	major, minor, patch := found.GetIptablesVersion()
+	return fmt.Sprintf("%s %d.%d.%d (%s)", b.use.variant, major, minor, patch, path)
 }
 
 // Limits returns the families that this host's iptables cannot do, and why; 0 where it can do both.

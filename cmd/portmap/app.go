@@ -93,7 +93,7 @@ func (a *app) host() *reconcile.Host {
 	h.Open = func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error) {
 		backend, err := reconcile.OpenBackend(ctx, a.backend, saved, everywhere)
 		if err == nil {
-			a.say("backend %s, file %s", backend.Name(), a.config)
+			a.sayBackend(backend)
 		}
 		return backend, err
 	}
@@ -124,6 +124,12 @@ func (a *app) say(format string, args ...any) {
 	if a.verbose {
 		_ = a.flushOutput() // both streams often end on one terminal: in the order in which things were said
 		fmt.Fprintf(a.err, "portmap: "+format+"\n", args...)
+	}
+}
+
+func (a *app) sayBackend(b rules.Backend) {
+	if a.verbose {
+		a.say("backend %s, file %s", reconcile.Describe(b), a.config)
 	}
 }
 

@@ -155,6 +155,14 @@ func (e *MovedError) Error() string {
 // Remedy returns the command that moves them.
 func (e *MovedError) Remedy() string { return "to move them: portmap apply --backend " + e.Chosen }
 
+// Describe names a backend as exactly as this host tells.
+func Describe(b rules.Backend) string {
+	if i, ok := used(b).(*ipt.Backend); ok {
+		return i.Name() + " by " + i.Describe()
+	}
+	return b.Name()
+}
+
 // used is the backend that changes go to.
 func used(b rules.Backend) rules.Backend {
 	if m, ok := b.(*moving); ok {
