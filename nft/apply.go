@@ -42,13 +42,15 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	return b.recount(ctx, change)
 }
 
-// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying, unless the
-// change is large. It reports whether the table now holds what the change adds and nothing else.
+// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying. Not so when the
+// change is large, or the last look found no table: the kernel waits for its readers before it gives a transaction up, which
+// takes some 15 ms (nf_tables_api.c, __nf_tables_abort). It reports whether the table now holds what the change adds and
+// nothing else.
 func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
 	if change.Reset {
 		return true, kernelError(b.sendReset(change, add))
 	}
-	if len(change.Add) < recountFrom {
+	if len(change.Add) < recountFrom && !b.absent {
 		if err = b.sendElements(remove, add); !errors.Is(err, unix.ENOENT) {
 			return false, drift(err)
 		}

@@ -20,6 +20,7 @@ type Backend struct {
 	socket  *socket
 	list    lister
 	options []nftables.ConnOption
+	absent  bool // the last look found no table: a hint, and no more
 }
 
 // Open connects to nf_tables. Reading and changing need CAP_NET_ADMIN; without it the calls, not Open, answer
@@ -119,7 +120,8 @@ func (b *Backend) read(ctx context.Context) (rules.Live, error) {
 // table reports whether our table is there, and what is wrong with it as a whole.
 func (b *Backend) table() (there bool, damage string, err error) {
 	answer, err := b.query(unix.NFT_MSG_GETTABLE, 0, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
-	if errors.Is(err, unix.ENOENT) {
+	b.absent = errors.Is(err, unix.ENOENT)
+	if b.absent {
 		return false, "", nil
 	}
 	for _, m := range answer {

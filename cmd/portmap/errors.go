@@ -129,22 +129,27 @@ func (a *app) report(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", context.Canceled, err)
 	}
+	text, remedy, exit := a.explain(err)
+	a.complain(text, remedy)
+	return exit
+}
+
+// explain returns what a person reads of an error, what to do about it, and the exit code.
+func (a *app) explain(err error) (text, remedy string, code int) {
 	for _, s := range sentences() {
 		if !s.is(err) {
 			continue
 		}
-		text, remedy := err.Error(), ""
+		text = err.Error()
 		if s.why != "" {
 			text = subject(err) + s.why
 		}
 		if s.remedy != nil {
 			remedy = s.remedy(a, err)
 		}
-		a.complain(text, remedy)
-		return s.code
+		return text, remedy, s.code
 	}
-	a.complain(err.Error(), "")
-	return exitFailed
+	return err.Error(), "", exitFailed
 }
 
 // whatError says what was being done when an error came: the WHAT of a message.

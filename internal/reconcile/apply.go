@@ -27,7 +27,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len()}
+	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged}
 	if report.Moved = moved(h.backend, d.aim.Len(), dryRun); len(report.Outcomes) > 0 {
 		report.note(variantNote(h.backend))
 	}

@@ -155,6 +155,16 @@ func (e *MovedError) Error() string {
 // Remedy returns the command that moves them.
 func (e *MovedError) Remedy() string { return "to move them: portmap apply --backend " + e.Chosen }
 
+// Silent reports whether the kernel tells nobody of changes to this backend's rules.
+func Silent(b rules.Backend) bool {
+	i, ok := used(b).(*ipt.Backend)
+	if !ok {
+		return false
+	}
+	variant, _ := i.Variants()
+	return variant == ipt.Legacy
+}
+
 // Describe names a backend as exactly as this host tells.
 func Describe(b rules.Backend) string {
 	if i, ok := used(b).(*ipt.Backend); ok {

@@ -22,6 +22,7 @@ type Host struct {
 	Forget func(context.Context, rules.Change) error
 
 	backend rules.Backend // once it is open
+	fixed   string        // what the file said about it then
 }
 
 // Close lets go of the kernel.
@@ -32,13 +33,22 @@ func (h *Host) Close() error {
 	return h.backend.Close()
 }
 
-// use opens the backend, when the file has said which.
-func (h *Host) use(ctx context.Context, saved string, everywhere bool) (err error) {
-	if h.backend == nil {
-		h.backend, err = h.Open(ctx, saved, everywhere)
+// use opens the backend, when the file has said which, and again when it says another.
+func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
+	if h.backend != nil && saved == h.fixed {
+		return nil
 	}
-	return err
+	b, err := h.Open(ctx, saved, everywhere)
+	if err != nil {
+		return err
+	}
+	_ = h.Close() // of the one before; what it did is done
+	h.backend, h.fixed = b, saved
+	return nil
 }
+
+// Backend returns the packet filter that is in use, or nil before anything was done.
+func (h *Host) Backend() rules.Backend { return h.backend }
 
 // Verb is what became of a mapping.
 type Verb string
@@ -63,6 +73,7 @@ type Report struct {
 	Outcomes []Outcome
 	Total    int      // how many mappings there are now
 	Warnings []string // what did not stop the change
+	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
 	Moved    string   // that mappings went from one backend to another; mostly empty
 	Notes    []string // what a person should know
 }

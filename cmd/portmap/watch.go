@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"math"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"portmap/internal/reconcile"
+	"portmap/internal/watch"
+
+	"github.com/spf13/cobra"
+)
+
+// watchInterval is how long an edit through a symbolic link, or a change of which the kernel did not tell, can go unnoticed.
+const watchInterval = 2 * time.Second
+
+func (a *app) watch() *cobra.Command {
+	return &cobra.Command{
+		Use:   "watch",
+		Short: "Stay, put back what others flush, and apply the file when it is edited",
+		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An edit that is wrong is told, and
+what the file said before stays live. A hangup signal applies the file again; a termination or an interrupt ends it, and
+leaves the rules.
+
+It puts back what portmap flush takes away, too: end it first.`,
+		Example: `  portmap watch
+  portmap watch -q      # tell trouble only`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return what(a.with(func(h *reconcile.Host) error { return a.stay(cmd.Context(), h) }), "watch")
+		},
+	}
+}
+
+func (a *app) stay(ctx context.Context, h *reconcile.Host) error {
+	debug.SetGCPercent(100) // unlike the other commands, this one does not end soon
+	debug.SetMemoryLimit(math.MaxInt64)
+	signal.Reset(syscall.SIGHUP) // for the other commands it is an end
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	kernel, err := watch.Listen()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close()
+	file, err := watch.FolderOf(a.config)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w := watch.Watch{
+		Healer: watch.NewMender(h), Log: a.watchLog(), Kernel: kernel, Legacy: watch.OpenLegacy, File: file, Reload: hangup,
+		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
+		Interval:   watchInterval, Now: time.Now, CPU: watch.ProcessCPU,
+	}
+	if err := w.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (a *app) watchLog() *watch.Log {
+	file, isFile := a.err.(*os.File)
+	return &watch.Log{
+		Out: a.err, Journal: isFile && watch.ToJournal(a.getenv, file), Quiet: a.quiet,
+		Explain: func(err error) (text, remedy string) {
+			text, remedy, _ = a.explain(what(err, "watch"))
+			return oneLine(text), oneLine(remedy)
+		},
+	}
+}

@@ -1,0 +1,257 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"portmap/internal/lab"
+)
+
+// What others flush is put back: 50 times, in runs that stay below the limit.
+func TestWatchPutsBackWhatIsFlushed(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, client := b.barePair(t)
+		host.Echo("tcp", "192.0.2.1:8443")
+		p := b.command(t, host)
+		p.run("add", "443:8443", "80:8080", "8000-8010:9000-9010/tcp,udp")
+		p.run("add", "70:7070", "--source", "192.0.2.0/24", "--temporary")
+		want := strings.Split(texts(b.live(t, host)), "\n")
+		var took []time.Duration
+		for range 5 {
+			w := p.watch()
+			for range 9 {
+				took = append(took, flushAndTime(w, b, f, want))
+			}
+			w.process.Process.Kill() // what was put back stays, however the process ends
+			_ = w.process.Wait()
+			w = p.watch()
+			took = append(took, flushAndTime(w, b, f, want))
+			w.ends(syscall.SIGTERM)
+		}
+		slices.Sort(took)
+		t.Logf("%d flushes, back after %v in the median, %v at worst", len(took), took[len(took)/2], took[len(took)-1])
+		if answer, err := client.Ask("tcp", "", "192.0.2.1:443"); err != nil || answer.Server.Port() != 8443 {
+			t.Errorf("%+v, %v", answer, err)
+		}
+	})
+}
+
+// Parts of the table that somebody takes away come back as the whole does.
+func TestWatchMendsDamage(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		p.run("add", "8000-8010:9000-9010", "70:7070")
+		w := p.watch()
+		for _, damage := range b.damages()[:6] {
+			if strings.HasSuffix(damage, " -F") {
+				continue // that takes rules of others, too
+			}
+			words := strings.Fields(damage)
+			host.Run(words[0], words[1:]...)
+			w.within(damage, func() bool { return p.try("diff").Code == 0 })
+		}
+		if b.name != "iptables-legacy" { // which does not tell who it was
+			w.says("after a change by " + map[string]string{"nft": "nft", "iptables-nft": "ip"}[b.name])
+		}
+	})
+}
+
+// An edit is applied, by whatever way the file is written; a wrong one is told once, and what was good stays, flushed or not.
+func TestWatchAppliesEdits(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		w := p.watch()
+
+		write(t, p.file, b.line()+"443:8443\n80:8080\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+		write(t, p.file+".edited", b.line()+"443:9443\n")
+		if err := os.Rename(p.file+".edited", p.file); err != nil {
+			t.Fatal(err)
+		}
+		w.live(b, "443:9443/tcp")
+		w.says("portmap: the file was edited: removed 80:8080/tcp, 443:8443/tcp, added 443:9443/tcp\n")
+
+		write(t, p.file, b.line()+"443:9443\n80:8080/sctp\n")
+		w.says(lineTwo(b) + ": 80:8080/sctp: sctp: not a protocol\n  write /tcp, /udp or /tcp,udp\n")
+		host.Run(f.flush[0], f.flush[1:]...)
+		w.live(b, "443:9443/tcp")
+		host.Run(f.flush[0], f.flush[1:]...)
+		w.live(b, "443:9443/tcp")
+		write(t, p.file, b.line()+"443:9443 --hide\n")
+		w.says("--hide: not supported by this version\n")
+		write(t, p.file, b.line()+"443:9443\n80:8080/sctp\n")
+		w.says(lineTwo(b) + ": 80:8080/sctp: sctp: not a protocol\n  write /tcp, /udp or /tcp,udp\nportmap: what the file said before stays live\n")
+		if n := strings.Count(w.log.String(), "--hide"); n != 1 {
+			t.Errorf("what is wrong was told %d times:\n%s", n, w.log)
+		}
+		if content, _ := os.ReadFile(p.file); string(content) != b.line()+"443:9443\n80:8080/sctp\n" {
+			t.Errorf("the file became %q", content)
+		}
+
+		write(t, p.file, b.line()+"81:8081\n")
+		w.live(b, "81:8081/tcp")
+		w.says("portmap: the file is right again\n")
+		if code := w.ends(syscall.SIGINT); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+	})
+}
+
+// What portmap itself changes meanwhile is not undone, and no news.
+func TestWatchLivesWithOtherCommands(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		p := b.command(t, host)
+		w := p.watch()
+		for i := range 20 {
+			p.run("add", fmt.Sprintf("%d:%d", 1000+i, 2000+i))
+		}
+		p.run("add", "443:8443", "--temporary")
+		p.run("remove", "443")
+		for i := range 20 {
+			p.run("remove", fmt.Sprint(1000+i))
+		}
+		p.run("add", "80:8080")
+		time.Sleep(200 * time.Millisecond) // for what should not happen
+		w.live(b, "80:8080/tcp")
+		if log := w.log.String(); strings.Count(log, "\n") != 1 {
+			t.Errorf("the log is\n%s", log)
+		}
+	})
+}
+
+// A file behind a symbolic link, which no event tells of; a hangup, which asks for it to be applied at once; the end.
+func TestWatchSignals(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		target := filepath.Join(t.TempDir(), "elsewhere.conf")
+		write(t, target, b.line()+"443:8443\n")
+		if err := os.Symlink(target, p.file); err != nil {
+			t.Fatal(err)
+		}
+		w := p.watch()
+		write(t, target, b.line()+"80:8080\n")
+		w.live(b, "80:8080/tcp")
+		write(t, target, b.line()+"81:8081\n")
+		if err := w.process.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		w.live(b, "81:8081/tcp")
+		if code := w.ends(syscall.SIGTERM); code != 0 {
+			t.Errorf("exit %d\n%s", code, w.log)
+		}
+		w.live(b, "81:8081/tcp")
+	})
+}
+
+// A tool that flushes as fast as it can is not fought at its speed, and does not cost the host a core. When it stops, what is
+// missing comes back.
+func TestWatchFightsWithinLimits(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443", "80:8080")
+		w := p.watch()
+		before := w.cpu()
+		loop := exec.Command("sh", "-c", f.loop)
+		loop.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		host.Start(loop)
+		time.Sleep(3 * time.Second)
+		_ = syscall.Kill(-loop.Process.Pid, syscall.SIGKILL)
+		_ = loop.Wait()
+		used, heals := w.cpu()-before, strings.Count(w.log.String(), "put back 443")
+		t.Logf("3 s of flushing: %d times put back, %v of CPU time", heals, used)
+		if heals < 1 || heals > 10 {
+			t.Errorf("put back %d times:\n%s", heals, w.log)
+		}
+		if n := strings.Count(w.log.String(), "at most once in"); n > 1 || heals == 10 && n == 0 {
+			t.Errorf("the limit was told %d times:\n%s", n, w.log)
+		}
+		w.patience = 10 * time.Second // the first pause of a fight has 5
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+	})
+}
+
+// Others' changes, many and large, are none of our business, and cost next to nothing.
+func TestWatchIgnoresAFloodOfOthers(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		w := p.watch()
+		before, start := w.cpu(), time.Now()
+		host.Run("nft", "add table inet other; add set inet other s { type inet_service . inet_service ; }")
+		elements, singles := &strings.Builder{}, &strings.Builder{}
+		for i := range 30_000 {
+			fmt.Fprintf(elements, "add element inet other s { %d . 1 }\n", i)
+		}
+		backends()[0].load(t, host, []string{elements.String()})
+		for i := range 5_000 {
+			fmt.Fprintf(singles, "add element inet other s { %d . 2 }\n", i)
+		}
+		each := exec.Command("nft", "-i") // each line is a transaction
+		each.Stdin = strings.NewReader(singles.String())
+		if r := host.TryCommand(each); r.Code != 0 {
+			t.Fatalf("nft -i: %+v", r)
+		}
+		t.Logf("30,000 elements at once and 5,000 transactions, in %v: %v of CPU time", time.Since(start), w.cpu()-before)
+		if log := w.log.String(); strings.Count(log, "\n") != 1 {
+			t.Errorf("the log is\n%s", log)
+		}
+		b.flush(host)
+		w.patience = 20 * time.Second // it looked so often that it may not look at once
+		w.live(b, "443:8443/tcp")
+	})
+}
+
+// A supervisor is told when it is ready and that it lives, and its journal gets priorities.
+func TestWatchUnderASupervisor(t *testing.T) {
+	lab.Need(t, "nft")
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	p := b.command(t, host)
+	socket := filepath.Join(t.TempDir(), "notify")
+	notified := supervise(t, socket)
+	log, err := os.Create(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(log.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	cmd := p.cmd("watch")
+	cmd.Stderr = log
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000", fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+	host.Start(cmd)
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		if !waitFor(notified, want) {
+			t.Fatalf("%s does not come", want)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if !waitFor(notified, "STOPPING=1") {
+		t.Error("the end is not told")
+	}
+	_ = cmd.Wait()
+	if text, _ := os.ReadFile(log.Name()); string(text) != "<5>portmap: watching 0 mappings\n" {
+		t.Errorf("the journal has %q", text)
+	}
+}
+
+// lineTwo names the second line of mappings.
+func lineTwo(b backend) string { return fmt.Sprintf("line %d", 2+strings.Count(b.line(), "\n")) }

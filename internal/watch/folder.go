@@ -1,0 +1,58 @@
+package watch
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Folder tells when a file may have changed. It watches the folder, since the file is replaced by another of its name.
+type Folder struct {
+	path    string
+	watcher *fsnotify.Watcher
+	last    os.FileInfo // nil for a file that is not there
+}
+
+// FolderOf begins to watch the folder of a file. Neither need be there yet.
+func FolderOf(path string) (*Folder, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	f := &Folder{path: path, watcher: watcher}
+	f.Differs()
+	return f, nil
+}
+
+// Differs reports whether the file is another than at the last call. It finds what no event tells: a file behind a
+// symbolic link, a folder that was replaced, a file system of another machine.
+func (f *Folder) Differs() bool {
+	_ = f.watcher.Add(filepath.Dir(f.path)) // once more does no harm, and the folder may be a new one
+	now, err := os.Stat(f.path)
+	if err != nil {
+		now = nil
+	}
+	before := f.last
+	f.last = now
+	if now == nil || before == nil {
+		return now != before
+	}
+	return !os.SameFile(now, before) || now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())
+}
+
+// Events is where changes of the folder are told; see About.
+func (f *Folder) Events() <-chan fsnotify.Event { return f.watcher.Events }
+
+// Errors must be read as Events are. An error means that some event was lost.
+func (f *Folder) Errors() <-chan error { return f.watcher.Errors }
+
+// About reports whether an event is about the file.
+func (f *Folder) About(e fsnotify.Event) bool { return filepath.Base(e.Name) == filepath.Base(f.path) }
+
+// Close ends it.
+func (f *Folder) Close() error { return f.watcher.Close() }

@@ -1,0 +1,32 @@
+package watch
+
+import (
+	"context"
+
+	"portmap/rules"
+)
+
+// Healer makes the kernel hold what it should.
+type Healer interface {
+	// Heal looks, and where the kernel holds something else than it should, changes it. It may return before ctx is done
+	// only when it either did that or returns the error that kept it from it.
+	Heal(ctx context.Context) (Healed, error)
+
+	// Silent reports whether what it looked at last is something of whose changes the kernel does not tell.
+	Silent() bool
+}
+
+// Healed is what a look came to.
+type Healed struct {
+	Added   []rules.Mapping
+	Removed []rules.Mapping
+	Damage  string // what was wrong with rules that were made anew; may be empty
+	Total   int    // how many mappings should be live
+
+	Edited   bool     // the file says something else than at the last look
+	Wrong    error    // why the file cannot be applied: what it said before was healed to
+	Warnings []string // what did not stop the change
+}
+
+// Changed reports whether anything was done.
+func (h Healed) Changed() bool { return len(h.Added)+len(h.Removed) > 0 || h.Damage != "" }

@@ -1,0 +1,101 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"portmap/internal/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+// listening returns a host, and the notices of its kernel.
+func listening(t *testing.T) (*lab.Host, *Kernel) {
+	t.Helper()
+	lab.Need(t, "nft")
+	host := lab.New(t).Host("host")
+	var k *Kernel
+	var err error
+	host.Do(func() { k, err = Listen() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return host, k
+}
+
+func next(t *testing.T, notices <-chan Notice) Notice {
+	t.Helper()
+	select {
+	case n := <-notices:
+		return n
+	case <-time.After(5 * time.Second):
+		t.Fatal("no notice within 5 s")
+		return Notice{}
+	}
+}
+
+// nft runs lines, each of which is a transaction.
+func nft(t *testing.T, h *lab.Host, lines string) {
+	t.Helper()
+	cmd := exec.Command("nft", "-i")
+	cmd.Stdin = strings.NewReader(lines)
+	if r := h.TryCommand(cmd); r.Code != 0 {
+		t.Fatalf("nft -i: %+v", r)
+	}
+}
+
+func TestOneNoticeForEachTransaction(t *testing.T) {
+	host, k := listening(t)
+	notices := k.Notices(t.Context())
+	before, err := k.Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var elements []string
+	for i := range 1000 {
+		elements = append(elements, fmt.Sprint(1+i))
+	}
+	nft(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
+	for i := range 3 {
+		if n, want := next(t, notices), (Notice{Generation: before + uint32(i) + 1, By: "nft"}); n != want {
+			t.Errorf("notice %+v, want %+v", n, want)
+		}
+	}
+	if after, err := k.Generation(); err != nil || after != before+3 {
+		t.Errorf("generation %d, %v; want %d", after, err, before+3)
+	}
+}
+
+func TestLostNoticesAreTold(t *testing.T) {
+	host, k := listening(t)
+	if err := k.notices.SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	nft(t, host, strings.Repeat("add table inet other\ndelete table inet other\n", 200))
+	notices := k.Notices(t.Context())
+	for range 400 {
+		if next(t, notices).Lost {
+			return
+		}
+	}
+	t.Error("400 notices fit into 4 kB")
+}
+
+func TestNoticesEnd(t *testing.T) {
+	_, k := listening(t)
+	notices := k.Notices(context.Background())
+	k.Close()
+	select {
+	case n, open := <-notices:
+		if open {
+			t.Errorf("notice %+v", n)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("whoever waits for notices waits for ever")
+	}
+}

@@ -1,0 +1,102 @@
+package watch
+
+import (
+	"testing"
+	"time"
+)
+
+// start is when the clocks of these tests begin.
+var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+
+func newLimit() limit { return limit{burst: 3, refill: 5 * time.Second, longest: 20 * time.Second} }
+
+func TestLimit(t *testing.T) {
+	type heal struct{ happened, allowed float64 } // in seconds
+	tests := []struct {
+		name  string
+		heals []heal
+	}{
+		{"a burst at once, then longer and longer pauses", []heal{
+			{0, 0}, {0.1, 0.1}, {0.2, 0.2}, {0.3, 5.2}, {5.3, 15.2}, {15.3, 35.2}, {35.3, 55.2}, {55.3, 75.2},
+		}},
+		{"each as late as one comes back: never a pause", []heal{{0, 0}, {5, 5}, {10, 10}, {15, 15}, {20, 20}, {25, 25}}},
+		{"two of a burst come back in time", []heal{{0, 0}, {0.1, 0.1}, {10.2, 10.2}, {10.3, 10.3}, {10.4, 10.4}, {10.5, 15.4}}},
+		{"a fight ends when what was put back lasts for the pause", []heal{
+			{0, 0}, {0, 0}, {0, 0}, {1, 5}, {16, 16}, {16.1, 16.1}, {16.2, 16.2}, {16.3, 21.2},
+		}},
+		{"and goes on when it does not", []heal{{0, 0}, {0, 0}, {0, 0}, {1, 5}, {14.9, 15}, {34.9, 35}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLimit()
+			for i, h := range test.heals {
+				got := at(h.happened)
+				if l.next().After(got) {
+					got = l.next()
+				}
+				if !got.Equal(at(h.allowed)) {
+					t.Fatalf("change %d, at %vs, waits until %v, want %vs", i, h.happened, got.Sub(start), h.allowed)
+				}
+				l.spend(got, at(h.happened))
+			}
+		})
+	}
+}
+
+func TestFightIsToldOnce(t *testing.T) {
+	l := newLimit()
+	told := func(seconds float64) bool { _, news := l.fight(at(seconds)); return news }
+	for range 3 {
+		if told(0) {
+			t.Error("told before there is a fight")
+		}
+		l.spend(at(0), at(0))
+	}
+	if pause, news := l.fight(at(1)); !news || pause != 5*time.Second {
+		t.Errorf("told: %v, pause %v", news, pause)
+	}
+	l.spend(at(5), at(1))
+	if told(6) {
+		t.Error("told twice in one fight")
+	}
+	for range 3 {
+		l.spend(at(100), at(100))
+	}
+	if !told(101) {
+		t.Error("the next fight is not told")
+	}
+}
+
+func TestBudget(t *testing.T) {
+	b := budget{share: 32, reserve: 50 * time.Millisecond}
+	if b.next().After(at(0)) {
+		t.Error("nothing was spent, and it waits")
+	}
+	b.spend(at(0), 50*time.Millisecond)
+	if b.next().After(at(0)) {
+		t.Error("what was saved up cannot be spent")
+	}
+	b.spend(at(0), 10*time.Millisecond)
+	if want := at(0.32); !b.next().Equal(want) {
+		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))
+	}
+	// As much as is allowed, for a minute.
+	used := time.Duration(0)
+	for now := at(0); now.Before(at(60)); now = latest(b.next(), now).Add(time.Microsecond) {
+		b.spend(now, time.Millisecond)
+		used += time.Millisecond
+	}
+	if most := time.Minute/32 + 60*time.Millisecond; used > most {
+		t.Errorf("%v of CPU time in a minute, want at most %v", used, most)
+	}
+	// Where one look costs more than the reserve, some of them can be saved up.
+	b = budget{share: 32, reserve: 50 * time.Millisecond}
+	b.spend(at(0), 200*time.Millisecond)
+	b.looked(200 * time.Millisecond)
+	b.spend(at(0), 200*time.Millisecond)
+	if b.next().After(at(0)) {
+		t.Error("the second look at large rules waits")
+	}
+}

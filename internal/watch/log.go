@@ -1,0 +1,151 @@
+package watch
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"portmap/rules"
+)
+
+// Log tells a person or the journal what happened, a line each time. What lasts is said once.
+type Log struct {
+	Out     io.Writer
+	Journal bool // begin lines with their priority (sd-daemon(3))
+	Quiet   bool // leave out what is no trouble
+
+	// Explain puts an error into a sentence, and says what to do about it; the remedy may be empty.
+	Explain func(error) (text, remedy string)
+
+	wrong   string // what was said of the file
+	trouble string // what was said of a look that failed
+}
+
+// Priorities of syslog(3).
+const (
+	warning = 4
+	notice  = 5
+)
+
+func (l *Log) print(priority int, format string, args ...any) {
+	if l.Quiet && priority > warning {
+		return
+	}
+	line := "portmap: " + fmt.Sprintf(format, args...) + "\n"
+	if l.Journal {
+		line = fmt.Sprintf("<%d>%s", priority, line)
+	}
+	_, _ = io.WriteString(l.Out, line)
+}
+
+func (l *Log) complain(err error) {
+	text, remedy := l.Explain(err)
+	l.print(warning, "%s", text)
+	switch {
+	case remedy == "":
+	case l.Journal:
+		fmt.Fprintf(l.Out, "<%d>  %s\n", warning, remedy)
+	default:
+		fmt.Fprintf(l.Out, "  %s\n", remedy)
+	}
+}
+
+func (l *Log) watching(mappings int) {
+	noun := "mappings"
+	if mappings == 1 {
+		noun = "mapping"
+	}
+	l.print(notice, "watching %d %s", mappings, noun)
+}
+
+// healed tells what became of a look. By are the names of those who changed rules before it.
+func (l *Log) healed(h Healed, by []string) {
+	if l.trouble != "" {
+		l.print(notice, "watch: it works again")
+		l.trouble = ""
+	}
+	l.file(h.Wrong)
+	switch {
+	case !h.Changed():
+	case h.Edited && h.Wrong == nil:
+		l.print(notice, "the file was edited: %s", strings.Join(parts(h, "added ", "removed "), ", "))
+	default:
+		l.print(notice, "%s%s", strings.Join(parts(h, "put back ", "took out "), ", "), after(by))
+	}
+	for _, w := range h.Warnings {
+		l.print(warning, "warning: %s", w)
+	}
+}
+
+// file tells once that the file is wrong, and once that it is right again.
+func (l *Log) file(wrong error) {
+	said := l.wrong
+	l.wrong = ""
+	if wrong != nil {
+		l.wrong = wrong.Error()
+	}
+	switch {
+	case l.wrong == said:
+	case wrong == nil:
+		l.print(notice, "the file is right again")
+	default:
+		l.complain(wrong)
+		l.print(warning, "what the file said before stays live")
+	}
+}
+
+// failed tells once that a look failed.
+func (l *Log) failed(err error) {
+	if text := err.Error(); l.trouble != text {
+		l.trouble = text
+		l.complain(err)
+	}
+}
+
+// forget has everything said again that lasts: somebody asks.
+func (l *Log) forget() { l.wrong, l.trouble = "", "" }
+
+func (l *Log) fight(times int, pause time.Duration, by []string) {
+	l.print(warning, "put back %d times, and still something takes the rules away%s: now at most once in %s, and less often while that lasts", times, after(by), pause)
+}
+
+func parts(h Healed, added, removed string) (list []string) {
+	if len(h.Removed) > 0 {
+		list = append(list, removed+join(h.Removed))
+	}
+	if len(h.Added) > 0 {
+		list = append(list, added+join(h.Added))
+	}
+	if h.Damage != "" {
+		list = append(list, "made the rules anew ("+h.Damage+")")
+	}
+	return list
+}
+
+func after(by []string) string {
+	if len(by) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(by))
+	for _, name := range by {
+		names = append(names, rules.Printable(name))
+	}
+	return " after a change by " + strings.Join(names, ", ")
+}
+
+func join(mappings []rules.Mapping) string {
+	const most = 5
+	var b strings.Builder
+	for i := range mappings {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(mappings)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(mappings[i].String())
+	}
+	return b.String()
+}

@@ -1,0 +1,178 @@
+package watch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"portmap/internal/conf"
+	"portmap/internal/reconcile"
+	"portmap/internal/store"
+	"portmap/rules"
+)
+
+// Mender is the Healer of a real host. It remembers what no file holds: the last file that was right, and the temporary
+// mappings.
+type Mender struct {
+	host *reconcile.Host
+
+	seen      []byte // the file at the last look, right or wrong
+	good      []byte // the last that could be applied; nil before there was one
+	temporary []rules.Mapping
+}
+
+// NewMender returns the Healer of a host, which must not be in use yet.
+func NewMender(h *reconcile.Host) *Mender {
+	m := &Mender{host: h}
+	h.File.LockTimeout = lookWithin / 2 // who holds the lock for longer is told of, and waited for again
+	return m
+}
+
+// Heal makes the kernel match the file. With one that is wrong it keeps what the last one said; when there was none, the
+// error is that of the file.
+//
+// Temporary mappings that were lost together with others are put back with them. One that is gone alone was removed.
+func (m *Mender) Heal(ctx context.Context) (Healed, error) {
+	content, wrong := m.host.File.Read()
+	healed := Healed{}
+	if wrong == nil {
+		content = append([]byte{}, content...) // never nil: that is for a file that was never read
+		healed.Edited = m.seen != nil && !bytes.Equal(content, m.seen)
+		m.seen = content
+		err := m.mend(ctx, content, m.apply, &healed)
+		if err == nil {
+			m.good = content
+		}
+		if err == nil || !blames(err) {
+			return healed, err
+		}
+		wrong = err
+	}
+	if m.good == nil {
+		return healed, wrong
+	}
+	healed.Wrong = wrong
+	return healed, m.mend(ctx, m.good, m.keep, &healed)
+}
+
+// Silent reports whether nobody tells of changes to the rules: those of iptables-legacy.
+func (m *Mender) Silent() bool { return reconcile.Silent(m.host.Backend()) }
+
+// blames reports whether an error is the file's fault, and not the kernel's or the moment's.
+func blames(err error) bool {
+	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
+		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
+		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError))
+}
+
+// mend looks without the lock first: that is the rule, and must not hold up others. Temporary mappings are read before the
+// others: what is lost in between is then still known.
+func (m *Mender) mend(ctx context.Context, content []byte, change func(context.Context, *Healed) error, healed *Healed) error {
+	target := &reconcile.Content{Name: m.host.File.Path, Bytes: content}
+	temporary, err := m.temporaries(ctx, target)
+	if err != nil {
+		return err
+	}
+	d, err := m.host.Diff(ctx, target)
+	if err != nil {
+		return err
+	}
+	if d.Change.Empty() {
+		m.temporary = temporary
+	} else {
+		if err := change(ctx, healed); err != nil {
+			return err
+		}
+		m.temporary = union(m.temporary, temporary)
+		if err := m.putBack(ctx, healed); err != nil {
+			return err
+		}
+	}
+	text, err := conf.Parse(content, m.host.Services)
+	healed.Total = text.Set().Len() + len(m.temporary)
+	return err
+}
+
+// temporaries reads the temporary mappings. The first Diff opens the backend.
+func (m *Mender) temporaries(ctx context.Context, content *reconcile.Content) ([]rules.Mapping, error) {
+	if m.host.Backend() == nil {
+		if _, err := m.host.Diff(ctx, content); err != nil {
+			return nil, err
+		}
+	}
+	return m.host.Backend().Temporary(ctx)
+}
+
+func union(a, b []rules.Mapping) []rules.Mapping { return append(rules.Minus(a, b), b...) }
+
+// putBack adds the temporary mappings that went with others. When they do not go with what the file says now, the file's
+// stand.
+func (m *Mender) putBack(ctx context.Context, healed *Healed) error {
+	there, err := m.host.Backend().Temporary(ctx)
+	if err != nil {
+		return err
+	}
+	lost := rules.Minus(m.temporary, there)
+	if healed.Edited || len(lost) == 0 {
+		m.temporary = there
+		return nil
+	}
+	if healed.Wrong == nil {
+		_, err = m.host.Add(ctx, lost, reconcile.AddOptions{})
+	} else { // Add would read the file
+		err = m.host.Backend().Apply(ctx, rules.Change{Add: lost})
+	}
+	if err != nil {
+		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
+		return nil
+	}
+	healed.Added = append(healed.Added, lost...)
+	return nil
+}
+
+// apply makes the kernel match the file.
+func (m *Mender) apply(ctx context.Context, healed *Healed) error {
+	report, err := m.host.Apply(ctx, nil, false)
+	if err == nil {
+		healed.note(report.Outcomes, report.Warnings)
+		healed.Damage = report.Damaged
+	}
+	return err
+}
+
+// keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
+func (m *Mender) keep(ctx context.Context, healed *Healed) error {
+	lock, err := m.host.File.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	d, err := m.host.Diff(ctx, &reconcile.Content{Name: m.host.File.Path, Bytes: m.good})
+	if err != nil || d.Change.Empty() {
+		return err
+	}
+	if err := m.host.Backend().Apply(ctx, d.Change); err != nil {
+		return err
+	}
+	var warnings []string
+	if m.host.Forget != nil {
+		if err := m.host.Forget(ctx, d.Change); err != nil {
+			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
+		}
+	}
+	healed.note(d.Outcomes(), warnings)
+	healed.Damage = d.Damaged
+	return nil
+}
+
+func (h *Healed) note(outcomes []reconcile.Outcome, warnings []string) {
+	for _, o := range outcomes {
+		if o.Verb == reconcile.Removed {
+			h.Removed = append(h.Removed, o.Mapping)
+		} else {
+			h.Added = append(h.Added, o.Mapping)
+		}
+	}
+	h.Warnings = append(h.Warnings, warnings...)
+}

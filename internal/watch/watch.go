@@ -1,0 +1,271 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watch is one run. Kernel and Reload may be nil.
+type Watch struct {
+	Healer     Healer
+	Log        *Log
+	Kernel     *Kernel                 // nil: nobody tells of changes, and each Interval asks for a look
+	Legacy     func() (*Legacy, error) // opens a glance at the tables of iptables-legacy, where mappings are there
+	File       *Folder
+	Reload     <-chan os.Signal // the file is to be applied, and what is wrong said again
+	Supervisor Supervisor
+	Interval   time.Duration // between looks at what no notification tells
+
+	Now func() time.Time
+	CPU func() time.Duration // that the process has used
+
+	pace    pace
+	known   uint32  // the generation up to which everything was looked at
+	legacy  *Legacy // nil: the mappings are not in tables of iptables-legacy
+	shape   Shape   // of those tables after the last look
+	glances *time.Ticker
+	used    time.Duration
+	count   int
+}
+
+// lookWithin bounds one look, most of which can be waiting for the lock. The service manager must not take it for death.
+const lookWithin = 10 * time.Second
+
+// glanceEvery is how long a change of iptables-legacy goes unnoticed.
+const glanceEvery = 20 * time.Millisecond
+
+// Run applies the file and stays until ctx is done, which is no error. What is live then stays live.
+func (w *Watch) Run(ctx context.Context) error {
+	w.pace = newPace()
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	w.Supervisor.Tell("READY=1", w.status())
+	defer w.Supervisor.Tell("STOPPING=1")
+	var notices <-chan Notice
+	if w.Kernel != nil {
+		notices = w.Kernel.Notices(ctx)
+	}
+	poll := time.NewTicker(w.Interval)
+	defer poll.Stop()
+	defer w.leaveLegacy()
+	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0) // twice as often as it wants to hear of us
+	defer stop()
+	for ctx.Err() == nil {
+		now := w.Now()
+		w.account(now)
+		if at := w.pace.due(); !at.IsZero() && !at.After(now) {
+			w.look(ctx)
+			continue
+		}
+		w.warnOfFight(now)
+		heard := notices
+		if !w.pace.listens(now) {
+			heard = nil
+		}
+		select {
+		case <-ctx.Done():
+		case n, open := <-heard:
+			if !open && ctx.Err() == nil {
+				return errors.New("the kernel's notifications ended")
+			}
+			w.hear(n)
+		case e := <-w.File.Events():
+			if w.File.About(e) {
+				w.pace.editing(w.Now())
+			}
+		case <-w.File.Errors():
+			w.pace.editing(w.Now())
+		case <-w.Reload:
+			w.Log.forget()
+			w.pace.editing(w.Now())
+		case <-poll.C:
+			w.poll()
+		case <-w.glancing():
+			w.glance()
+		case <-alive:
+			w.Supervisor.Tell("WATCHDOG=1")
+		case <-until(w.pace.wakes(now), now):
+		}
+	}
+	return nil
+}
+
+// begin applies the file for the first time. A file that is wrong ends it: there is nothing yet that could be kept.
+func (w *Watch) begin(ctx context.Context) error {
+	before, err := w.generation()
+	if err != nil {
+		return err
+	}
+	healed, err := w.Healer.Heal(ctx)
+	if err != nil {
+		return err
+	}
+	w.Log.healed(healed, nil)
+	w.Log.watching(healed.Total)
+	w.settled(before, healed)
+	w.used = w.CPU() // what the beginning cost comes once
+	return nil
+}
+
+// look heals, and tells of it.
+func (w *Watch) look(ctx context.Context) {
+	happened, by := w.pace.disturbed, w.pace.by
+	before, err := w.generation()
+	var healed Healed
+	if err == nil {
+		healed, err = w.heal(ctx)
+	}
+	now := w.Now()
+	cost := w.CPU() - w.used
+	if healed.Changed() {
+		w.used = w.CPU() // changes have a limit of their own
+	} else {
+		w.pace.budget.looked(cost)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			w.Log.failed(err)
+		}
+		w.pace.failed(now, w.Interval)
+		return
+	}
+	w.pace.done()
+	w.settled(before, healed)
+	w.Log.healed(healed, by)
+	if healed.Changed() && !healed.Edited && !happened.IsZero() {
+		w.pace.limit.spend(now, happened)
+		w.count++
+	}
+	w.Supervisor.Tell(w.status())
+}
+
+func (w *Watch) heal(ctx context.Context) (Healed, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	return w.Healer.Heal(ctx)
+}
+
+// settled notes which transactions need no other look: those before this one, and where there was but one since, our own.
+func (w *Watch) settled(before uint32, healed Healed) {
+	w.known = before
+	if after, err := w.generation(); err == nil && healed.Changed() && after == before+1 {
+		w.known = after
+	}
+	w.followLegacy()
+}
+
+// followLegacy begins and ends to glance at the tables of iptables-legacy, as mappings come there or go.
+func (w *Watch) followLegacy() {
+	if !w.Healer.Silent() {
+		w.leaveLegacy()
+		return
+	}
+	if w.legacy == nil {
+		var err error
+		if w.legacy, err = w.Legacy(); err != nil {
+			return // what is left is the poll
+		}
+		w.glances = time.NewTicker(glanceEvery)
+	}
+	w.shape, _ = w.legacy.Glance() // an error shows in the next glance
+}
+
+func (w *Watch) leaveLegacy() {
+	if w.legacy != nil {
+		w.glances.Stop()
+		_ = w.legacy.Close()
+		w.legacy = nil
+	}
+}
+
+func (w *Watch) glancing() <-chan time.Time {
+	if w.legacy == nil {
+		return nil
+	}
+	return w.glances.C
+}
+
+func (w *Watch) generation() (uint32, error) {
+	if w.Kernel == nil {
+		return 0, nil
+	}
+	return w.Kernel.Generation()
+}
+
+func (w *Watch) hear(n Notice) {
+	if n.Lost || int32(n.Generation-w.known) > 0 { // it begins again after its end
+		w.pace.disturb(w.Now(), n.By)
+	}
+}
+
+// glance finds that somebody changed rules of iptables-legacy.
+func (w *Watch) glance() {
+	if !w.pace.disturbed.IsZero() {
+		return // and will be looked at
+	}
+	if shape, err := w.legacy.Glance(); err != nil || shape != w.shape {
+		w.pace.disturb(w.Now(), "")
+	}
+}
+
+// poll finds what was neither told nor glanced at.
+func (w *Watch) poll() {
+	generation, err := w.generation()
+	if w.Kernel == nil || w.Healer.Silent() || err != nil || generation != w.known {
+		w.pace.disturb(w.Now(), "")
+	}
+	if w.File.Differs() {
+		w.pace.editing(w.Now())
+	}
+}
+
+func (w *Watch) warnOfFight(now time.Time) {
+	if w.pace.disturbed.IsZero() {
+		return
+	}
+	if pause, news := w.pace.limit.fight(now); news {
+		w.Log.fight(w.pace.limit.burst, pause, w.pace.by)
+		w.Supervisor.Tell("STATUS=others change the rules again and again: waiting")
+	}
+}
+
+// account takes what was used of the CPU out of the budget.
+func (w *Watch) account(now time.Time) {
+	total := w.CPU()
+	w.pace.budget.spend(now, total-w.used)
+	w.used = total
+}
+
+func (w *Watch) status() string {
+	return fmt.Sprintf("STATUS=watching; rules were put back %d times", w.count)
+}
+
+func ticker(every time.Duration, wanted bool) (<-chan time.Time, func()) {
+	if !wanted {
+		return nil, func() {}
+	}
+	t := time.NewTicker(every)
+	return t.C, t.Stop
+}
+
+func until(at, now time.Time) <-chan time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return time.After(at.Sub(now))
+}
+
+// ProcessCPU is the CPU of a Watch: what this process has used so far (clock_gettime(2)), and the programs that it ran.
+func ProcessCPU() time.Duration {
+	var own unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &own) // neither can fail on Linux
+	var ran unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_CHILDREN, &ran)
+	return time.Duration(own.Nano() + ran.Utime.Nano() + ran.Stime.Nano())
+}
