@@ -1,6 +1,12 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+PREFIX ?= /usr/local
+UNITS ?= /usr/lib/systemd/system
+INSTALLED = $(PREFIX)/bin/portmap $(PREFIX)/share/man/man8/portmap.8 $(PREFIX)/share/man/man5/portmap.conf.5 \
+	$(PREFIX)/share/bash-completion/completions/portmap $(PREFIX)/share/zsh/site-functions/_portmap \
+	$(PREFIX)/share/fish/vendor_completions.d/portmap.fish \
+	$(patsubst internal/boot/%,$(UNITS)/%,$(wildcard internal/boot/*.service))
 
-.PHONY: build test lint fuzz bench demo clean help
+.PHONY: build test lint fuzz bench demo install uninstall packages clean help
 
 build:	## a static binary, bin/portmap
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/portmap ./cmd/portmap
@@ -22,6 +28,23 @@ bench:	## the speed of portmap, beside nft
 
 demo:	## the whole thing in a throw-away network
 	go run ./cmd/portmap demo
+
+install: build	## what a package holds, under PREFIX (/usr/local) of DESTDIR; then: portmap enable
+	install -D -m 755 bin/portmap $(DESTDIR)$(PREFIX)/bin/portmap
+	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
+	bin/portmap manual 8 >$(DESTDIR)$(PREFIX)/share/man/man8/portmap.8
+	bin/portmap manual 5 >$(DESTDIR)$(PREFIX)/share/man/man5/portmap.conf.5
+	bin/portmap completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/portmap
+	bin/portmap completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_portmap
+	bin/portmap completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/portmap.fish
+	for unit in internal/boot/*.service; do \
+		sed 's|/usr/bin/portmap|$(PREFIX)/bin/portmap|' $$unit >$(DESTDIR)$(UNITS)/$${unit##*/} || exit 1; done
+
+uninstall:	## those files away; first: portmap disable, and portmap flush if the mappings are to go, too
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+packages:	## .deb, .rpm, .apk and Arch, in dist/
+	packaging/build.sh $(VERSION)
 
 clean:	## bin/ and dist/ away
 	rm -rf bin dist

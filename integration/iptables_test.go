@@ -176,8 +176,13 @@ func TestXtablesLock(t *testing.T) {
 	if !errors.As(err, &e) || !strings.Contains(e.Why, "holds the xtables lock") || !strings.Contains(e.Remedy(), "fuser") {
 		t.Errorf("%v", err)
 	}
-	time.AfterFunc(300*time.Millisecond, func() { _ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) })
+	released := make(chan error)
+	fd := int(lock.Fd())
+	time.AfterFunc(300*time.Millisecond, func() { released <- unix.Flock(fd, unix.LOCK_UN) })
 	b.add(t, host, "80:8080")
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
 	if got := texts(b.live(t, host)); got != "80:8080/tcp\n443:8443/tcp" {
 		t.Errorf("live are\n%s", got)
 	}

@@ -74,6 +74,9 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found server
 		}
 		a.outcomes(report, o.DryRun)
 		a.noteServers(report, found)
+		if !o.DryRun {
+			a.noteBoot(report)
+		}
 		return nil
 	})
 }

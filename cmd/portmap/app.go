@@ -67,8 +67,8 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.config, "config", defaultConfig, "the `FILE` with the saved mappings")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
-	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.watch(), a.export(), a.demo(), a.demoStage(), a.version())
-	for _, later := range [...]string{"check", "trace", "enable", "disable"} {
+	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.watch(), a.enable(), a.disable(), a.export(), a.demo(), a.demoStage(), a.manual(), a.version())
+	for _, later := range [...]string{"check", "trace"} {
 		root.AddCommand(notYet(later))
 	}
 	return root

@@ -12,7 +12,7 @@ import (
 
 func (a *app) apply() *cobra.Command {
 	var file string
-	var dryRun bool
+	var dryRun, keepGoing bool
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the kernel match the file, in one transaction",
@@ -29,6 +29,7 @@ Temporary mappings stay.`,
 				return what(err, "apply")
 			}
 			return what(a.with(func(h *reconcile.Host) error {
+				h.KeepGoing = keepGoing
 				report, err := h.Apply(cmd.Context(), content, dryRun)
 				if err != nil {
 					return err
@@ -43,6 +44,8 @@ Temporary mappings stay.`,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
+	cmd.MarkFlagsMutuallyExclusive("file", "keep-going")
 	return cmd
 }
 

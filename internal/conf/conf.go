@@ -2,7 +2,9 @@ package conf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"portmap/rules"
@@ -54,6 +56,30 @@ func Parse(content []byte, services rules.Services) (Text, error) {
 		return Text{}, err
 	}
 	return t, nil
+}
+
+// ParseGood reads a file line by line, and leaves out the lines that are wrong, alone or beside an earlier one. It returns what
+// is wrong with each, in order.
+func ParseGood(content []byte, services rules.Services) (Text, []*LineError) {
+	var wrong []*LineError
+	for len(wrong) <= bytes.Count(content, []byte("\n"))+1 {
+		t, err := Parse(content, services)
+		var line *LineError
+		if !errors.As(err, &line) {
+			slices.SortFunc(wrong, func(a, b *LineError) int { return a.Line - b.Line })
+			return t, wrong
+		}
+		wrong = append(wrong, line)
+		content = blank(content, line.Line)
+	}
+	return Text{}, wrong
+}
+
+// blank returns content with one line, counted from 1, empty.
+func blank(content []byte, number int) []byte {
+	lines := bytes.SplitAfter(content, []byte("\n"))
+	lines[number-1] = []byte("\n")
+	return bytes.Join(lines, nil)
 }
 
 func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) error {

@@ -32,6 +32,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 		report.note(variantNote(h.backend))
 	}
 	if dryRun {
+		report.Warnings = h.leftOut
 		return report, nil
 	}
 	p := plan{aim: d.aim, change: d.Change, content: []byte(d.saved)}
@@ -41,6 +42,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	p.content = conf.SetBackend(p.content, h.Choice)
 	p.save = string(p.content) != d.saved
 	report.Warnings, err = h.commit(ctx, lock, p)
+	report.Warnings = append(h.leftOut, report.Warnings...)
 	return report, err
 }
 

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"portmap/internal/conf"
 	"portmap/internal/store"
@@ -160,6 +161,8 @@ func (h *Host) edit(ctx context.Context, dryRun, everywhere bool, decide func(st
 		return Report{}, &MovedError{Lives: m.old.Name(), Chosen: m.Name()}
 	}
 	p := e.plan(s, h.Choice)
+	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
+	report.Silent = Silent(h.backend)
 	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
 		return Report{}, err
 	}

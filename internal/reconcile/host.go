@@ -13,16 +13,18 @@ import (
 type Host struct {
 	// Open opens the packet filter. Saved is the backend that the file fixes, or ""; everywhere asks to look in the others,
 	// too.
-	Open     func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error)
-	Choice   string // the backend to keep in the file; empty to leave that line as it is
-	File     *store.File
-	Services rules.Services
+	Open      func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error)
+	Choice    string // the backend to keep in the file; empty to leave that line as it is
+	KeepGoing bool   // lines of the file that are wrong are left out, and told as warnings
+	File      *store.File
+	Services  rules.Services
 
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, rules.Change) error
 
 	backend rules.Backend // once it is open
 	fixed   string        // what the file said about it then
+	leftOut []string      // what was wrong with lines
 }
 
 // Close lets go of the kernel.
@@ -45,6 +47,18 @@ func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
 	_ = h.Close() // of the one before; what it did is done
 	h.backend, h.fixed = b, saved
 	return nil
+}
+
+// Silent opens the backend, and reports whether the kernel tells nobody of changes to its rules.
+func (h *Host) Silent(ctx context.Context) (bool, error) {
+	saved, err := h.File.Read()
+	if err != nil {
+		return false, err
+	}
+	if err := h.use(ctx, conf.Backend(saved), false); err != nil {
+		return false, err
+	}
+	return Silent(h.backend), nil
 }
 
 // Backend returns the packet filter that is in use, or nil before anything was done.
@@ -73,6 +87,8 @@ type Report struct {
 	Outcomes []Outcome
 	Total    int      // how many mappings there are now
 	Warnings []string // what did not stop the change
+	First    bool     // whether there was no saved mapping before, and is one now
+	Silent   bool     // as in [Silent]
 	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
 	Moved    string   // that mappings went from one backend to another; mostly empty
 	Notes    []string // what a person should know
@@ -121,6 +137,14 @@ func (h *Host) stateOf(ctx context.Context, content Content, everywhere bool) (s
 }
 
 func (h *Host) parse(content Content) (conf.Text, error) {
+	if h.KeepGoing {
+		text, wrong := conf.ParseGood(content.Bytes, h.Services)
+		h.leftOut = nil
+		for _, w := range wrong {
+			h.leftOut = append(h.leftOut, fmt.Sprintf("%s: %v; left out", content.Name, w))
+		}
+		return text, nil
+	}
 	text, err := conf.Parse(content.Bytes, h.Services)
 	if err != nil {
 		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, err)

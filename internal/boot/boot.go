@@ -1,0 +1,159 @@
+package boot
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc iptables-legacy.conf
+var files embed.FS
+
+// packaged is where the units and scripts look for the command.
+const packaged = "/usr/bin/portmap"
+
+// mark is the first line of a unit that [Host.Enable] wrote: only such a one is removed again.
+const mark = "# Written by `portmap enable`, removed by `portmap disable`.\n"
+
+// Host is a machine that boots.
+type Host struct {
+	Root   string                                  // where its file system is; empty for /
+	Binary string                                  // the path of this command, on that host
+	Run    func(name string, args ...string) error // runs a program of the host
+}
+
+// State is what is known about the next boot.
+type State int
+
+// The states.
+const (
+	Nobody State = iota // there is no init system that is known here
+	Off                 // mappings are not restored
+	On
+)
+
+// NoInitError says that there is nothing to be switched.
+type NoInitError struct{}
+
+func (*NoInitError) Error() string { return "neither systemd nor OpenRC runs this host" }
+
+// Remedy returns what to do instead.
+func (*NoInitError) Remedy() string {
+	return "have the init system run `portmap apply --keep-going` once the file systems are mounted"
+}
+
+// PlaceError says that the command is where no boot unit can rely on it.
+type PlaceError struct{ Binary string }
+
+func (e *PlaceError) Error() string {
+	return fmt.Sprintf("%s is in a place that a boot unit cannot rely on", e.Binary)
+}
+
+// Remedy returns what to do first.
+func (*PlaceError) Remedy() string {
+	return "sudo make install, or copy it to /usr/local/bin, and enable that"
+}
+
+func (h Host) path(path string) string { return filepath.Join("/", h.Root, path) }
+
+func (h Host) has(path string) bool {
+	_, err := os.Stat(h.path(path))
+	return err == nil
+}
+
+// init is an init system.
+type initSystem interface {
+	enable(legacy bool) (string, error)
+	disable() (string, error)
+	state(legacy bool) State
+}
+
+func (h Host) init() initSystem {
+	switch {
+	case h.has("/run/systemd/system"): // sd_booted(3)
+		return systemd{h}
+	case h.has("/sbin/openrc-run") || h.has("/usr/sbin/openrc-run"):
+		return openrc{h}
+	}
+	return nil
+}
+
+// Enable has mappings restored at boot, and returns in one line what was done. It can be called again. With legacy, rules
+// are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], or what a program said.
+func (h Host) Enable(legacy bool) (string, error) {
+	system := h.init()
+	if system == nil {
+		return "", &NoInitError{}
+	}
+	for _, place := range [...]string{"/home/", "/root/", "/tmp/", "/var/tmp/", "/run/"} {
+		if strings.HasPrefix(h.Binary, place) {
+			return "", &PlaceError{h.Binary}
+		}
+	}
+	return system.enable(legacy)
+}
+
+// Disable ends that. What is live stays live. It removes only what Enable wrote.
+func (h Host) Disable() (string, error) {
+	system := h.init()
+	if system == nil {
+		return "", &NoInitError{}
+	}
+	return system.disable()
+}
+
+// State tells what the next boot will do, as far as files show it.
+func (h Host) State(legacy bool) State {
+	system := h.init()
+	if system == nil {
+		return Nobody
+	}
+	return system.state(legacy)
+}
+
+// write puts one of the embedded files on the host, with the command's own path in it, and reports whether it changed
+// anything.
+func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		return false, err
+	}
+	text := strings.ReplaceAll(string(content), packaged, h.Binary)
+	if first, rest, ok := strings.Cut(text, "\n"); ok && strings.HasPrefix(first, "#!") {
+		text = first + "\n" + mark + rest
+	} else {
+		text = mark + text
+	}
+	path := h.path(to)
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return false, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return false, err
+	}
+	if err := os.WriteFile(path+".new", []byte(text), mode); err != nil {
+		return false, errors.Join(err, os.RemoveAll(path+".new"))
+	}
+	return true, os.Rename(path+".new", path)
+}
+
+func marked(content []byte) bool { return strings.Contains(string(content), mark) }
+
+// unwrite removes what write put there, and nothing else.
+func (h Host) unwrite(path string) (bool, error) {
+	content, err := os.ReadFile(h.path(path))
+	if errors.Is(err, os.ErrNotExist) || err == nil && !marked(content) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := os.Remove(h.path(path)); err != nil {
+		return false, err
+	}
+	_ = os.Remove(filepath.Dir(h.path(path))) // a folder of drop-ins that is empty now
+	return true, nil
+}

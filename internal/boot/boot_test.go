@@ -1,0 +1,189 @@
+package boot
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// machine is a Host in a folder, whose programs do to it what the real ones would.
+type machine struct {
+	Host
+	t    *testing.T
+	ran  []string
+	fail string // the program that fails
+}
+
+func newMachine(t *testing.T, files ...string) *machine {
+	t.Helper()
+	m := &machine{t: t, Host: Host{Root: t.TempDir(), Binary: "/usr/local/bin/portmap"}}
+	m.Run = m.run
+	for _, f := range files {
+		m.put(f, "of the package\n")
+	}
+	return m
+}
+
+func (m *machine) put(path, content string) {
+	m.t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(m.path(path)), 0o755), os.WriteFile(m.path(path), []byte(content), 0o755)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) run(name string, args ...string) error {
+	line := strings.Join(append([]string{name}, args...), " ")
+	m.ran = append(m.ran, line)
+	if m.fail != "" && strings.Contains(line, m.fail) {
+		return errors.New(line + ": exit status 1: it broke")
+	}
+	link := map[string]string{"systemctl": etcUnit + "sysinit.target.wants/" + unit, "rc-update": "/etc/runlevels/boot/" + service}[name]
+	switch {
+	case slices.Contains(args, "enable"), slices.Contains(args, "add"):
+		m.put(link, "")
+	case slices.Contains(args, "disable"), slices.Contains(args, "del"):
+		_ = os.Remove(m.path(link))
+	}
+	return nil
+}
+
+// tree lists the files of the machine.
+func (m *machine) tree() string {
+	m.t.Helper()
+	var list []string
+	err := filepath.WalkDir(m.Root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			list = append(list, strings.TrimPrefix(path, m.Root))
+		}
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return strings.Join(list, "\n")
+}
+
+func (m *machine) must(said string, err error) string {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return said
+}
+
+var kinds = map[string][]string{
+	"systemd, built by hand": {"/run/systemd/system/x"},
+	"systemd, as a package":  {"/run/systemd/system/x", "/usr/lib/systemd/system/" + unit},
+	"systemd, merged late":   {"/run/systemd/system/x", "/lib/systemd/system/" + unit},
+	"OpenRC, built by hand":  {"/sbin/openrc-run"},
+	"OpenRC, as a package":   {"/sbin/openrc-run", script},
+}
+
+// On, on again, off, off again: each says what it did, and in the end everything is as it was.
+func TestEnableAndDisable(t *testing.T) {
+	for name, files := range kinds {
+		for _, legacy := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				m := newMachine(t, files...)
+				before := m.tree()
+				if got := m.State(legacy); got != Off {
+					t.Errorf("at first it is %d", got)
+				}
+				if said := m.must(m.Enable(legacy)); !strings.HasPrefix(said, "mappings are restored at boot: /") {
+					t.Errorf("enable says %q", said)
+				}
+				if got := m.State(legacy); got != On {
+					t.Errorf("after enable it is %d", got)
+				}
+				on, ran := m.tree(), len(m.ran)
+				if said := m.must(m.Enable(legacy)); !strings.HasPrefix(said, "restore at boot is on already") || m.tree() != on || len(m.ran) != ran {
+					t.Errorf("enable again says %q and runs %v", said, m.ran[ran:])
+				}
+				if said := m.must(m.Disable()); !strings.HasPrefix(said, "mappings are not restored at boot any more") {
+					t.Errorf("disable says %q", said)
+				}
+				if said := m.must(m.Disable()); said != "restore at boot is off already" || m.tree() != before {
+					t.Errorf("disable again says %q, and left\n%s", said, m.tree())
+				}
+			})
+		}
+	}
+}
+
+// A unit that is written starts the command that wrote it; where the package has one, none is written.
+func TestUnitsNameTheBinary(t *testing.T) {
+	for name, files := range kinds {
+		m := newMachine(t, files...)
+		m.must(m.Enable(false))
+		for _, path := range []string{etcUnit + unit, etcUnit + "portmap-reapply.service", etcUnit + "portmap-watch.service", script} {
+			content, err := os.ReadFile(m.path(path))
+			switch {
+			case strings.HasSuffix(name, "by hand") && path == script != strings.HasPrefix(name, "OpenRC"):
+			case !strings.HasSuffix(name, "by hand"):
+				if err == nil && marked(content) {
+					t.Errorf("%s: %s was written", name, path)
+				}
+			case err != nil || !strings.Contains(string(content), "/usr/local/bin/portmap") || strings.Contains(string(content), packaged):
+				t.Errorf("%s: %s is %v\n%s", name, path, err, content)
+			}
+		}
+	}
+}
+
+// iptables-legacy gets what it needs by a drop-in, and loses it when it is not used any more.
+func TestLegacyDropIn(t *testing.T) {
+	m := newMachine(t, kinds["systemd, as a package"]...)
+	m.must(m.Enable(false))
+	if m.State(true) != Off {
+		t.Error("without the drop-in iptables-legacy would fail at boot")
+	}
+	m.must(m.Enable(true))
+	if !m.has(dropIn(unit)) || m.State(true) != On {
+		t.Error("there is no drop-in")
+	}
+	m.must(m.Enable(false))
+	if m.has(dropIn(unit)) {
+		t.Error("the drop-in is still there")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		m    *machine
+		says string
+	}{
+		"no init system": {newMachine(t), "neither systemd nor OpenRC"},
+		"a home folder":  {newMachine(t, kinds["systemd, built by hand"]...), "/home/me/portmap is in a place"},
+		"a failure":      {newMachine(t, kinds["systemd, as a package"]...), "it broke"},
+	} {
+		switch name {
+		case "a home folder":
+			c.m.Binary = "/home/me/portmap"
+		case "a failure":
+			c.m.fail = "enable"
+		}
+		before := c.m.tree()
+		_, err := c.m.Enable(false)
+		if err == nil || !strings.Contains(err.Error(), c.says) || c.m.tree() != before {
+			t.Errorf("%s: %v; files are\n%s", name, err, c.m.tree())
+		}
+	}
+	if _, err := newMachine(t).Disable(); !errors.As(err, new(*NoInitError)) {
+		t.Errorf("disable: %v", err)
+	}
+}
+
+// What somebody else wrote under the same name is not removed.
+func TestForeignUnitStays(t *testing.T) {
+	m := newMachine(t, kinds["systemd, as a package"]...)
+	m.put(etcUnit+unit, "[Service]\nExecStart=/opt/mine\n")
+	before := m.tree()
+	m.must(m.Enable(false))
+	m.must(m.Disable())
+	if m.tree() != before {
+		t.Errorf("files are\n%s", m.tree())
+	}
+}

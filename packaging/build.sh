@@ -1,0 +1,34 @@
+#!/bin/bash
+# Builds the packages into dist/: packaging/build.sh VERSION [deb|rpm|apk|archlinux...]. Needs Go; nfpm comes through the Go module
+# proxy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PATH:/usr/local/go/bin
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
+
+# A package's version is a number, also between two releases.
+VERSION=${1#v}
+case "$VERSION" in [0-9]*) ;; *) VERSION=0.0.0~$VERSION ;; esac
+VERSION=$(tr -- '-_' '++' <<<"$VERSION")
+GOARCH=${GOARCH:-$(go env GOARCH)}
+export VERSION GOARCH
+shift
+[ $# -gt 0 ] || set -- deb rpm apk archlinux
+
+stage=dist/stage
+rm -rf "$stage"
+mkdir -p "$stage"
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o "$stage/portmap" ./cmd/portmap
+tool=$stage/portmap
+if [ "$GOARCH" != "$(go env GOHOSTARCH)" ]; then
+    tool=$stage/host-portmap
+    GOARCH='' go build -ldflags "-X main.version=$VERSION" -o "$tool" ./cmd/portmap
+fi
+"$tool" manual 8 | gzip -9n >"$stage/portmap.8.gz"
+"$tool" manual 5 | gzip -9n >"$stage/portmap.conf.5.gz"
+for shell in bash zsh fish; do "$tool" completion "$shell" >"$stage/portmap.$shell"; done
+gzip -9n <CHANGELOG.md >"$stage/changelog.gz"
+for packager in "$@"; do
+    GOARCH='' GOOS='' go run "$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target dist/
+done
+rm -rf "$stage"

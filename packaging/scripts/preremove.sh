@@ -1,0 +1,24 @@
+#!/bin/sh
+# Before the files of the package go. deb: remove, or upgrade NEW-VERSION; rpm: 0 for the removal, 1 for an upgrade; others: the
+# removal. The rules leave the kernel, the file stays.
+set -e
+case "${1:-}" in
+upgrade | deconfigure | failed-upgrade | 1) exit 0 ;;
+esac
+
+if [ -d /run/systemd/system ]; then
+    systemctl --quiet stop portmap-watch.service || true
+    if systemctl --quiet is-active portmap-restore.service; then
+        systemctl stop portmap-restore.service || true
+    else
+        portmap --quiet flush || true
+    fi
+elif [ -d /run/openrc ]; then
+    portmap --quiet flush || true
+fi
+portmap --quiet disable 2>/dev/null || true
+if command -v systemctl >/dev/null 2>&1; then
+    systemctl --quiet disable portmap-watch.service portmap-restore.service portmap-reapply.service || true
+elif command -v rc-update >/dev/null 2>&1; then
+    rc-update --quiet --all del portmap-restore || true
+fi
