@@ -15,7 +15,7 @@ flock 9
 find "$cache" -mindepth 1 -maxdepth 1 -name '*.new' -exec rm -rf {} +
 find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +30 ! -path "$image" -exec rm -rf {} +
 
-# What follows runs in the new root: $1 is mmdebstrap's.
+# The hooks of mmdebstrap: $1 is the new root. The initial file system gets two modules, not those of every disk there is.
 # shellcheck disable=SC2016 # expanded there
 before_kernel='mkdir -p "$1/etc/initramfs-tools/conf.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/boot-test"
@@ -34,9 +34,7 @@ echo boot-test >"$1/etc/hostname"
 rm -f "$1/usr/sbin/policy-rc.d"'
 
 if ! [ -d "$image" ]; then
-    # All of its processes and mounts end with this one.
-    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc --propagation private \
-        mmdebstrap --mode=root --variant=minbase --quiet --skip=check/empty \
+    mmdebstrap --mode=root --variant=minbase --quiet --skip=check/empty \
         --aptopt='Apt::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -34,7 +34,7 @@ func nspawn(t *testing.T, p plan) report {
 	keep(t, &console)
 	for boot := 1; ; boot++ {
 		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", container, "container", dir)
-		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, controlGroup)+"/"+strconv.Itoa(boot))
+		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, "PORTMAP_BOOT_CGROUP")+"/"+strconv.Itoa(boot))
 		out, exit := run(t, time.Minute, cmd)
 		console += out
 		switch {

@@ -31,7 +31,7 @@ function connect() {
 
 function ask() {
   return new Promise((resolve) => {
-    const session = http2.connect(`https://${address}`, { rejectUnauthorized: false });
+    const session = http2.connect(`https://${address}`, { servername: 'test', rejectUnauthorized: false });
     const patience = setTimeout(() => session.destroy(new Error('no answer over HTTP/2')), 20000);
     session.on('error', lost);
     session.on('close', () => { clearTimeout(patience); resolve(); });
