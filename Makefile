@@ -1,12 +1,15 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
-.PHONY: build test lint fuzz bench demo clean help
+.PHONY: build test test-boot lint fuzz bench demo clean help
 
 build:	## a static binary, bin/portmap
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/portmap ./cmd/portmap
 
 test:	## all tests
 	./test.sh
+
+test-boot:	## real systems boot, in systemd-nspawn and in qemu; needs root on Debian
+	./integration/boot/test.sh
 
 lint:	## gofmt, go vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
@@ -27,4 +30,4 @@ clean:	## bin/ and dist/ away
 	rm -rf bin dist
 
 help:	## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' Makefile

@@ -3,7 +3,7 @@
 # a name that follows from this file, and appears there only when it is whole. Needs root, mmdebstrap and Debian's archive.
 set -eu
 
-packages=systemd,systemd-sysv,systemd-container,udev,dbus,kmod,iproute2,curl,ca-certificates,nodejs
+packages=systemd,systemd-sysv,systemd-container,udev,dbus,kmod,procps,iproute2,curl,ca-certificates,nodejs
 packages=$packages,nftables,iptables,firewalld,ufw,linux-image-cloud-amd64
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portmap-boot

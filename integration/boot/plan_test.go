@@ -31,20 +31,20 @@ func judge() plan {
 	}
 }
 
-// firewalls is, for each firewall that a Debian has, all that its user does to it.
+// firewalls is, for each firewall that a Debian has, all that its user does to it. ufw's unit knows no reload.
 func firewalls() map[string]plan {
-	start := plan{"serve", "install", "add"}
-	unit := func(name string, survives ...string) plan {
-		p := append(start[:len(start):len(start)], "firewall "+name)
-		p = append(p, "again "+name+" restart", "again "+name+" reload", "again "+name+" stop start")
-		p = append(p, survives...)
-		return append(p, "reboot", "restored", "again "+name+" restart")
-	}
 	return map[string]plan{
-		"nftables":  unit("nftables"),
-		"firewalld": unit("firewalld", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
-		"ufw":       unit("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+		"nftables":  beside("nftables", "again nftables reload"),
+		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
+		"ufw":       beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
 	}
+}
+
+// beside is a host with mappings where a firewall is switched on, goes through these steps, and is there after a reboot too.
+func beside(firewall string, steps ...string) plan {
+	p := plan{"serve", "install", "add", "firewall " + firewall, "again " + firewall + " restart", "again " + firewall + " stop start"}
+	p = append(p, steps...)
+	return append(p, "reboot", "restored", "again "+firewall+" restart")
 }
 
 // A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
