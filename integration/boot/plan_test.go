@@ -64,6 +64,9 @@ func controls() map[string]control {
 		"a gap under load": {
 			plan{"serve", "install", "add", "gap"},
 			`clients were refused: refused=`},
+		"a file that is left": {
+			plan{"serve", "install", "litter", "purge"},
+			`files are left: /usr/lib/systemd/system/portmap-litter.service`},
 	}
 }
 

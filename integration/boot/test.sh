@@ -61,6 +61,7 @@ need mke2fs e2fsprogs
 need make make
 need unshare util-linux
 need setsid util-linux
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring) # Ubuntu
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || die "test-boot: missing: ${missing[*]}"
     echo "test-boot: installing ${missing[*]}"
