@@ -57,6 +57,12 @@ func TestNspawnFirewalls(t *testing.T) {
 	}
 }
 
+// A host must not lose all its mappings for one bad line.
+func TestNspawnBadLine(t *testing.T) {
+	p := plan{"serve", "install", "add", "misspell", "reboot", "misspelled"}
+	nspawn(t, p).check(t, p)
+}
+
 func TestNspawnControls(t *testing.T) {
 	for name, c := range controls() {
 		t.Run(name, func(t *testing.T) { nspawn(t, c.plan).checkControl(t, c) })

@@ -130,6 +130,17 @@ restored() {
     systemd-detect-virt -cq || echo "NOTE first answer to a client that tried all the time: $(cat /run/boot/first-answer) s after the start of the kernel"
 }
 
+# misspell: a line that nobody can read, in front of a good one.
+misspell() { sed -i '/^443/i 80:eighty' /etc/portmap/portmap.conf; }
+
+# misspelled: after a reboot, the good line is live, and who looks is told of the other one.
+misspelled() {
+    line=$(grep -n '^80:eighty' /etc/portmap/portmap.conf | cut -d : -f 1)
+    reach 20
+    status=$(systemctl status --no-pager --full portmap-restore 2>&1) || true
+    echo "$status" | grep -E "line $line\\b|portmap\.conf:$line\\b" || die "systemctl status does not tell of line $line: $status"
+}
+
 # firewall UNIT: runs from now on, and lets clients reach the port that it sees, which is the server's. Mappings that are live
 # stay so, or are live again.
 firewall() {
