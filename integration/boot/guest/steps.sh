@@ -109,8 +109,11 @@ misconfigure() {
     esac
 }
 
+settled() { [ "$(systemctl is-active portmap-restore)" != activating ]; }
+
 # restored: after a reboot, the mappings were live before the network was.
 restored() {
+    within 60 settled || die 'portmap-restore is still at it'
     [ "$(systemctl is-active portmap-restore)" = active ] ||
         die "portmap-restore did not start at boot: it is $(systemctl is-active portmap-restore)"
     live=$(property portmap-restore ExecMainExitTimestampMonotonic)
