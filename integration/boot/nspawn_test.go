@@ -35,7 +35,7 @@ func nspawn(t *testing.T, p plan) report {
 	for boot := 1; ; boot++ {
 		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", container, "container", dir)
 		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, "PORTMAP_BOOT_CGROUP")+"/"+strconv.Itoa(boot))
-		out, exit := run(t, time.Minute, cmd)
+		out, exit := run(t, 2*time.Minute, cmd)
 		console += out
 		switch {
 		case exit == rebooted && boot < p.boots():

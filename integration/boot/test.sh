@@ -32,10 +32,13 @@ enclosed() {
     export TMPDIR=/mnt
     if [ -z "${PORTMAP_BOOT_DEBS:-}" ]; then
         echo 'test-boot: the packages'
+        mkdir -p dist
+        mount -t tmpfs tmpfs dist # what was built there before is neither used nor lost
         for version in 0.0.1 0.0.2; do
-            make -s packages VERSION=$version DIST="/mnt/$version"
-            PORTMAP_BOOT_DEBS="${PORTMAP_BOOT_DEBS:-} $(echo "/mnt/$version"/*.deb)"
+            make -s packages VERSION=$version
+            mv dist/*.deb /mnt/$version.deb
         done
+        PORTMAP_BOOT_DEBS='/mnt/0.0.1.deb /mnt/0.0.2.deb'
     fi
     echo 'test-boot: the image'
     PORTMAP_BOOT_IMAGE=$(integration/boot/image.sh)

@@ -7,7 +7,7 @@
 #   boot-test: REBOOT, boot-test: END
 set -u
 cd /opt/boot || exit 1
-limit=${LIMIT:-150} # seconds for one step, on an emulated machine
+limit=150 # seconds for one step, on an emulated machine
 at=/var/lib/boot-test
 
 # On a line of its own: the kernel and systemd write to the same console.
@@ -29,10 +29,13 @@ while read -r step; do
     echo "$number" >$at
     [ "$step" != reboot ] || finish REBOOT reboot
     # shellcheck disable=SC2086 # a step is words
-    if timeout -k 5 "$limit" ./steps.sh $step >/run/boot-step 2>&1 </dev/null; then
+    timeout -k 5 "$limit" ./steps.sh $step >/run/boot-step 2>&1 </dev/null
+    status=$?
+    if [ $status = 0 ]; then
         grep '^NOTE ' /run/boot-step | while read -r note; do say "$note"; done
         say "PASS $step"
     else
+        [ $status != 124 ] || echo "not ended after $limit s" >>/run/boot-step
         say "FAIL $step: $(tail -n 12 /run/boot-step | tr '\r\n' '  ')"
         break
     fi
