@@ -6,13 +6,16 @@ INSTALLED = $(PREFIX)/bin/portmap $(PREFIX)/share/man/man8/portmap.8 $(PREFIX)/s
 	$(PREFIX)/share/fish/vendor_completions.d/portmap.fish \
 	$(patsubst internal/boot/%,$(UNITS)/%,$(wildcard internal/boot/*.service))
 
-.PHONY: build test lint fuzz bench demo install uninstall packages clean help
+.PHONY: build test test-boot lint fuzz bench demo install uninstall packages clean help
 
 build:	## a static binary, bin/portmap
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/portmap ./cmd/portmap
 
 test:	## all tests
 	./test.sh
+
+test-boot:	## real systems boot, in systemd-nspawn and in qemu; needs root on Debian
+	./integration/boot/test.sh
 
 lint:	## gofmt, go vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
@@ -50,4 +53,4 @@ clean:	## bin/ and dist/ away
 	rm -rf bin dist
 
 help:	## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' Makefile

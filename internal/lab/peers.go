@@ -36,10 +36,7 @@ func (h *Host) NodeHTTP2(address, port string) {
 	h.t.Helper()
 	Need(h.t, "node")
 	dir := openDir(h.t)
-	cert, key := certificate(h.t)
-	for name, content := range map[string][]byte{"server.js": http2Server, "cert.pem": cert, "key.pem": key} {
-		h.must("write "+name, os.WriteFile(filepath.Join(dir, name), content, 0o644))
-	}
+	WriteNodeHTTP2(h.t, dir)
 	cmd := Unprivileged(exec.Command("node", filepath.Join(dir, "server.js"), dir, address, port))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -57,6 +54,18 @@ func (h *Host) NodeHTTP2(address, port string) {
 		}
 	case <-time.After(startWithin):
 		h.t.Fatalf("lab: node did not listen within %s", startWithin)
+	}
+}
+
+// WriteNodeHTTP2 writes what [Host.NodeHTTP2] runs into dir: server.js, cert.pem and key.pem. `node server.js DIR ADDRESS PORT`
+// prints "ready" when it listens.
+func WriteNodeHTTP2(t testing.TB, dir string) {
+	t.Helper()
+	cert, key := certificate(t)
+	for name, content := range map[string][]byte{"server.js": http2Server, "cert.pem": cert, "key.pem": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

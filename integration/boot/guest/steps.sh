@@ -1,0 +1,246 @@
+#!/bin/sh
+# steps.sh STEP [WORD...]: one step of a plan, inside the guest. It ends with 0 when all is as it must be; the last line it
+# prints tells why not. A line that begins with NOTE is something measured.
+set -eu
+cd /opt/boot
+
+die() {
+    echo "$*"
+    exit 1
+}
+
+# within SECONDS COMMAND...: true as soon as the command is.
+within() {
+    tries=$(($1 * 10))
+    shift
+    until "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+property() { systemctl show -P "$2" "$1"; }
+
+# seconds MICROSECONDS
+seconds() { printf '%d.%03d s' $(($1 / 1000000)) $(($1 / 1000 % 1000)); }
+
+# ask URL COMMAND...: what the server says to a client that COMMAND starts: its address, the server's port and user; and the
+# version of HTTP that was spoken.
+ask() {
+    url=$1
+    shift
+    "$@" curl -gsSk --http2 --connect-timeout "${patience:-5}" --max-time 20 -w ' HTTP/%{http_version}' "$url" 2>&1
+}
+
+# expect ANSWER URL COMMAND...
+expect() {
+    wanted="$1 8443 uid=$(id -u rwserve) HTTP/2"
+    shift
+    got=$(ask "$@") || true
+    [ "$got" = "$wanted" ] || {
+        echo "asked $*: got '$got', not '$wanted'" >/run/boot-unlike
+        return 1
+    }
+}
+
+# all_reach: clients on another host and on this one, IPv4 and IPv6, reach the server on 443 and are seen as who they are.
+all_reach() {
+    expect 192.0.2.2 https://192.0.2.1/ ip netns exec client &&
+        expect 2001:db8::2 'https://[2001:db8::1]/' ip netns exec client &&
+        expect 127.0.0.1 https://127.0.0.1/ env &&
+        expect ::1 'https://[::1]/' env
+}
+
+reach() { within "$1" all_reach || die "$(cat /run/boot-unlike)"; }
+
+# unanswered: a client finds nobody on 443. 7 and 28 are curl's words for a refusal and for silence, which is a firewall's way.
+unanswered() {
+    status=0
+    (patience=2 && ask https://192.0.2.1/ ip netns exec client) >/dev/null || status=$?
+    [ $status = 7 ] || [ $status = 28 ]
+}
+
+listens() { [ -n "$(ss -Hltn 'sport = 8443')" ]; }
+
+# everything names all files of this system but those that change by themselves.
+everything() {
+    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /opt/boot -o -path /var/log \
+        -o -path /var/cache -o -path /var/tmp -o -path /var/lib/systemd -o -path /var/lib/boot-test \) -prune -o -print |
+        grep -v '^/var/lib/dpkg/.*-old$' | LC_ALL=C sort
+}
+
+# serve: a server on 8443, as a unit of its own user; it knows nothing of 443.
+serve() {
+    useradd --system --no-create-home --shell /usr/sbin/nologin rwserve
+    systemctl enable --now rwserve
+    within 60 listens || die "the server does not listen: $(systemctl status rwserve 2>&1 | tail -n 5)"
+    expect 192.0.2.2 https://192.0.2.1:8443/ ip netns exec client || die "$(cat /run/boot-unlike)"
+    unanswered || die 'a client is answered on 443 before there is a mapping'
+}
+
+# install: the package, as its user installs it. What was there before is written down for `purge`.
+install() {
+    everything >/opt/boot/files-before
+    dpkg -i old.deb
+    [ "$(systemctl is-enabled portmap-restore)" = enabled ] || die 'portmap-restore is not enabled by the package'
+    [ "$(systemctl is-active portmap-restore)" = active ] || die 'portmap-restore is not active after the installation'
+}
+
+add() {
+    portmap add 443:8443
+    grep -q '^443:8443' /etc/portmap/portmap.conf || die 'the mapping is not in the file'
+    reach 10
+}
+
+# misconfigure HOW: the negative controls. After a reboot, `restored` must tell.
+misconfigure() {
+    systemctl disable portmap-restore
+    case "$1" in
+    disabled) ;;
+    late)
+        # A drop-in cannot take an order away: the unit is copied.
+        systemctl cat portmap-restore | sed -e 's/\(Before=.*\)network-pre\.target/\1/' -e 's/^WantedBy=.*//' \
+            -e 's/^\[Unit\]/&\nAfter=network.target/' -e 's/^\[Install\]/&\nWantedBy=multi-user.target/' >/run/late
+        cp /run/late /etc/systemd/system/portmap-restore.service
+        systemctl daemon-reload
+        systemctl enable portmap-restore
+        ;;
+    esac
+}
+
+settled() { [ "$(systemctl is-active portmap-restore)" != activating ]; }
+
+# restored: after a reboot, the mappings were live before the network was.
+restored() {
+    within 60 settled || die 'portmap-restore is still at it'
+    [ "$(systemctl is-active portmap-restore)" = active ] ||
+        die "portmap-restore did not start at boot: it is $(systemctl is-active portmap-restore)"
+    live=$(property portmap-restore ExecMainExitTimestampMonotonic)
+    network=$(property network-pre.target ActiveEnterTimestampMonotonic)
+    [ "$network" -gt 0 ] || die 'network-pre.target was not reached: nothing is ordered before the network'
+    [ "$live" -gt 0 ] || die 'portmap-restore did not end'
+    [ "$live" -le "$network" ] ||
+        die "the mappings were live $(seconds $((live - network))) after network-pre.target: portmap-restore is ordered too late"
+    grep -q 'table inet portmap' /run/boot/rules-before-network ||
+        die "there was no mapping when the network came up: $(cat /run/boot/rules-before-network)"
+    note="mappings live $(seconds $((live - $(systemctl show -P UserspaceTimestampMonotonic)))) after the start of systemd"
+    # A container's clock is its host's.
+    systemd-detect-virt -cq || note="$note, $(seconds "$live") after the start of the kernel"
+    echo "NOTE $note, $(seconds $((network - live))) before network-pre.target"
+    within 60 test -e /run/boot/first-answer || die "a client that tries from the start gets no answer: $(systemctl status boot-client 2>&1)"
+    reach 20
+    systemd-detect-virt -cq || echo "NOTE first answer to a client that tried all the time: $(cat /run/boot/first-answer) s after the start of the kernel"
+}
+
+# misspell: a line that nobody can read, in front of a good one.
+misspell() { sed -i '/^443/i 80:eighty' /etc/portmap/portmap.conf; }
+
+# misspelled: after a reboot, the good line is live, and who looks is told of the other one.
+misspelled() {
+    line=$(grep -n '^80:eighty' /etc/portmap/portmap.conf | cut -d : -f 1)
+    reach 20
+    status=$(systemctl status --no-pager --full portmap-restore 2>&1) || true
+    echo "$status" | grep -E "line $line\\b|portmap\.conf:$line\\b" || die "systemctl status does not tell of line $line: $status"
+}
+
+# firewall UNIT: runs from now on, and lets clients reach the port that it sees, which is the server's. Mappings that are live
+# stay so, or are live again.
+firewall() {
+    case "$1" in
+    nftables) grep -q '^flush ruleset' /etc/nftables.conf || die 'nftables.conf does not flush the ruleset' ;;
+    firewalld) firewall-offline-cmd --add-port=8443/tcp ;;
+    ufw) ufw allow 8443/tcp && ufw --force enable ;;
+    esac
+    systemctl enable --now "$1"
+    [ "$(systemctl is-active "$1")" = active ] || die "$1 is not active"
+    ! grep -qs '^443' /etc/portmap/portmap.conf || reach 20
+}
+
+# again UNIT VERB...: a mapping that was lost is live again after this was done to the unit of another firewall.
+again() {
+    unit=$1
+    shift
+    nft delete table inet portmap
+    unanswered || die 'a client is answered although the mapping was taken away'
+    nft add table inet witness
+    for verb in "$@"; do systemctl "$verb" "$unit" || die "systemctl $verb $unit: $(systemctl status "$unit" 2>&1 | tail -n 5)"; done
+    start=$(date +%s%N)
+    reach 20
+    echo "NOTE $unit $*: reached by all clients again $(seconds $((($(date +%s%N) - start) / 1000))) after the command ended"
+    [ "$unit" != nftables ] || ! nft list table inet witness >/dev/null 2>&1 || die 'nftables did not flush the ruleset'
+    nft delete table inet witness 2>/dev/null || true
+}
+
+# survives COMMAND...: the mapping is as live after it as before.
+survives() {
+    "$@"
+    reach 5
+}
+
+# more: clients came through since `moved` began, of both kinds.
+more() {
+    read -r connected answered </run/boot/load-progress || return 1
+    [ "$connected" -ge $((connected0 + 50)) ] && [ "$answered" -ge $((answered0 + 5)) ]
+}
+
+moved() {
+    read -r connected0 answered0 </run/boot/load-progress
+    within 60 more || die "the clients do not get on: $connected0 $answered0, then $(cat /run/boot/load-progress)"
+}
+
+# under_load COMMAND...: no client that connects while it runs is refused.
+under_load() {
+    echo 0 0 >/run/boot/load-progress
+    ip netns exec client node load.js 192.0.2.1 >/run/boot/load &
+    load=$!
+    moved
+    "$@"
+    moved
+    kill "$load"
+    wait "$load" || die 'the clients ended by themselves'
+    case "$(cat /run/boot/load)" in
+    'refused=0 failed=0 '*) echo "NOTE under load: $(cat /run/boot/load)" ;;
+    *) die "clients were refused: $(cat /run/boot/load)" ;;
+    esac
+}
+
+upgrade_package() {
+    dpkg -i new.deb
+    [ "$(dpkg-query -W -f '${Version}' portmap-nat)" = "$(dpkg-deb -f new.deb Version)" ] || die 'the old package is still there'
+}
+
+upgrade() {
+    under_load upgrade_package
+    [ "$(systemctl is-active portmap-restore)" = active ] || die 'portmap-restore is not active after the upgrade'
+    reach 10
+}
+
+# gap: the negative control of `upgrade`.
+make_gap() { portmap flush && portmap apply; }
+gap() { under_load make_gap; }
+
+# remove: the rules go, the file stays.
+remove() {
+    dpkg --remove portmap-nat
+    unanswered || die 'a client is answered after the removal'
+    grep -q '^443:8443' /etc/portmap/portmap.conf || die 'the file went with the package'
+}
+
+# purge: nothing is left.
+purge() {
+    dpkg --purge portmap-nat
+    unanswered || die 'a client is answered after the purge'
+    ! nft list tables | grep portmap || die 'a table is left'
+    [ -z "$(systemctl list-units --all --no-legend 'portmap*')" ] || die "units are left: $(systemctl list-units --all 'portmap*')"
+    ! dpkg-query -W portmap-nat 2>&1 || die 'dpkg still knows the package'
+    everything >/run/boot/files-after
+    left=$(LC_ALL=C comm -13 files-before /run/boot/files-after)
+    [ -z "$left" ] || die "files are left: $left"
+}
+
+# litter: the negative control of `purge`.
+litter() { touch /usr/lib/systemd/system/portmap-litter.service; }
+
+mkdir -p /run/boot
+"$@"

@@ -1,0 +1,49 @@
+#!/bin/sh
+# image.sh: makes the root file system of the guests, Debian bookworm, and prints where it is. It is kept in the user's cache, under
+# a name that follows from this file, and appears there only when it is whole. Needs root, mmdebstrap and Debian's archive.
+set -eu
+
+packages=systemd,systemd-sysv,systemd-container,udev,dbus,kmod,procps,iproute2,curl,ca-certificates,nodejs
+packages=$packages,nftables,iptables,firewalld,ufw,linux-image-cloud-amd64
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/portmap-boot
+image=$cache/$(sha256sum <"$0" | cut -c 1-16)
+mkdir -p "$cache"
+# One at a time; and what a killed run left, or nobody has used for a month, goes.
+exec 9>"$cache/lock"
+flock 9
+find "$cache" -mindepth 1 -maxdepth 1 -name '*.new' -exec rm -rf {} +
+find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +30 ! -path "$image" -exec rm -rf {} +
+
+# The hooks of mmdebstrap: $1 is the new root. The initial file system gets two modules, not those of every disk there is.
+# shellcheck disable=SC2016 # expanded there
+before_kernel='mkdir -p "$1/etc/initramfs-tools/conf.d"
+echo MODULES=list >"$1/etc/initramfs-tools/conf.d/boot-test"
+printf "%s\n" virtio_pci virtio_blk >"$1/etc/initramfs-tools/modules"'
+# Firewalls are switched on by the tests that want them. Without a machine-id, the first boot would switch on all that is
+# installed. Timers would only run in the tests way.
+# shellcheck disable=SC2016 # expanded there
+at_last='rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/apt/apt.conf.d/99mmdebstrap"
+for unit in firewalld ufw nftables e2scrub_reap getty@tty1 remote-fs.target machines.target systemd-pstore; do
+    chroot "$1" systemctl -q disable $unit
+done
+chroot "$1" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-random-seed.service
+echo 706f72746d61702d626f6f742d746573 >"$1/etc/machine-id"
+echo boot-test >"$1/etc/hostname"
+rm -f "$1/usr/sbin/policy-rc.d"'
+
+if ! [ -d "$image" ]; then
+    mmdebstrap --mode=root --variant=minbase --quiet --skip=check/empty \
+        --aptopt='Apt::Install-Recommends "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --essential-hook="$before_kernel" --customize-hook="$at_last" \
+        --include="$packages" bookworm "$image.new" >"$cache/log" 2>&1 9>&- || {
+        cat "$cache/log" >&2
+        exit 1
+    }
+    mv "$image.new" "$image"
+fi
+touch "$image"
+echo "$image"

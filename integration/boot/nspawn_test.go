@@ -1,0 +1,70 @@
+//go:build boot
+
+package boot
+
+import (
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// rebooted is how systemd-nspawn ends when its guest wants to boot again; 0 is power off.
+const rebooted = 133
+
+// container starts a guest. A process that no systemd has started must bring its own control group, and a view of the unified
+// hierarchy, whatever the machine itself has mounted. systemd-nspawn is the image's own, with the image's libraries: nothing of
+// systemd is installed on this machine for it.
+const container = `
+set -e
+umount -R -l /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p "/sys/fs/cgroup/$GROUP"
+echo $$ >"/sys/fs/cgroup/$GROUP/cgroup.procs"
+exec "$IMAGE/lib64/ld-linux-x86-64.so.2" \
+	--library-path "$IMAGE/usr/lib/x86_64-linux-gnu:$IMAGE/usr/lib/x86_64-linux-gnu/systemd" \
+	"$IMAGE/usr/bin/systemd-nspawn" --quiet --boot --directory="$1" --private-network --register=no --keep-unit \
+	--machine=boot-test --console=read-only </dev/null`
+
+// nspawn lets a guest go through the plan in systemd-nspawn. Each boot has a new network namespace: no rule survives by accident.
+func nspawn(t *testing.T, p plan) report {
+	t.Helper()
+	dir := root(t, p)
+	var console string
+	keep(t, &console)
+	for boot := 1; ; boot++ {
+		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", container, "container", dir)
+		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, "PORTMAP_BOOT_CGROUP")+"/"+strconv.Itoa(boot))
+		out, exit := run(t, 2*time.Minute, cmd)
+		console += out
+		switch {
+		case exit == rebooted && boot < p.boots():
+		case exit == 0:
+			return read(console)
+		default:
+			t.Fatalf("boot %d of %d ended with exit status %d", boot, p.boots(), exit)
+		}
+	}
+}
+
+func TestNspawn(t *testing.T) {
+	nspawn(t, judge()).check(t, judge())
+}
+
+func TestNspawnFirewalls(t *testing.T) {
+	for name, p := range firewalls() {
+		t.Run(name, func(t *testing.T) { nspawn(t, p).check(t, p) })
+	}
+}
+
+// A host must not lose all its mappings for one bad line.
+func TestNspawnBadLine(t *testing.T) {
+	p := plan{"serve", "install", "add", "misspell", "reboot", "misspelled"}
+	nspawn(t, p).check(t, p)
+}
+
+func TestNspawnControls(t *testing.T) {
+	for name, c := range controls() {
+		t.Run(name, func(t *testing.T) { nspawn(t, c.plan).checkControl(t, c) })
+	}
+}

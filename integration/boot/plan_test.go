@@ -1,0 +1,143 @@
+//go:build boot
+
+package boot
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A plan is what a guest goes through: the steps of guest/steps.sh, and reboots.
+type plan []string
+
+func (p plan) boots() int {
+	boots := 1
+	for _, step := range p {
+		if step == "reboot" {
+			boots++
+		}
+	}
+	return boots
+}
+
+// judge is what every change has to pass. nftables comes first, as on a host that has a firewall: its file begins with flush
+// ruleset, so at boot too the mappings must come after it.
+func judge() plan {
+	return plan{
+		"serve", "firewall nftables", "install", "add",
+		"reboot",
+		"restored", "again nftables restart", "upgrade", "remove", "purge",
+	}
+}
+
+// firewalls is, for each firewall that a Debian has, all that its user does to it. ufw's unit knows no reload.
+func firewalls() map[string]plan {
+	return map[string]plan{
+		"nftables":  beside("nftables", "again nftables reload"),
+		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
+		"ufw":       beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+	}
+}
+
+// beside is a host with mappings where a firewall is switched on, goes through these steps, and is there after a reboot too.
+func beside(firewall string, steps ...string) plan {
+	p := plan{"serve", "install", "add", "firewall " + firewall, "again " + firewall + " restart", "again " + firewall + " stop start"}
+	p = append(p, steps...)
+	return append(p, "reboot", "restored", "again "+firewall+" restart")
+}
+
+// A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
+type control struct {
+	plan plan
+	why  string
+}
+
+func controls() map[string]control {
+	return map[string]control{
+		"a unit that is not enabled": {
+			plan{"serve", "install", "add", "misconfigure disabled", "reboot", "restored"},
+			`portmap-restore did not start at boot`},
+		"a unit that is ordered too late": {
+			plan{"serve", "install", "add", "misconfigure late", "reboot", "restored"},
+			`after network-pre.target: portmap-restore is ordered too late`},
+		"a gap under load": {
+			plan{"serve", "install", "add", "gap"},
+			`clients were refused: refused=`},
+		"a file that is left": {
+			plan{"serve", "install", "litter", "purge"},
+			`files are left: /usr/lib/systemd/system/portmap-litter.service`},
+	}
+}
+
+// A verdict is what a guest said of one step.
+type verdict struct {
+	passed    bool
+	step, why string
+}
+
+// report is all that a guest said.
+type report struct {
+	verdicts []verdict
+	notes    []string
+	ended    bool
+}
+
+// spoken is a line of guest/driver.sh, among those of the kernel and of systemd.
+var spoken = regexp.MustCompile(`(?m)^boot-test: ([A-Z]+) ?([^\r\n]*)\r*$`)
+
+func read(console string) report {
+	var r report
+	for _, line := range spoken.FindAllStringSubmatch(console, -1) {
+		switch rest := line[2]; line[1] {
+		case "PASS":
+			r.verdicts = append(r.verdicts, verdict{passed: true, step: rest})
+		case "FAIL":
+			step, why, _ := strings.Cut(rest, ": ")
+			r.verdicts = append(r.verdicts, verdict{step: step, why: why})
+		case "NOTE":
+			r.notes = append(r.notes, strings.TrimPrefix(rest, "NOTE "))
+		case "END":
+			r.ended = true
+		}
+	}
+	return r
+}
+
+// check holds what the guest said to the plan: each step passed, in this order, and none is missing.
+func (r report) check(t *testing.T, p plan) {
+	t.Helper()
+	for _, note := range r.notes {
+		t.Log(note)
+	}
+	verdicts := r.verdicts
+	for _, step := range p {
+		if step == "reboot" {
+			continue
+		}
+		if len(verdicts) == 0 {
+			t.Fatalf("the guest said nothing of %q", step)
+		}
+		if v := verdicts[0]; !v.passed || v.step != step {
+			t.Fatalf("at %q the guest said: passed=%v %q %s", step, v.passed, v.step, v.why)
+		}
+		verdicts = verdicts[1:]
+	}
+	if !r.ended || len(verdicts) > 0 {
+		t.Fatalf("ended=%v, said too much: %v", r.ended, verdicts)
+	}
+}
+
+// checkControl sees that the last step failed, for the reason that it was made to fail for, and no other.
+func (r report) checkControl(t *testing.T, c control) {
+	t.Helper()
+	last := len(r.verdicts) - 1
+	if last < 0 {
+		t.Fatal("the guest said nothing")
+	}
+	v := r.verdicts[last]
+	if v.passed || v.step != c.plan[len(c.plan)-1] || !strings.Contains(v.why, c.why) {
+		t.Fatalf("not seen: passed=%v %q %s", v.passed, v.step, v.why)
+	}
+	t.Logf("seen: %s", v.why)
+}

@@ -1,0 +1,80 @@
+#!/bin/bash
+# Boots real systems, in systemd-nspawn and in qemu, and looks whether mappings are there after it. As root, on amd64; on Debian or
+# Ubuntu it installs what it needs. Arguments are those of `go test`: -run Nspawn is the quick half.
+#
+#   PORTMAP_BOOT_DEBS="old.deb new.deb"    these packages instead of newly built ones
+set -euo pipefail
+script=$(readlink -f "$0")
+cd "$(dirname "$0")/../.."
+export PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
+export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
+
+die() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+# sweep GROUP: waits until nobody is left who could write to its input, then removes the control group and those in it. They are
+# the one thing here that no namespace takes with it, and the kernel refuses as long as a process is in them.
+sweep() {
+    cat
+    umount -R -l /sys/fs/cgroup || true
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    for _ in {1..100}; do
+        [ -d "/sys/fs/cgroup/$1" ] || return 0
+        find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+    done
+}
+
+# enclosed: the packages, the image and the tests. What is made here is made in memory, and ends with the namespaces.
+enclosed() {
+    mount -t tmpfs tmpfs /mnt
+    export TMPDIR=/mnt
+    if [ -z "${PORTMAP_BOOT_DEBS:-}" ]; then
+        echo 'test-boot: the packages'
+        mkdir -p dist
+        mount -t tmpfs tmpfs dist # what was built there before is neither used nor lost
+        for version in 0.0.1 0.0.2; do
+            make -s packages VERSION=$version
+            mv dist/*.deb /mnt/$version.deb
+        done
+        PORTMAP_BOOT_DEBS='/mnt/0.0.1.deb /mnt/0.0.2.deb'
+    fi
+    echo 'test-boot: the image'
+    PORTMAP_BOOT_IMAGE=$(integration/boot/image.sh)
+    export PORTMAP_BOOT_DEBS PORTMAP_BOOT_IMAGE
+    go test -tags boot -count=1 -timeout 20m -v "$@" ./integration/boot
+}
+
+if [ -n "${PORTMAP_BOOT_CGROUP:-}" ]; then
+    enclosed "$@"
+    exit
+elif [ "${1:-}" = sweep ]; then
+    sweep "$2"
+    exit
+fi
+
+[ "$(id -u)" = 0 ] || die 'test-boot: needs root' '  sudo make test-boot'
+[ "$(uname -m)" = x86_64 ] || die 'test-boot: the guests are made for amd64'
+missing=()
+need() { command -v "$1" >/dev/null || missing+=("$2"); }
+need mmdebstrap mmdebstrap
+need qemu-system-x86_64 qemu-system-x86
+need mke2fs e2fsprogs
+need make make
+need unshare util-linux
+need setsid util-linux
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring) # Ubuntu
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || die "test-boot: missing: ${missing[*]}"
+    echo "test-boot: installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null </dev/null
+fi
+
+# Whoever kills this process, in whatever way, ends all that it started, but not the sweeper, which waits for just that: all others
+# have the descriptor 8 open.
+group=portmap-boot-$$
+exec 8> >(exec setsid unshare --mount --propagation private "$BASH" "$script" sweep $group >/dev/null 2>&1)
+export PORTMAP_BOOT_CGROUP=$group
+exec unshare --mount --pid --fork --kill-child --mount-proc --propagation private "$BASH" "$script" "$@"
