@@ -27,7 +27,14 @@ fi
 "$tool" manual 8 | gzip -9n >"$stage/portmap.8.gz"
 "$tool" manual 5 | gzip -9n >"$stage/portmap.conf.5.gz"
 for shell in bash zsh fish; do "$tool" completion "$shell" >"$stage/portmap.$shell"; done
-gzip -9n <CHANGELOG.md >"$stage/changelog.gz"
+gzip -9n <CHANGELOG.md >"$stage/CHANGELOG.md.gz"
+gzip -9n >"$stage/changelog.gz" <<END
+portmap-nat ($VERSION) stable; urgency=medium
+
+  * What changed is in CHANGELOG.md.gz.
+
+ -- $(sed -n 's/^maintainer: //p' packaging/nfpm.yaml)  $(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
+END
 for packager in "$@"; do
     GOARCH='' GOOS='' go run "$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target dist/
 done

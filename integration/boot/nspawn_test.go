@@ -57,6 +57,12 @@ func TestNspawnFirewalls(t *testing.T) {
 	}
 }
 
+func TestNspawnIptables(t *testing.T) {
+	for name, p := range throughIptables() {
+		t.Run(name, func(t *testing.T) { nspawn(t, p).check(t, p) })
+	}
+}
+
 // A host must not lose all its mappings for one bad line.
 func TestNspawnBadLine(t *testing.T) {
 	p := plan{"serve", "install", "add", "misspell", "reboot", "misspelled"}

@@ -47,6 +47,14 @@ func beside(firewall string, steps ...string) plan {
 	return append(p, "reboot", "restored", "again "+firewall+" restart")
 }
 
+// throughIptables is a host whose mappings are in iptables: of the variant, with what its unit needs.
+func throughIptables() map[string]plan {
+	return map[string]plan{
+		"iptables-nft":    {"serve", "install", "add_through iptables", "reboot", "restored", "lost iptables-nft", "remove", "purge"},
+		"iptables-legacy": {"serve", "install", "legacy", "add_through iptables", "reboot", "restored", "lost iptables-legacy", "remove", "purge"},
+	}
+}
+
 // A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
 type control struct {
 	plan plan

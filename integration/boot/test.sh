@@ -62,6 +62,8 @@ need mmdebstrap mmdebstrap
 need qemu-system-x86_64 qemu-system-x86
 need mke2fs e2fsprogs
 need make make
+need lintian lintian
+need ruby ruby
 need unshare util-linux
 need setsid util-linux
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring) # Ubuntu

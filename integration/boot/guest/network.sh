@@ -4,8 +4,11 @@
 #   client  192.0.2.2, 2001:db8::2 ──── eth0 ════ host0 ──── 192.0.2.1, 2001:db8::1  this host
 set -eu
 mkdir -p /run/boot
-# What the kernel holds before the first packet can come; nft's word, not portmap's own.
-nft list ruleset >/run/boot/rules-before-network
+# What the kernel holds before the first packet can come; others' word, not portmap's own.
+{
+    nft list ruleset
+    [ ! -s /proc/net/ip_tables_names ] || iptables-legacy-save
+} >/run/boot/rules-before-network
 
 ip netns add client
 ip link add host0 type veth peer name eth0 netns client

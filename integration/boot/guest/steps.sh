@@ -93,6 +93,32 @@ add() {
     reach 10
 }
 
+# legacy: a host that uses iptables-legacy.
+legacy() {
+    update-alternatives --set iptables /usr/sbin/iptables-legacy
+    update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy
+    iptables-legacy -N SITE
+}
+
+# add_through BACKEND: and whatever its unit needs.
+add_through() {
+    portmap add 443:8443 --backend "$1"
+    grep -q "^backend $1" /etc/portmap/portmap.conf || die 'the backend is not in the file'
+    portmap enable
+    reach 10
+}
+
+# lost VARIANT: what somebody flushes is put back by a reload of the unit, inside its sandbox.
+lost() {
+    "$1" -t nat -F
+    unanswered || die 'a client is answered although the mapping was taken away'
+    systemctl reload portmap-restore
+    reach 10
+    systemctl restart portmap-restore
+    reach 10
+    portmap diff || die "file and kernel differ: $(portmap diff 2>&1)"
+}
+
 # misconfigure HOW: the negative controls. After a reboot, `restored` must tell.
 misconfigure() {
     systemctl disable portmap-restore
@@ -122,7 +148,7 @@ restored() {
     [ "$live" -gt 0 ] || die 'portmap-restore did not end'
     [ "$live" -le "$network" ] ||
         die "the mappings were live $(seconds $((live - network))) after network-pre.target: portmap-restore is ordered too late"
-    grep -q 'table inet portmap' /run/boot/rules-before-network ||
+    grep -qE 'table inet portmap|PORTMAP' /run/boot/rules-before-network ||
         die "there was no mapping when the network came up: $(cat /run/boot/rules-before-network)"
     note="mappings live $(seconds $((live - $(systemctl show -P UserspaceTimestampMonotonic)))) after the start of systemd"
     # A container's clock is its host's.
@@ -231,7 +257,8 @@ remove() {
 purge() {
     dpkg --purge portmap-nat
     unanswered || die 'a client is answered after the purge'
-    ! nft list tables | grep portmap || die 'a table is left'
+    ! nft list ruleset | grep -i portmap || die 'rules are left'
+    ! iptables-legacy-save 2>/dev/null | grep PORTMAP || die 'rules are left in iptables-legacy'
     [ -z "$(systemctl list-units --all --no-legend 'portmap*')" ] || die "units are left: $(systemctl list-units --all 'portmap*')"
     ! dpkg-query -W portmap-nat 2>&1 || die 'dpkg still knows the package'
     everything >/run/boot/files-after
