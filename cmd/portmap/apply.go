@@ -24,6 +24,9 @@ Temporary mappings stay.`,
   portmap list -o plain | ssh host portmap apply -f -`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if keepGoing && file != "" {
+				return usageError{errKeepGoing}
+			}
 			content, err := a.content(file)
 			if err != nil {
 				return what(err, "apply")
@@ -45,7 +48,6 @@ Temporary mappings stay.`,
 	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
-	cmd.MarkFlagsMutuallyExclusive("file", "keep-going")
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 
 var (
 	errAddWhat    = errors.New("add: a mapping is missing, for example 443:8443")
+	errKeepGoing  = errors.New("apply: --keep-going is for the saved file, not for one that is named by -f")
 	errRemoveWhat = errors.New("remove: name the mappings to remove, or --all")
 )
 

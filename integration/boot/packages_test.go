@@ -104,3 +104,9 @@ func TestPackageIsAsDebianWantsIt(t *testing.T) {
 		}
 	}
 }
+
+func TestVagrantfile(t *testing.T) {
+	if out, err := exec.Command("ruby", "-c", "../../Vagrantfile").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -3,6 +3,8 @@
 set -e
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    systemctl --quiet is-active portmap-restore.service && systemctl reload portmap-restore.service || true
+    if systemctl --quiet is-active portmap-restore.service; then
+        systemctl reload portmap-restore.service || true
+    fi
     systemctl --quiet try-restart portmap-watch.service || true
 fi

@@ -7,7 +7,7 @@ mkdir -p /run/boot
 # What the kernel holds before the first packet can come; others' word, not portmap's own.
 {
     nft list ruleset
-    [ ! -s /proc/net/ip_tables_names ] || iptables-legacy-save
+    ! grep -qs . /proc/net/ip_tables_names || iptables-legacy-save
 } >/run/boot/rules-before-network
 
 ip netns add client
