@@ -348,3 +348,32 @@ func TestSleepForever(t *testing.T) {
 	fmt.Println("sleeping")
 	select {}
 }
+
+// What a caller believes to be live spares a look at everything, and is not trusted.
+func TestBeliefIsChecked(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.pair(t)
+		host.Echo("tcp", "192.0.2.1:8081", "192.0.2.1:9443")
+		b.add(t, host, "80:8080", "443:9443") // the second is in no file
+		saved := lab.Mappings(t, "80:8080")
+		var err error
+		b.with(t, host, func(live rules.Backend) error {
+			err = live.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "443:8443"), Before: saved})
+			return nil
+		})
+		if err == nil || !strings.Contains(err.Error(), rules.ErrDrift.Error()) {
+			t.Errorf("another target for the same port: %v; want it refused", err)
+		}
+		b.change(t, host, rules.Change{Add: lab.Mappings(t, "81:8081"), Before: saved})
+		b.change(t, host, rules.Change{Remove: saved, Before: append(saved, lab.Mappings(t, "81:8081", "99:999")...)})
+		live := b.live(t, host)
+		if got := texts(live); got != "81:8081/tcp\n443:9443/tcp" || live.Damaged != "" {
+			t.Errorf("live are\n%s; %s", got, live.Damaged)
+		}
+		for asked, served := range map[string]uint16{"81": 8081, "443": 9443} {
+			if answer, err := client.Ask("tcp", "", "192.0.2.1:"+asked); err != nil || answer.Server.Port() != served {
+				t.Errorf("port %s: %+v, %v", asked, answer, err)
+			}
+		}
+	})
+}
