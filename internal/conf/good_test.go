@@ -17,7 +17,7 @@ func TestParseGood(t *testing.T) {
 		"80:eighty\n443:8443\n":       {"443:8443/tcp", []int{1}},
 		"443:8443\n443:9443\n80:81":   {"443:8443/tcp 80:81/tcp", []int{2}},
 		"backend ipfw\n443:8443\n":    {"443:8443/tcp", []int{1}},
-		"1:2\n2:1\n3:4\n5:6 --x\nbad": {"1:2/tcp 3:4/tcp", []int{2, 4, 5}},
+		"1:2\n2:1\n3:4\n5:6 --x\nbad": {"2:1/tcp 3:4/tcp", []int{1, 4, 5}},
 		"443:8443 --temporary\n":      {"", []int{1}},
 		"nonsense":                    {"", []int{1}},
 	} {

@@ -84,8 +84,7 @@ func (m *Mender) mend(ctx context.Context, content []byte, change func(context.C
 		if err := change(ctx, healed); err != nil {
 			return err
 		}
-		m.temporary = union(m.temporary, temporary)
-		if err := m.putBack(ctx, healed); err != nil {
+		if m.temporary, err = m.afterChange(ctx, temporary, healed); err != nil {
 			return err
 		}
 	}
@@ -102,6 +101,17 @@ func (m *Mender) temporaries(ctx context.Context, content *reconcile.Content) ([
 		}
 	}
 	return m.host.Backend().Temporary(ctx)
+}
+
+// afterChange puts back temporary mappings, too, and returns those that are to be live. Where under the lock there was
+// nothing to mend, another command was at work: what it removed is not lost.
+func (m *Mender) afterChange(ctx context.Context, before []rules.Mapping, healed *Healed) ([]rules.Mapping, error) {
+	if !healed.Changed() {
+		return m.host.Backend().Temporary(ctx)
+	}
+	m.temporary = union(m.temporary, before)
+	err := m.putBack(ctx, healed)
+	return m.temporary, err
 }
 
 func union(a, b []rules.Mapping) []rules.Mapping { return append(rules.Minus(a, b), b...) }
