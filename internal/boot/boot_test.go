@@ -105,6 +105,9 @@ func TestEnableAndDisable(t *testing.T) {
 				if said := m.must(m.Disable()); !strings.HasPrefix(said, "mappings are not restored at boot any more") {
 					t.Errorf("disable says %q", said)
 				}
+				if strings.HasPrefix(name, "OpenRC") && !slices.Contains(m.ran, "rc-update --quiet del portmap-restore boot") {
+					t.Errorf("disable runs %v", m.ran)
+				}
 				if said := m.must(m.Disable()); said != "restore at boot is off already" || m.tree() != before {
 					t.Errorf("disable again says %q, and left\n%s", said, m.tree())
 				}

@@ -1,6 +1,9 @@
 package boot
 
-import "os"
+import (
+	"os"
+	"path/filepath"
+)
 
 const (
 	service = "portmap-restore"
@@ -34,14 +37,25 @@ func (o openrc) own() bool {
 	return err == nil && marked(content)
 }
 
-func (o openrc) enabled() bool {
-	return o.has("/etc/runlevels/boot/"+service) || o.has("/etc/runlevels/default/"+service)
+func (o openrc) enabled() bool { return len(o.levels()) > 0 }
+
+// levels returns the runlevels that have the service: rc-update makes links.
+func (o openrc) levels() (names []string) {
+	links, err := filepath.Glob(o.path("/etc/runlevels/*/" + service))
+	if err != nil {
+		return nil // the pattern is wrong, which it is not
+	}
+	for _, link := range links {
+		names = append(names, filepath.Base(filepath.Dir(link)))
+	}
+	return names
 }
 
 func (o openrc) disable() (string, error) {
 	was := o.enabled()
 	if was {
-		if err := o.Run("rc-update", "--quiet", "--all", "del", service); err != nil {
+		// Not --all, which fails for each runlevel that does not have it.
+		if err := o.Run("rc-update", append([]string{"--quiet", "del", service}, o.levels()...)...); err != nil {
 			return "", err
 		}
 	}

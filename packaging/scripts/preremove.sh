@@ -20,5 +20,5 @@ portmap --quiet disable 2>/dev/null || true
 if command -v systemctl >/dev/null 2>&1; then
     systemctl --quiet disable portmap-watch.service portmap-restore.service portmap-reapply.service || true
 elif command -v rc-update >/dev/null 2>&1; then
-    rc-update --quiet --all del portmap-restore || true
+    rc-update --quiet --all del portmap-restore >/dev/null 2>&1 || true # it fails for each runlevel that does not have it
 fi
