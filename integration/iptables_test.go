@@ -300,6 +300,30 @@ func TestRulesInBothVariants(t *testing.T) {
 	}
 }
 
+// A variant that is there and cannot be used, as in the sandbox of a boot unit, does not keep the other from working.
+func TestOtherVariantIsBroken(t *testing.T) {
+	nft, legacy := backends()[1], backends()[2]
+	host, client := nft.pair(t) // whose iptables-legacy holds rules
+	host.Echo("tcp", "192.0.2.1:8443")
+	broken := map[string]string{}
+	for _, tool := range legacy.tools {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			broken[tool+suffix] = "echo 'Address family not supported by protocol' >&2; exit 1"
+		}
+	}
+	folders := []string{nft.programs(t, nil), legacy.programs(t, broken)}
+	b := nft
+	b.open = func() (rules.Backend, error) { return ipt.Open(context.Background(), ipt.Options{Folders: folders}) }
+	b.add(t, host, "443:8443")
+	b.change(t, host, rules.Change{Reset: true, Remove: lab.Mappings(t, "443:8443"), Add: lab.Mappings(t, "443:8443", "80:8080")})
+	if live := b.live(t, host); texts(live) != "80:8080/tcp\n443:8443/tcp" || live.Damaged != "" {
+		t.Errorf("live are %s; %s", texts(live), live.Damaged)
+	}
+	if answer, err := client.Ask("tcp", "", "192.0.2.1:443"); err != nil || answer.Server.Port() != 8443 {
+		t.Errorf("%+v, %v", answer, err)
+	}
+}
+
 // With root's rights nobody's PATH chooses what runs.
 func TestPathIsNotTrusted(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {

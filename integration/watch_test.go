@@ -117,6 +117,7 @@ func TestWatchLivesWithOtherCommands(t *testing.T) {
 			p.run("add", fmt.Sprintf("%d:%d", 1000+i, 2000+i))
 		}
 		p.run("add", "443:8443", "--temporary")
+		time.Sleep(300 * time.Millisecond) // for what should not happen
 		p.run("remove", "443")
 		for i := range 20 {
 			p.run("remove", fmt.Sprint(1000+i))

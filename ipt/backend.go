@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -35,7 +34,8 @@ type Backend struct {
 	wait   string
 	tables tables
 
-	// What was read last, for the Apply that follows.
+	// What one step looked at, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
+	// process that stays would go on believing it.
 	seen  map[Variant]snapshot
 	noted map[Variant]seen
 }
@@ -72,20 +72,18 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 
 // otherIsInUse decides between two variants: what Docker and Kubernetes do, with our own rules before those of others.
 func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
-	for _, t := range [...]tools{b.use, *b.other} {
-		switch ours, err := b.holds(ctx, t); {
-		case err != nil:
-			return false, err
-		case ours:
-			return t.variant == b.other.variant, nil
-		}
+	if ours, err := b.holds(ctx, b.use); err != nil || ours {
+		return false, err
+	}
+	if ours, err := b.holds(ctx, *b.other); err != nil || ours {
+		return ours, nil // what cannot be looked at is not in use
 	}
 	first, err := b.count(ctx, b.use)
 	if err != nil {
 		return false, err
 	}
 	second, err := b.count(ctx, *b.other)
-	return second > first, err
+	return err == nil && second > first, nil
 }
 
 // count returns how many rules a variant holds, in all tables; of one that this kernel lacks, -1.
@@ -161,11 +159,8 @@ func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
 	return noted.there, err
 }
 
-// notes looks at the chain with notes, once for each variant.
+// notes looks at the chain with notes.
 func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
-	if s, looked := b.noted[t.variant]; looked {
-		return s, nil
-	}
 	list, err := b.glance(ctx, t, look{0, textChain})
 	if err != nil {
 		return seen{}, err
@@ -187,10 +182,7 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 	if b.other == nil || live.Damaged != "" {
 		return live, nil
 	}
-	switch s, err := b.read(ctx, *b.other); {
-	case err != nil:
-		return rules.Live{}, err
-	case !s.empty():
+	if s, err := b.read(ctx, *b.other); err == nil && !s.empty() { // what cannot be looked at is not in use
 		live.Damaged = fmt.Sprintf("%s holds rules of portmap, beside %s", b.other.variant, b.use.variant)
 	}
 	return live, nil
@@ -198,11 +190,18 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 
 // Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their own.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
-	noted, err := b.notes(ctx, b.use)
-	if err != nil || len(noted.comments) == 0 {
-		return nil, err
+	noted, looked := b.noted[b.use.variant] // by Open
+	if b.noted, b.seen = nil, nil; !looked {
+		var err error
+		if noted, err = b.notes(ctx, b.use); err != nil {
+			return nil, err
+		}
+		b.noted = nil
 	}
-	s, err := b.recent(ctx)
+	if len(noted.comments) == 0 {
+		return nil, nil
+	}
+	s, err := b.read(ctx, b.use)
 	if err != nil {
 		return nil, err
 	}
@@ -217,39 +216,28 @@ func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 
 // read runs iptables-save and its twin side by side.
 func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
-	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
-	defer runtime.UnlockOSThread()
 	var s snapshot
-	var running [len(families)]*process
-	var failed error
+	var commands [len(families)][]string
 	has, _ := t.has()
 	for i, p := range t.programs {
 		if !has.Has(families[i]) {
 			continue
 		}
 		s[i], _ = parse(nil)
-		if t.variant == Legacy && !legacyTables(families[i], "nat") {
-			continue
-		}
-		var err error
-		if running[i], err = start(ctx, p.save, nil, "-c", "-t", "nat"); err != nil {
-			failed = err
+		if t.variant == NFTables || legacyTables(families[i], "nat") {
+			commands[i] = []string{p.save, "-c", "-t", "nat"}
 		}
 	}
-	for i, p := range running {
-		if p == nil {
+	for i, r := range runAll(ctx, commands[:]) {
+		if commands[i] == nil {
 			continue
 		}
-		output, err := p.wait()
-		if err == nil {
-			s[i], err = parse(output)
+		if r.err == nil {
+			s[i], r.err = parse(r.output)
 		}
-		if failed == nil {
-			failed = err
+		if r.err != nil {
+			return snapshot{}, r.err
 		}
-	}
-	if failed != nil {
-		return snapshot{}, failed
 	}
 	if b.seen == nil {
 		b.seen = map[Variant]snapshot{}

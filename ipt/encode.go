@@ -39,8 +39,8 @@ type item struct {
 	comment  string
 }
 
-// encode returns the chains of one family for mappings, which are supported; none but that of the notes where none is of that family. The same
-// mappings, in whatever order, come to the same chains.
+// encode returns the chains of one family for mappings, which are supported; where none is of that family, no chain but that
+// of the notes. The same mappings, in whatever order, come to the same chains.
 func encode(mappings []rules.Mapping, family rules.Families) []chain {
 	return encodeNear(mappings, nil, family)
 }

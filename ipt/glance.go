@@ -3,7 +3,6 @@ package ipt
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strings"
 
 	"portmap/rules"
@@ -46,38 +45,28 @@ func (b *Backend) glance(ctx context.Context, t tools, looks ...look) ([]seen, e
 
 // glanceLegacy has iptables-legacy list the chains, all side by side: to print few rules takes half the time of printing all.
 func glanceLegacy(ctx context.Context, t tools, looks []look) ([]seen, error) {
-	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
-	defer runtime.UnlockOSThread()
 	list := make([]seen, len(looks))
-	running := make([]*process, len(looks))
-	var failed error
+	commands := make([][]string, len(looks))
 	for i, l := range looks {
-		if t.programs[l.family].main == "" || !legacyTables(families[l.family], "nat") {
-			continue
-		}
-		var err error
-		if running[i], err = start(ctx, t.programs[l.family].main, nil, "-t", "nat", "-S", l.name); err != nil {
-			failed = err
+		if p := t.programs[l.family]; p.main != "" && legacyTables(families[l.family], "nat") {
+			commands[i] = []string{p.main, "-t", "nat", "-S", l.name}
 		}
 	}
-	for i, p := range running {
-		if p == nil {
-			continue
-		}
-		output, err := p.wait()
+	for i, r := range runAll(ctx, commands) {
 		switch {
-		case err == nil:
-			list[i].there = true
-			for _, text := range strings.Split(string(output), "\n") {
-				if rule, ok := strings.CutPrefix(text, "-A "+looks[i].name+" "); ok {
-					list[i].comments = append(list[i].comments, commentOf(rule))
-				}
+		case commands[i] == nil, r.err != nil && strings.Contains(r.err.Error(), "No chain/target/match by that name"):
+			continue
+		case r.err != nil:
+			return nil, r.err
+		}
+		list[i].there = true
+		for _, text := range strings.Split(string(r.output), "\n") {
+			if rule, ok := strings.CutPrefix(text, "-A "+looks[i].name+" "); ok {
+				list[i].comments = append(list[i].comments, commentOf(rule))
 			}
-		case !strings.Contains(err.Error(), "No chain/target/match by that name"):
-			failed = err
 		}
 	}
-	return list, failed
+	return list, nil
 }
 
 // tables looks at iptables-nft's chains in nf_tables, without running it. The zero value connects when it is first asked.

@@ -89,6 +89,31 @@ func content(f *os.File) ([]byte, error) {
 	return b, err
 }
 
+// result is what came of a program.
+type result struct {
+	output []byte
+	err    error
+}
+
+// runAll runs programs side by side, each a path and its arguments, and waits for all of them; nil runs nothing.
+func runAll(ctx context.Context, commands [][]string) []result {
+	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
+	defer runtime.UnlockOSThread()
+	running := make([]*process, len(commands))
+	results := make([]result, len(commands))
+	for i, c := range commands {
+		if c != nil {
+			running[i], results[i].err = start(ctx, c[0], nil, c[1:]...)
+		}
+	}
+	for i, p := range running {
+		if p != nil {
+			results[i].output, results[i].err = p.wait()
+		}
+	}
+	return results
+}
+
 // run starts a program and waits for it.
 func run(ctx context.Context, path string, script []byte, args ...string) ([]byte, error) {
 	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
