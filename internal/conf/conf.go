@@ -2,7 +2,6 @@ package conf
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +36,38 @@ func (e *LineError) Unwrap() error { return e.Err }
 // earlier one.
 func Parse(content []byte, services rules.Services) (Text, error) {
 	t := Text{content: string(content)}
+	if err := t.read(services, func(e *LineError) error { return e }); err != nil {
+		return Text{}, err
+	}
+	if err := t.check(); err != nil {
+		return Text{}, err
+	}
+	return t, nil
+}
+
+// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong with
+// each, in order.
+func ParseGood(content []byte, services rules.Services) (Text, []*LineError) {
+	t := Text{content: string(content)}
+	var wrong []*LineError
+	_ = t.read(services, func(e *LineError) error { wrong = append(wrong, e); return nil }) // which never fails
+	for range len(t.mappings) {
+		at, err := t.misfit()
+		if err == nil || at < 0 {
+			break
+		}
+		wrong = append(wrong, &LineError{t.number(at), err})
+		t.mappings, t.lines = slices.Delete(t.mappings, at, at+1), slices.Delete(t.lines, at, at+1)
+	}
+	slices.SortFunc(wrong, func(a, b *LineError) int { return a.Line - b.Line })
+	return t, wrong
+}
+
+// number returns the line of a mapping, counted from 1.
+func (t *Text) number(at int) int { return 1 + strings.Count(t.content[:t.lines[at].from], "\n") }
+
+// read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
+func (t *Text) read(services rules.Services, onWrong func(*LineError) error) error {
 	most := strings.Count(t.content, "\n") + 1
 	t.mappings, t.lines = make([]rules.Mapping, 0, most), make([]line, 0, most)
 	parser := rules.Parser{Services: services}
@@ -48,38 +79,13 @@ func Parse(content []byte, services rules.Services) (Text, error) {
 		}
 		words = rules.AppendWords(words[:0], t.content[from:to])
 		if err := t.readLine(&parser, words, from, next); err != nil {
-			return Text{}, &LineError{number, err}
+			if err := onWrong(&LineError{number, err}); err != nil {
+				return err
+			}
 		}
 		from = next
 	}
-	if err := t.check(); err != nil {
-		return Text{}, err
-	}
-	return t, nil
-}
-
-// ParseGood reads a file line by line, and leaves out the lines that are wrong, alone or beside an earlier one. It returns what
-// is wrong with each, in order.
-func ParseGood(content []byte, services rules.Services) (Text, []*LineError) {
-	var wrong []*LineError
-	for len(wrong) <= bytes.Count(content, []byte("\n"))+1 {
-		t, err := Parse(content, services)
-		var line *LineError
-		if !errors.As(err, &line) {
-			slices.SortFunc(wrong, func(a, b *LineError) int { return a.Line - b.Line })
-			return t, wrong
-		}
-		wrong = append(wrong, line)
-		content = blank(content, line.Line)
-	}
-	return Text{}, wrong
-}
-
-// blank returns content with one line, counted from 1, empty.
-func blank(content []byte, number int) []byte {
-	lines := bytes.SplitAfter(content, []byte("\n"))
-	lines[number-1] = []byte("\n")
-	return bytes.Join(lines, nil)
+	return nil
 }
 
 func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) error {
@@ -116,18 +122,22 @@ func (t *Text) readBackend(words []string) error {
 	return nil
 }
 
-// check puts the mappings beside each other, and finds the line of the one that does not fit.
-func (t *Text) check() (err error) {
-	if t.set, err = rules.NewSet(t.mappings...); err == nil {
-		return nil
-	}
-	culprit, ok := rules.Culprit(err)
-	for i := range t.lines {
-		if ok && t.mappings[i].Equal(culprit) {
-			return &LineError{1 + strings.Count(t.content[:t.lines[i].from], "\n"), err}
-		}
+// check puts the mappings beside each other, and names the line of the one that does not fit.
+func (t *Text) check() error {
+	at, err := t.misfit()
+	if err != nil && at >= 0 {
+		return &LineError{t.number(at), err}
 	}
 	return err
+}
+
+// misfit finds a mapping that does not go with the others; -1 where the error is about none.
+func (t *Text) misfit() (at int, err error) {
+	if t.set, err = rules.NewSet(t.mappings...); err == nil {
+		return -1, nil
+	}
+	culprit, ok := rules.Culprit(err)
+	return slices.IndexFunc(t.mappings, func(m rules.Mapping) bool { return ok && m.Equal(culprit) }), err
 }
 
 // Set returns the mappings in the order of their lines.
