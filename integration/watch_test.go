@@ -168,18 +168,21 @@ func TestWatchFightsWithinLimits(t *testing.T) {
 		loop := exec.Command("sh", "-c", f.loop)
 		loop.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		host.Start(loop)
-		time.Sleep(3 * time.Second)
+		start := time.Now()
+		w.patience = 30 * time.Second // the first pause of a fight has 5, one of a slow host 10
+		w.says("put back 443")
+		time.Sleep(time.Until(start.Add(3 * time.Second)))
 		_ = syscall.Kill(-loop.Process.Pid, syscall.SIGKILL)
 		_ = loop.Wait()
+		lasted := time.Since(start)
 		used, heals := w.cpu()-before, strings.Count(w.log.String(), "put back 443")
-		t.Logf("3 s of flushing: %d times put back, %v of CPU time", heals, used)
-		if heals < 1 || heals > 10 {
-			t.Errorf("put back %d times:\n%s", heals, w.log)
+		t.Logf("%v of flushing: %d times put back, %v of CPU time", lasted.Round(time.Millisecond), heals, used)
+		if most := 10 + int(lasted/(5*time.Second)); heals > most {
+			t.Errorf("put back %d times, want at most %d:\n%s", heals, most, w.log)
 		}
 		if n := strings.Count(w.log.String(), "at most once in"); n > 1 || heals == 10 && n == 0 {
 			t.Errorf("the limit was told %d times:\n%s", n, w.log)
 		}
-		w.patience = 10 * time.Second // the first pause of a fight has 5
 		w.live(b, "80:8080/tcp", "443:8443/tcp")
 	})
 }
@@ -198,7 +201,7 @@ func TestWatchIgnoresAFloodOfOthers(t *testing.T) {
 			fmt.Fprintf(elements, "add element inet other s { %d . 1 }\n", i)
 		}
 		backends()[0].load(t, host, []string{elements.String()})
-		for i := range 5_000 {
+		for i := range 1_500 {
 			fmt.Fprintf(singles, "add element inet other s { %d . 2 }\n", i)
 		}
 		each := exec.Command("nft", "-i") // each line is a transaction
@@ -206,12 +209,12 @@ func TestWatchIgnoresAFloodOfOthers(t *testing.T) {
 		if r := host.TryCommand(each); r.Code != 0 {
 			t.Fatalf("nft -i: %+v", r)
 		}
-		t.Logf("30,000 elements at once and 5,000 transactions, in %v: %v of CPU time", time.Since(start), w.cpu()-before)
+		t.Logf("30,000 elements at once and 1,500 transactions, in %v: %v of CPU time", time.Since(start), w.cpu()-before)
 		if log := w.log.String(); strings.Count(log, "\n") != 1 {
 			t.Errorf("the log is\n%s", log)
 		}
 		b.flush(host)
-		w.patience = 20 * time.Second // it looked so often that it may not look at once
+		w.patience = 30 * time.Second // it looked so often that it may not look at once
 		w.live(b, "443:8443/tcp")
 	})
 }

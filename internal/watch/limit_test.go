@@ -69,34 +69,71 @@ func TestFightIsToldOnce(t *testing.T) {
 	}
 }
 
+func newBudget() budget {
+	return budget{share: 32, reserve: 50 * time.Millisecond, longest: 10 * time.Second}
+}
+
+func (b *budget) look(seconds float64, cost time.Duration) {
+	b.rested(at(seconds), 0)
+	b.looked(at(seconds), cost)
+}
+
 func TestBudget(t *testing.T) {
-	b := budget{share: 32, reserve: 50 * time.Millisecond}
+	b := newBudget()
 	if b.next().After(at(0)) {
 		t.Error("nothing was spent, and it waits")
 	}
-	b.spend(at(0), 50*time.Millisecond)
+	for range 5 {
+		b.look(0, 10*time.Millisecond)
+	}
 	if b.next().After(at(0)) {
 		t.Error("what was saved up cannot be spent")
 	}
-	b.spend(at(0), 10*time.Millisecond)
+	b.look(0, 10*time.Millisecond)
 	if want := at(0.32); !b.next().Equal(want) {
 		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))
 	}
 	// As much as is allowed, for a minute.
 	used := time.Duration(0)
 	for now := at(0); now.Before(at(60)); now = latest(b.next(), now).Add(time.Microsecond) {
-		b.spend(now, time.Millisecond)
-		used += time.Millisecond
+		b.rested(now, time.Millisecond)
+		b.looked(now, time.Millisecond)
+		used += 2 * time.Millisecond
 	}
 	if most := time.Minute/32 + 60*time.Millisecond; used > most {
 		t.Errorf("%v of CPU time in a minute, want at most %v", used, most)
 	}
-	// Where one look costs more than the reserve, some of them can be saved up.
-	b = budget{share: 32, reserve: 50 * time.Millisecond}
-	b.spend(at(0), 200*time.Millisecond)
-	b.looked(200 * time.Millisecond)
-	b.spend(at(0), 200*time.Millisecond)
-	if b.next().After(at(0)) {
-		t.Error("the second look at large rules waits")
+}
+
+// What little is used in an hour of peace is no reason to wait.
+func TestBudgetAfterPeace(t *testing.T) {
+	b := newBudget()
+	b.look(0, 10*time.Millisecond)
+	b.rested(at(3600), 50*time.Second)
+	b.looked(at(3600), 10*time.Millisecond)
+	if b.next().After(at(3600)) {
+		t.Errorf("it waits until %v", b.next().Sub(start))
+	}
+}
+
+// Some looks can be saved up, however much one costs, and a cheaper one between them takes nothing of that away.
+func TestBudgetForDearLooks(t *testing.T) {
+	b := newBudget()
+	for _, cost := range []time.Duration{200, 200, 20} {
+		b.look(0, cost*time.Millisecond)
+		if b.next().After(at(0)) {
+			t.Errorf("it waits until %v", b.next().Sub(start))
+		}
+	}
+}
+
+// However slow the host, the next look is not put off for longer.
+func TestBudgetHasALongestPause(t *testing.T) {
+	b := newBudget()
+	for range 10 {
+		b.look(0, time.Second)
+	}
+	if want := at(10); !b.next().Equal(want) {
+		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))
 	}
 }

@@ -29,7 +29,7 @@ func newPace() pace {
 	return pace{
 		settle: settle, edit: settleEdit,
 		limit:  limit{burst: 10, refill: 5 * time.Second, longest: time.Minute},
-		budget: budget{share: 32, reserve: 50 * time.Millisecond},
+		budget: budget{share: 32, reserve: 50 * time.Millisecond, longest: 10 * time.Second},
 	}
 }
 

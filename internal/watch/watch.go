@@ -27,8 +27,9 @@ type Watch struct {
 	pace    pace
 	known   uint32  // the generation up to which everything was looked at
 	legacy  *Legacy // nil: the mappings are not in tables of iptables-legacy
-	shape   Shape   // of those tables after the last look
+	shape   Shape   // of those tables when a look last found nothing to do
 	glances *time.Ticker
+	polls   int
 	used    time.Duration
 	count   int
 }
@@ -38,6 +39,9 @@ const lookWithin = 10 * time.Second
 
 // glanceEvery is how long a change of iptables-legacy goes unnoticed.
 const glanceEvery = 20 * time.Millisecond
+
+// looksAnyway is after how many Intervals the rules of iptables-legacy are looked at although they seem to be the same.
+const looksAnyway = 15
 
 // Run applies the file and stays until ctx is done, which is no error. What is live then stays live.
 func (w *Watch) Run(ctx context.Context) error {
@@ -58,14 +62,13 @@ func (w *Watch) Run(ctx context.Context) error {
 	defer stop()
 	for ctx.Err() == nil {
 		now := w.Now()
-		w.account(now)
 		if at := w.pace.due(); !at.IsZero() && !at.After(now) {
 			w.look(ctx)
 			continue
 		}
 		w.warnOfFight(now)
 		heard := notices
-		if !w.pace.listens(now) {
+		if !w.pace.listens(now) || w.Healer.Silent() { // nf_tables has no news of the rules of iptables-legacy
 			heard = nil
 		}
 		select {
@@ -98,7 +101,7 @@ func (w *Watch) Run(ctx context.Context) error {
 
 // begin applies the file for the first time. A file that is wrong ends it: there is nothing yet that could be kept.
 func (w *Watch) begin(ctx context.Context) error {
-	before, err := w.generation()
+	before, err := w.sees()
 	if err != nil {
 		return err
 	}
@@ -116,17 +119,15 @@ func (w *Watch) begin(ctx context.Context) error {
 // look heals, and tells of it.
 func (w *Watch) look(ctx context.Context) {
 	happened, by := w.pace.disturbed, w.pace.by
-	before, err := w.generation()
+	w.pace.budget.rested(w.Now(), w.cost())
+	before, err := w.sees()
 	var healed Healed
 	if err == nil {
 		healed, err = w.heal(ctx)
 	}
-	now := w.Now()
-	cost := w.CPU() - w.used
-	if healed.Changed() {
-		w.used = w.CPU() // changes have a limit of their own
-	} else {
-		w.pace.budget.looked(cost)
+	now, cost := w.Now(), w.cost()
+	if !healed.Changed() { // changes have a limit of their own
+		w.pace.budget.looked(now, cost)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -151,11 +152,29 @@ func (w *Watch) heal(ctx context.Context) (Healed, error) {
 	return w.Healer.Heal(ctx)
 }
 
-// settled notes which transactions need no other look: those before this one, and where there was but one since, our own.
-func (w *Watch) settled(before uint32, healed Healed) {
-	w.known = before
-	if after, err := w.generation(); err == nil && healed.Changed() && after == before+1 {
+// sight is what can be seen of the kernel without a look at the rules.
+type sight struct {
+	generation uint32
+	shape      Shape
+}
+
+func (w *Watch) sees() (s sight, err error) {
+	if s.generation, err = w.generation(); err == nil && w.legacy != nil {
+		s.shape, _ = w.legacy.Glance() // an error shows in the next glance
+	}
+	return s, err
+}
+
+// settled notes what needs no other look: the transactions before this one, and where there was but one since, our own. A
+// change of our own to the tables of iptables-legacy leaves them in the shape that they had, or is looked at once more:
+// somebody else may have been there right after it.
+func (w *Watch) settled(before sight, healed Healed) {
+	w.known = before.generation
+	if after, err := w.generation(); err == nil && healed.Changed() && after == before.generation+1 {
 		w.known = after
+	}
+	if !healed.Changed() {
+		w.shape = before.shape
 	}
 	w.followLegacy()
 }
@@ -171,9 +190,8 @@ func (w *Watch) followLegacy() {
 		if w.legacy, err = w.Legacy(); err != nil {
 			return // what is left is the poll
 		}
-		w.glances = time.NewTicker(glanceEvery)
+		w.glances, w.shape = time.NewTicker(glanceEvery), Shape{}
 	}
-	w.shape, _ = w.legacy.Glance() // an error shows in the next glance
 }
 
 func (w *Watch) leaveLegacy() {
@@ -216,13 +234,24 @@ func (w *Watch) glance() {
 
 // poll finds what was neither told nor glanced at.
 func (w *Watch) poll() {
-	generation, err := w.generation()
-	if w.Kernel == nil || w.Healer.Silent() || err != nil || generation != w.known {
+	if w.polls++; w.suspects() {
 		w.pace.disturb(w.Now(), "")
 	}
 	if w.File.Differs() {
 		w.pace.editing(w.Now())
 	}
+}
+
+// suspects reports whether the rules may have changed since the last look.
+func (w *Watch) suspects() bool {
+	switch {
+	case w.legacy != nil:
+		return w.polls%looksAnyway == 0
+	case w.Kernel == nil || w.Healer.Silent():
+		return true
+	}
+	generation, err := w.generation()
+	return err != nil || generation != w.known
 }
 
 func (w *Watch) warnOfFight(now time.Time) {
@@ -235,11 +264,11 @@ func (w *Watch) warnOfFight(now time.Time) {
 	}
 }
 
-// account takes what was used of the CPU out of the budget.
-func (w *Watch) account(now time.Time) {
-	total := w.CPU()
-	w.pace.budget.spend(now, total-w.used)
-	w.used = total
+// cost returns what was used of the CPU since it was last asked for.
+func (w *Watch) cost() time.Duration {
+	before := w.used
+	w.used = w.CPU()
+	return w.used - before
 }
 
 func (w *Watch) status() string {

@@ -72,6 +72,16 @@ func (s *script) until(t *testing.T, look int) {
 	}
 }
 
+// stays waits for a look, and for others that should not follow.
+func (s *script) stays(t *testing.T, look int) {
+	t.Helper()
+	s.until(t, look)
+	time.Sleep(100 * time.Millisecond)
+	if n := s.looked(); n != look {
+		t.Fatalf("%d looks, want %d", n, look)
+	}
+}
+
 func TestErrorAtTheStartEndsIt(t *testing.T) {
 	file, err := FolderOf(filepath.Join(t.TempDir(), "portmap.conf"))
 	if err != nil {
@@ -95,6 +105,17 @@ func TestLookIsRepeatedAfterAnError(t *testing.T) {
 	}}
 	run(t, s, func(w *Watch) { w.Interval = 20 * time.Millisecond })
 	s.until(t, 5) // without a Kernel each Interval asks for one
+}
+
+// Where even to wake up costs much, looks become few, and do not end.
+func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
+	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
+	used := time.Duration(0)
+	run(t, s, func(w *Watch) {
+		w.Interval = 10 * time.Millisecond // without a Kernel each asks for a look
+		w.CPU = func() time.Duration { used += 2 * time.Millisecond; return used }
+	})
+	s.until(t, 20)
 }
 
 func TestEditAndHangupAskForALook(t *testing.T) {
@@ -128,21 +149,47 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 	}}
 	run(t, s, func(w *Watch) { w.Kernel = k })
 	host.Run("nft", "add table inet other")
-	s.until(t, 2)
-	time.Sleep(100 * time.Millisecond) // for what should not happen
-	if n := s.looked(); n != 2 {
-		t.Errorf("%d looks, want 2", n)
-	}
+	s.stays(t, 2)
 	host.Run("nft", "delete table inet mended")
 	s.until(t, 3)
 }
 
-// iptables-legacy tells nobody: its tables are glanced at.
+// iptables-legacy tells nobody: its tables are glanced at, and what nf_tables tells has nothing to do with them.
 func TestLegacyIsGlancedAt(t *testing.T) {
+	host, s := glancing(t, func(int, func(...string)) bool { return false })
+	host.Run("nft", "add table inet other")
+	s.stays(t, 2) // at the start, and once more with the first glance
+	host.Run("iptables-legacy", "-t", "nat", "-F")
+	s.until(t, 3)
+	host.Run("ip6tables-legacy", "-t", "nat", "-F")
+	s.until(t, 4)
+}
+
+// What is put back as it was asks for no other look. What somebody takes away again at that very moment is seen.
+func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
+	host, s := glancing(t, func(look int, nat func(...string)) bool {
+		if look == 3 || look == 4 {
+			nat("-A", "OUTPUT", "-j", "RETURN")
+		}
+		if look == 3 {
+			nat("-F")
+		}
+		return look == 3 || look == 4
+	})
+	s.stays(t, 2)
+	host.Run("iptables-legacy", "-t", "nat", "-F")
+	s.until(t, 4)
+	s.stays(t, 4)
+}
+
+// glancing starts a Watch of a host with one rule of iptables-legacy in each family. heal is told which look it is, and how to
+// change the table of IPv4, and returns whether it did.
+func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab.Host, *script) {
+	t.Helper()
 	lab.Need(t, "iptables", "nft")
 	host, k := listening(t)
 	for _, iptables := range []string{"iptables-legacy", "ip6tables-legacy"} {
-		host.Run(iptables, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "443", "-j", "REDIRECT", "--to-ports", "8443")
+		host.Run(iptables, "-t", "nat", "-A", "OUTPUT", "-j", "RETURN")
 	}
 	var legacy *Legacy
 	var err error
@@ -150,15 +197,13 @@ func TestLegacyIsGlancedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer legacy.Close()
-	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }, silent: true}
+	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
+	s := &script{silent: true, heal: func(look int) (healed Healed, _ error) {
+		if heal(look, nat) {
+			healed.Damage = "mended"
+		}
+		return healed, nil
+	}}
 	run(t, s, func(w *Watch) { w.Kernel, w.Legacy = k, func() (*Legacy, error) { return legacy, nil } })
-	time.Sleep(100 * time.Millisecond) // for what should not happen
-	if n := s.looked(); n != 1 {
-		t.Errorf("%d looks, want 1", n)
-	}
-	host.Run("iptables-legacy", "-t", "nat", "-F")
-	s.until(t, 2)
-	host.Run("ip6tables-legacy", "-t", "nat", "-F")
-	s.until(t, 3)
+	return host, s
 }
