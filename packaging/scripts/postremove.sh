@@ -1,12 +1,14 @@
 #!/bin/sh
-# After the files of the package are gone. deb: remove, or purge, which takes the saved mappings, too.
+# After the files of the package are gone. deb: remove, or purge, which takes the saved mappings, too; rpm: 0 for the removal, 1
+# for an upgrade; others: the removal. rpm and pacman set a file aside that is not as it came.
 set -e
-case "${1:-}" in
-purge)
-    rm -f /etc/portmap/portmap.conf /etc/portmap/portmap.conf.lock /etc/portmap/portmap.conf.new
-    rmdir --ignore-fail-on-non-empty /etc/portmap 2>/dev/null || true
-    ;;
-esac
+if [ "${1:-}" = purge ]; then
+    rm -f /etc/portmap/portmap.conf
+fi
+if ! [ -e /etc/portmap/portmap.conf ]; then
+    rm -f /etc/portmap/portmap.conf.lock /etc/portmap/portmap.conf.new
+    rmdir /etc/portmap 2>/dev/null || true
+fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || true
     systemctl --quiet reset-failed 'portmap-*' 2>/dev/null || true

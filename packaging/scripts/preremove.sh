@@ -6,17 +6,15 @@ case "${1:-}" in
 upgrade | deconfigure | failed-upgrade | 1) exit 0 ;;
 esac
 
+# chrooted: what is live belongs to a host that keeps its mappings.
+chrooted() { [ "$(stat -L -c %d:%i /proc/1/root/ 2>/dev/null)" != "$(stat -L -c %d:%i /)" ]; }
+
 if [ -d /run/systemd/system ]; then
-    systemctl --quiet stop portmap-watch.service || true
-    if systemctl --quiet is-active portmap-restore.service; then
-        systemctl stop portmap-restore.service || true
-    else
-        portmap --quiet flush || true
-    fi
-elif [ -d /run/openrc ]; then
-    portmap --quiet flush || true
+    systemctl --quiet stop portmap-watch.service portmap-restore.service || true
 fi
-portmap --quiet disable 2>/dev/null || true
+# Mappings can be live without a unit, too.
+chrooted || /usr/bin/portmap --quiet flush || true
+/usr/bin/portmap --quiet disable 2>/dev/null || true
 if command -v systemctl >/dev/null 2>&1; then
     systemctl --quiet disable portmap-watch.service portmap-restore.service portmap-reapply.service || true
 elif command -v rc-update >/dev/null 2>&1; then
