@@ -7,6 +7,8 @@
 //	plan_test    the plans: which steps a guest goes through, with reboots between, and what must come of them
 //	nspawn_test  a guest in systemd-nspawn: this machine's kernel, two boots in a second or two
 //	qemu_test    a guest in qemu: Debian's own kernel and a true reboot; slow where it is emulated
+//	packages_test
+//	             the packages without a boot: by dpkg, rpm and pacman in a root where nothing runs, and on a host of OpenRC's
 //
 // The two kinds of guests start from the same files and go through the same steps. A guest says PASS or FAIL for each step on its
 // console, and this is the verdict: an exit code alone proves nothing.

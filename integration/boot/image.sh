@@ -4,7 +4,7 @@
 set -eu
 
 packages=systemd,systemd-sysv,systemd-container,udev,dbus,kmod,procps,iproute2,curl,ca-certificates,nodejs
-packages=$packages,nftables,iptables,firewalld,ufw,linux-image-cloud-amd64
+packages=$packages,nftables,iptables,firewalld,ufw,openrc,linux-image-cloud-amd64
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/portmap-boot
 image=$cache/$(sha256sum <"$0" | cut -c 1-16)
@@ -20,8 +20,8 @@ find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +30 ! -path "$image" -exec 
 before_kernel='mkdir -p "$1/etc/initramfs-tools/conf.d"
 echo MODULES=list >"$1/etc/initramfs-tools/conf.d/boot-test"
 printf "%s\n" virtio_pci virtio_blk >"$1/etc/initramfs-tools/modules"'
-# Firewalls are switched on by the tests that want them. Without a machine-id, the first boot would switch on all that is
-# installed. Timers would only run in the tests way.
+# Firewalls are switched on by the tests that want them; what does not go with ufw is at hand. Without a machine-id, the first boot
+# would switch on all that is installed. Timers would only run in the tests' way.
 # shellcheck disable=SC2016 # expanded there
 at_last='rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/apt/apt.conf.d/99mmdebstrap"
 for unit in firewalld ufw nftables e2scrub_reap getty@tty1 remote-fs.target machines.target systemd-pstore; do
@@ -31,7 +31,9 @@ chroot "$1" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-ba
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-random-seed.service
 echo 706f72746d61702d626f6f742d746573 >"$1/etc/machine-id"
 echo boot-test >"$1/etc/hostname"
-rm -f "$1/usr/sbin/policy-rc.d"'
+rm -f "$1/usr/sbin/policy-rc.d"
+mkdir "$1/opt/debs"
+chroot "$1" sh -c "cd /opt/debs && apt-get download -qq netfilter-persistent iptables-persistent"'
 
 if ! [ -d "$image" ]; then
     mmdebstrap --mode=root --variant=minbase --quiet --skip=check/empty \

@@ -25,18 +25,21 @@ func (p plan) boots() int {
 // ruleset, so at boot too the mappings must come after it.
 func judge() plan {
 	return plan{
-		"serve", "firewall nftables", "install", "add",
+		"serve", "firewall nftables", "provision install",
 		"reboot",
-		"restored", "again nftables restart", "upgrade", "remove", "purge",
+		"restored", "provision check", "again nftables restart", "upgrade", "remove", "purge",
 	}
 }
 
-// firewalls is, for each firewall that a Debian has, all that its user does to it. ufw's unit knows no reload.
+// firewalls is, for each firewall that a Debian or a Red Hat has, all that its user does to it. ufw's unit knows no reload.
 func firewalls() map[string]plan {
 	return map[string]plan{
-		"nftables":  beside("nftables", "again nftables reload"),
-		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
-		"ufw":       beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+		"nftables":             beside("nftables", "again nftables reload"),
+		"firewalld":            beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
+		"ufw":                  beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start", "survives netfilter-persistent reload"),
+		"iptables":             beside("iptables"),
+		"ip6tables":            beside("ip6tables"),
 	}
 }
 

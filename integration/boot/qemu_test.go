@@ -15,7 +15,7 @@ import (
 )
 
 // bootLimit bounds one boot with all its steps, on an emulated machine with a busy host.
-const bootLimit = 5 * time.Minute
+const bootLimit = 12 * time.Minute
 
 // qemu lets a guest go through the plan on a machine of its own, with Debian's kernel.
 func qemu(t *testing.T, p plan) report {

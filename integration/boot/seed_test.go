@@ -42,14 +42,13 @@ func seed(t *testing.T, root string, p plan) {
 	must(t, os.MkdirAll(folder, 0o755))
 	lab.WriteNodeHTTP2(t, folder)
 	must(t, os.WriteFile(folder+"/plan", []byte(strings.Join(p, "\n")+"\n"), 0o644))
-	debs := strings.Fields(environment(t, "PORTMAP_BOOT_DEBS"))
-	if len(debs) != 2 {
-		t.Fatalf("PORTMAP_BOOT_DEBS: %d packages, not an old and a new one: %q", len(debs), debs)
-	}
-	for i, name := range []string{"old.deb", "new.deb"} {
-		content, err := os.ReadFile(debs[i])
+	must(t, os.Mkdir(folder+"/dist", 0o755))
+	for name, source := range map[string]string{
+		"dist/old.deb": built(t, old, "*.deb"), "new.deb": built(t, renewed, "*.deb"), "provision.sh": "../../packaging/vagrant/provision.sh",
+	} {
+		content, err := os.ReadFile(source)
 		must(t, err)
-		must(t, os.WriteFile(folder+"/"+name, content, 0o644))
+		must(t, os.WriteFile(folder+"/"+name, content, 0o755))
 	}
 
 	// The console is for the verdict; a serial line is slow, too.
@@ -86,6 +85,22 @@ func seed(t *testing.T, root string, p plan) {
 }
 
 func image(t *testing.T) string { return environment(t, "PORTMAP_BOOT_IMAGE") }
+
+// The packages are built twice, so that there is one to upgrade to.
+const (
+	old = iota
+	renewed
+)
+
+// built is the path of a package.
+func built(t *testing.T, version int, pattern string) string {
+	t.Helper()
+	folders := strings.Fields(environment(t, "PORTMAP_BOOT_PACKAGES"))
+	if len(folders) != 2 {
+		t.Fatalf("PORTMAP_BOOT_PACKAGES: %d folders, not one with old and one with new packages: %q", len(folders), folders)
+	}
+	return one(t, folders[version]+"/"+pattern)
+}
 
 func environment(t *testing.T, name string) string {
 	t.Helper()

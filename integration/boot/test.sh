@@ -2,7 +2,7 @@
 # Boots real systems, in systemd-nspawn and in qemu, and looks whether mappings are there after it. As root, on amd64; on Debian or
 # Ubuntu it installs what it needs. Arguments are those of `go test`: -run Nspawn is the quick half.
 #
-#   PORTMAP_BOOT_DEBS="old.deb new.deb"    these packages instead of newly built ones
+#   PORTMAP_BOOT_PACKAGES="OLD NEW"    the packages in these folders instead of newly built ones
 set -euo pipefail
 script=$(readlink -f "$0")
 cd "$(dirname "$0")/../.."
@@ -30,20 +30,20 @@ sweep() {
 enclosed() {
     mount -t tmpfs tmpfs /mnt
     export TMPDIR=/mnt
-    if [ -z "${PORTMAP_BOOT_DEBS:-}" ]; then
+    if [ -z "${PORTMAP_BOOT_PACKAGES:-}" ]; then
         echo 'test-boot: the packages'
-        mkdir -p dist
+        mkdir -p dist /mnt/old /mnt/new
         mount -t tmpfs tmpfs dist # what was built there before is neither used nor lost
-        for version in 0.0.1 0.0.2; do
-            make -s packages VERSION=$version
-            mv dist/*.deb /mnt/$version.deb
-        done
-        PORTMAP_BOOT_DEBS='/mnt/0.0.1.deb /mnt/0.0.2.deb'
+        make -s packages VERSION=0.0.1
+        mv dist/portmap-nat* /mnt/old/
+        make -s packages VERSION=0.0.2
+        mv dist/portmap-nat* /mnt/new/
+        PORTMAP_BOOT_PACKAGES='/mnt/old /mnt/new'
     fi
     echo 'test-boot: the image'
     PORTMAP_BOOT_IMAGE=$(integration/boot/image.sh)
-    export PORTMAP_BOOT_DEBS PORTMAP_BOOT_IMAGE
-    go test -tags boot -count=1 -timeout 20m -v "$@" ./integration/boot
+    export PORTMAP_BOOT_PACKAGES PORTMAP_BOOT_IMAGE
+    go test -tags boot -count=1 -timeout 40m -v "$@" ./integration/boot
 }
 
 if [ -n "${PORTMAP_BOOT_CGROUP:-}" ]; then
@@ -63,6 +63,8 @@ need qemu-system-x86_64 qemu-system-x86
 need mke2fs e2fsprogs
 need make make
 need lintian lintian
+need rpm rpm
+need pacman pacman-package-manager
 need ruby ruby
 need unshare util-linux
 need setsid util-linux

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the package in a fresh machine, makes a server of an unprivileged user public, and checks it; after a reboot it checks
-# again: provision.sh install|check. As root. The packages are in DIST (default /portmap/dist).
+# again: provision.sh install|check. As root. The packages are in DIST (default /portmap/dist); of several the newest is taken. A
+# server that is on 8443 already stays.
 set -eu
 dist=${DIST:-/portmap/dist}
 
@@ -9,7 +10,43 @@ die() {
     exit 1
 }
 
-# A server that anybody has: it answers on 8443 with its user's name.
+# newest SUFFIX
+newest() {
+    # shellcheck disable=SC2012 # names of packages are plain
+    file=$(ls -t "$dist"/*"$1" 2>/dev/null | head -n 1)
+    [ -n "$file" ] || die "no package *$1 in $dist"
+    echo "$file"
+}
+
+# fetch COMMAND...: python3 and curl, where one of them is missing.
+fetch() {
+    if ! command -v python3 >/dev/null || ! command -v curl >/dev/null; then "$@"; fi
+}
+
+install_package() {
+    if command -v apt-get >/dev/null; then
+        fetch sh -c 'apt-get update -qq && apt-get install -y -qq python3 curl'
+        dpkg -i "$(newest .deb)"
+    elif command -v dnf >/dev/null; then
+        fetch dnf install -q -y python3 curl
+        rpm -U --replacepkgs "$(newest .rpm)"
+    elif command -v pacman >/dev/null; then
+        fetch pacman -Sy --noconfirm --needed python curl
+        pacman -U --noconfirm "$(newest .pkg.tar.zst)"
+    elif command -v apk >/dev/null; then
+        fetch apk add python3 curl
+        apk add --allow-untrusted "$(newest .apk)"
+    else
+        die 'no package manager that is known here'
+    fi
+}
+
+# answer ADDRESS PORT: what the server there says, whichever it speaks.
+answer() {
+    curl -sSk --max-time 5 "https://$1:$2/" 2>/dev/null || curl -sS --max-time 5 "http://$1:$2/"
+}
+
+# A server that anybody has.
 serve() {
     id rwserve >/dev/null 2>&1 || useradd --system --no-create-home rwserve 2>/dev/null || adduser -S -D -H rwserve
     mkdir -p /srv/rwserve
@@ -35,43 +72,29 @@ START
     fi
 }
 
-install() {
-    if command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -y -qq python3 curl
-        dpkg -i "$dist"/*.deb
-    elif command -v dnf >/dev/null; then
-        dnf install -q -y python3 curl
-        rpm -U --replacepkgs "$dist"/*.rpm
-    elif command -v pacman >/dev/null; then
-        pacman -Sy --noconfirm --needed python curl
-        pacman -U --noconfirm "$dist"/*.pkg.tar.zst
-    elif command -v apk >/dev/null; then
-        apk add python3 curl
-        apk add --allow-untrusted "$dist"/*.apk
-        portmap enable
-    else
-        die 'no package manager that is known here'
-    fi
+# public ADDRESS: it answers on 443 what the server answers on 8443.
+public() {
+    server=$(answer "$1" 8443 2>&1) && [ "$(answer "$1" 443 2>&1)" = "$server" ]
 }
 
-# check: by each address of this host, on the public port.
+# check: by each address of this host.
 check() {
     for address in 127.0.0.1 $(ip -4 -o address show scope global | awk '{ sub("/.*", "", $4); print $4 }'); do
         tries=0
-        until [ "$(curl -sS --max-time 5 "http://$address:443/" 2>&1)" = rwserve ]; do
+        until public "$address"; do
             tries=$((tries + 1))
-            [ $tries -lt 20 ] || die "http://$address:443/ is not answered by the server on 8443"
+            [ $tries -lt 20 ] || die "$address: 443 is not answered by the server on 8443: $(answer "$address" 443 2>&1)"
             sleep 1
         done
     done
     portmap diff || die 'file and kernel differ'
-    echo "portmap $(portmap version): the server on 8443 is public on 443"
+    echo "$(portmap version): the server on 8443 is public on 443"
 }
 
 case "${1:-}" in
 install)
-    install
-    serve
+    install_package
+    answer 127.0.0.1 8443 >/dev/null 2>&1 || serve
     portmap add 443:8443
     check
     ;;

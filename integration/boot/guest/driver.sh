@@ -7,7 +7,7 @@
 #   boot-test: REBOOT, boot-test: END
 set -u
 cd /opt/boot || exit 1
-limit=150 # seconds for one step, on an emulated machine
+limit=300 # seconds for one step, on an emulated machine
 at=/var/lib/boot-test
 
 # On a line of its own: the kernel and systemd write to the same console.

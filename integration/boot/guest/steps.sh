@@ -74,17 +74,28 @@ everything() {
 serve() {
     useradd --system --no-create-home --shell /usr/sbin/nologin rwserve
     systemctl enable --now rwserve
-    within 60 listens || die "the server does not listen: $(systemctl status rwserve 2>&1 | tail -n 5)"
+    within 120 listens || die "the server does not listen: $(systemctl status rwserve 2>&1 | tail -n 5)"
     expect 192.0.2.2 https://192.0.2.1:8443/ ip netns exec client || die "$(cat /run/boot-unlike)"
     unanswered || die 'a client is answered on 443 before there is a mapping'
 }
 
 # install: the package, as its user installs it. What was there before is written down for `purge`.
 install() {
-    everything >/opt/boot/files-before
-    dpkg -i old.deb
+    everything >files-before
+    dpkg -i dist/old.deb
+    installed
+}
+
+installed() {
     [ "$(systemctl is-enabled portmap-restore)" = enabled ] || die 'portmap-restore is not enabled by the package'
     [ "$(systemctl is-active portmap-restore)" = active ] || die 'portmap-restore is not active after the installation'
+}
+
+# provision install|check: as in a machine of Vagrant's.
+provision() {
+    [ "$1" != install ] || everything >files-before
+    DIST=/opt/boot/dist ./provision.sh "$1"
+    installed
 }
 
 add() {
@@ -139,7 +150,7 @@ settled() { [ "$(systemctl is-active portmap-restore)" != activating ]; }
 
 # restored: after a reboot, the mappings were live before the network was.
 restored() {
-    within 60 settled || die 'portmap-restore is still at it'
+    within 120 settled || die 'portmap-restore is still at it'
     [ "$(systemctl is-active portmap-restore)" = active ] ||
         die "portmap-restore did not start at boot: it is $(systemctl is-active portmap-restore)"
     live=$(property portmap-restore ExecMainExitTimestampMonotonic)
@@ -154,7 +165,7 @@ restored() {
     # A container's clock is its host's.
     systemd-detect-virt -cq || note="$note, $(seconds "$live") after the start of the kernel"
     echo "NOTE $note, $(seconds $((network - live))) before network-pre.target"
-    within 60 test -e /run/boot/first-answer || die "a client that tries from the start gets no answer: $(systemctl status boot-client 2>&1)"
+    within 120 test -e /run/boot/first-answer || die "a client that tries from the start gets no answer: $(systemctl status boot-client 2>&1)"
     reach 20
     systemd-detect-virt -cq || echo "NOTE first answer to a client that tried all the time: $(cat /run/boot/first-answer) s after the start of the kernel"
 }
@@ -177,6 +188,25 @@ firewall() {
     nftables) grep -q '^flush ruleset' /etc/nftables.conf || die 'nftables.conf does not flush the ruleset' ;;
     firewalld) firewall-offline-cmd --add-port=8443/tcp ;;
     ufw) ufw allow 8443/tcp && ufw --force enable ;;
+    netfilter-persistent) # which does not go with ufw
+        dpkg --purge ufw
+        DEBIAN_FRONTEND=noninteractive dpkg -i /opt/debs/*.deb
+        iptables-nft-save >/etc/iptables/rules.v4
+        ;;
+    iptables | ip6tables) # as Red Hat's unit does, of which Debian has none
+        printf '%s\n' '*nat' '-A OUTPUT -o nowhere0 -j RETURN' COMMIT >/etc/site.rules
+        cat >"/etc/systemd/system/$1.service" <<END
+[Unit]
+Before=network-pre.target
+Wants=network-pre.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/$1-restore /etc/site.rules
+[Install]
+WantedBy=multi-user.target
+END
+        ;;
     esac
     systemctl enable --now "$1"
     [ "$(systemctl is-active "$1")" = active ] || die "$1 is not active"
@@ -212,7 +242,7 @@ more() {
 
 moved() {
     read -r connected0 answered0 </run/boot/load-progress
-    within 60 more || die "the clients do not get on: $connected0 $answered0, then $(cat /run/boot/load-progress)"
+    within 120 more || die "the clients do not get on: $connected0 $answered0, then $(cat /run/boot/load-progress)"
 }
 
 # under_load COMMAND...: no client that connects while it runs is refused.

@@ -1,0 +1,69 @@
+#!/bin/bash
+# openrc.sh: a host that OpenRC starts, as Gentoo's and Alpine's are, in namespaces of its own: the package for Alpine, unpacked in
+# /opt/boot/apk, is installed, there after the start, upgraded and removed. The last line it prints tells what is wrong.
+set -eu
+cd /opt/boot
+
+die() {
+    echo "$*"
+    exit 1
+}
+live() { nft list ruleset | grep -q 'table inet portmap'; }
+at_boot() { [ -L /etc/runlevels/boot/portmap-restore ]; }
+
+# Debian's OpenRC starts the scripts of its sysvinit. These two stand for OpenRC's own.
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+rm -rf /usr/bin/systemctl /etc/init.d/* /etc/runlevels/*/*
+cat >/etc/init.d/localmount <<'END'
+#!/sbin/openrc-run
+start() { :; }
+END
+cat >/etc/init.d/network <<'END'
+#!/sbin/openrc-run
+depend() { provide net; }
+start() { nft list ruleset >/run/rules-before-network; }
+END
+chmod +x /etc/init.d/*
+for service in network localmount; do rc-update --quiet add $service boot; done
+
+# Before OpenRC runs, as when an image is made.
+cp -a apk/etc apk/usr /
+sh -e apk/.post-install 0.0.1
+at_boot || die 'the package is not in the runlevel boot'
+echo 443:8443 >/etc/portmap/portmap.conf
+! live || die 'there are rules, and nothing was started'
+
+for runlevel in sysinit boot default; do openrc $runlevel; done
+live || die "there are no rules after the start: $(rc-status --all)"
+grep -q 'table inet portmap' /run/rules-before-network || die 'the rules came after the network'
+
+nft flush ruleset
+rc-service portmap-restore reload
+live || die 'a reload does not bring back what was flushed'
+rc-service portmap-restore restart
+live || die 'there are no rules after a restart'
+rc-service portmap-restore stop
+! live || die 'there are rules after a stop'
+rc-service portmap-restore start
+
+portmap disable
+! at_boot || die 'disable leaves the service in its runlevel'
+portmap disable
+portmap enable
+at_boot || die 'enable does not put the service in its runlevel'
+portmap enable
+live || die 'enable and disable touch the rules'
+
+handles() { nft --handle list table inet portmap; }
+before=$(handles)
+sh -e apk/.post-upgrade 0.0.2 0.0.1
+[ "$(handles)" = "$before" ] || die "an upgrade made the rules anew: $(handles)"
+
+sh -e apk/.pre-deinstall 0.0.1
+(cd apk && find etc usr -type f ! -name portmap.conf) | sed 's|^|/|' | xargs rm
+sh -e apk/.post-deinstall 0.0.1
+! live || die 'there are rules after the removal'
+! at_boot || die 'the service is in its runlevel after the removal'
+grep -qx 443:8443 /etc/portmap/portmap.conf || die 'the file went with the package'
