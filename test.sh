@@ -87,7 +87,7 @@ fuzz_one() {
 case "${1:-}" in
 '')
     go vet ./...
-    go test -race -count=1 ./...
+    go test -race -count=1 -timeout 30m ./...
     fuzz
     ;;
 fuzz) fuzz ;;
@@ -96,6 +96,6 @@ fuzz) fuzz ;;
     for argument in "$@"; do
         case "$argument" in . | ./* | portmap/*) packages='' ;; esac
     done
-    exec go test -race -count=1 "$@" ${packages:+"$packages"}
+    exec go test -race -count=1 -timeout 30m "$@" ${packages:+"$packages"}
     ;;
 esac
