@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -104,6 +105,104 @@ func TestWatchAppliesEdits(t *testing.T) {
 		if code := w.ends(syscall.SIGINT); code != 0 {
 			t.Errorf("exit %d", code)
 		}
+	})
+}
+
+// A file that cannot be read any more, or names a packet filter that is not there, is one that is wrong: what it said before is
+// put back all the same, at no cost, until it is right again.
+func TestWatchKeepsWhatWasGood(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		w := p.watch()
+		spoilt := map[string]func(){
+			"can be written by everybody": func() { mode(t, p.file, 0o666) },
+			"is a folder": func() {
+				mode(t, p.file, 0o644)
+				if err := errors.Join(os.Rename(p.file, p.file+".good"), os.Mkdir(p.file, 0o755)); err != nil {
+					t.Fatal(err)
+				}
+			},
+		}
+		for _, why := range []string{"can be written by everybody", "is a folder"} {
+			spoilt[why]()
+			w.says(why)
+			before := w.cpu()
+			host.Run(f.flush[0], f.flush[1:]...)
+			w.live(b, "443:8443/tcp")
+			time.Sleep(time.Second) // for what should not happen
+			if used := w.cpu() - before; used > 400*time.Millisecond {
+				t.Errorf("%s: %v of CPU in a second", why, used)
+			}
+		}
+		if err := errors.Join(os.Remove(p.file), os.Rename(p.file+".good", p.file)); err != nil {
+			t.Fatal(err)
+		}
+		w.says("the file is right again")
+		write(t, p.file, b.line()+"80:8080\n")
+		w.live(b, "80:8080/tcp")
+	})
+}
+
+func mode(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The good lines of a file that is wrong at the start are guarded, and the others applied as soon as they are mended.
+func TestWatchBeginsWithGoodLines(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		write(t, p.file, b.line()+"443:8443\n80:eighty\n")
+		w := p.watch()
+		w.says(lineTwo(b) + ": 80:eighty: ")
+		w.says("lines that are wrong are left out")
+		w.live(b, "443:8443/tcp")
+		host.Run(f.flush[0], f.flush[1:]...)
+		w.live(b, "443:8443/tcp")
+		write(t, p.file, b.line()+"443:8443\n80:8080\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+	})
+}
+
+// A file is not applied while it is being written.
+func TestWatchWaitsForTheRestOfALine(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "80:8080")
+		w := p.watch()
+		for range 3 {
+			write(t, p.file, b.line()+"443:84")
+			time.Sleep(200 * time.Millisecond)
+			write(t, p.file, "")
+			time.Sleep(200 * time.Millisecond)
+		}
+		write(t, p.file, b.line()+"80:8080\n443:8443\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+		if log := w.log.String(); strings.Contains(log, "removed") || strings.Contains(log, "443:84/") {
+			t.Errorf("the log is\n%s", log)
+		}
+	})
+}
+
+// For a time: what is flushed meanwhile is put back, and stays when it ends.
+func TestWatchForATime(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		w := p.watch("--for", "2s")
+		host.Run(f.flush[0], f.flush[1:]...)
+		w.live(b, "443:8443/tcp")
+		if err := w.process.Wait(); err != nil {
+			t.Errorf("it ended with %v:\n%s", err, w.log)
+		}
+		w.live(b, "443:8443/tcp")
 	})
 }
 

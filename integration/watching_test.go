@@ -59,9 +59,9 @@ func (o *output) String() string {
 }
 
 // watch starts the command, and waits until it has applied the file.
-func (p portmap) watch() watching {
+func (p portmap) watch(flags ...string) watching {
 	p.t.Helper()
-	w := watching{p, p.cmd("watch"), &output{}, 5 * time.Second}
+	w := watching{p, p.cmd(append([]string{"watch"}, flags...)...), &output{}, 5 * time.Second}
 	w.process.Stderr = w.log
 	p.host.Start(w.process)
 	w.says("portmap: watching")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"os/signal"
@@ -19,24 +20,31 @@ import (
 const watchInterval = 2 * time.Second
 
 func (a *app) watch() *cobra.Command {
-	return &cobra.Command{
+	var lasting time.Duration
+	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Stay, put back what others flush, and apply the file when it is edited",
 		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An edit that is wrong is told, and
-what the file said before stays live. A hangup signal applies the file again; a termination or an interrupt ends it, and
+what the file said before stays live; of a file that is wrong at the start, the lines that are right are. A hangup signal applies the file again; a termination or an interrupt ends it, and
 leaves the rules.
 
 It puts back what portmap flush takes away, too: end it first.`,
 		Example: `  portmap watch
-  portmap watch -q      # tell trouble only`,
+  portmap watch -q      # tell trouble only
+  portmap watch --for 30s`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return what(a.with(func(h *reconcile.Host) error { return a.stay(cmd.Context(), h) }), "watch")
+			if lasting < 0 {
+				return usageError{fmt.Errorf("--for %s: less than no time", lasting)}
+			}
+			return what(a.with(func(h *reconcile.Host) error { return a.stay(cmd.Context(), h, lasting) }), "watch")
 		},
 	}
+	cmd.Flags().DurationVar(&lasting, "for", 0, "end after this `TIME`, such as 30s or 5m; 0 is never")
+	return cmd
 }
 
-func (a *app) stay(ctx context.Context, h *reconcile.Host) error {
+func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration) error {
 	debug.SetGCPercent(100) // unlike the other commands, this one does not end soon
 	debug.SetMemoryLimit(math.MaxInt64)
 	signal.Reset(syscall.SIGHUP) // for the other commands it is an end
@@ -57,7 +65,7 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host) error {
 	w := watch.Watch{
 		Healer: watch.NewMender(h), Log: a.watchLog(), Kernel: kernel, Legacy: watch.OpenLegacy, File: file, Reload: hangup,
 		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
-		Interval:   watchInterval, Now: time.Now, CPU: watch.ProcessCPU,
+		Interval:   watchInterval, For: lasting, Now: time.Now, CPU: watch.ProcessCPU,
 	}
 	if err := w.Run(ctx); ctx.Err() == nil {
 		return err

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 
 	"portmap/internal/conf"
@@ -23,11 +24,19 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	if lock != nil {
 		defer lock.Close()
 	}
-	d, err := h.difference(ctx, content)
+	saved, err := h.File.Read()
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged}
+	next := Content{h.File.Path, saved}
+	if content != nil {
+		next = *content
+	}
+	d, err := h.difference(ctx, next)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Silent: Silent(h.backend)}
 	if report.Moved = moved(h.backend, d.aim.Len(), dryRun); len(report.Outcomes) > 0 {
 		report.note(variantNote(h.backend))
 	}
@@ -35,12 +44,8 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 		report.Warnings = h.leftOut
 		return report, nil
 	}
-	p := plan{aim: d.aim, change: d.Change, content: []byte(d.saved)}
-	if content != nil {
-		p.content = content.Bytes
-	}
-	p.content = conf.SetBackend(p.content, h.Choice)
-	p.save = string(p.content) != d.saved
+	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice)}
+	p.save = !bytes.Equal(p.content, saved)
 	report.Warnings, err = h.commit(ctx, lock, p)
 	report.Warnings = append(h.leftOut, report.Warnings...)
 	return report, err
@@ -51,27 +56,26 @@ type Difference struct {
 	Change  rules.Change
 	Damaged string // what is wrong with the rules in the kernel, or ""
 
-	aim   rules.Set
-	saved string
+	aim rules.Set
 }
 
 // Outcomes tells the difference mapping by mapping.
 func (d Difference) Outcomes() []Outcome { return outcomesOf(d.Change) }
 
-// Diff returns what Apply would change.
+// Diff returns what Apply would change. With content it does not look at the saved file.
 func (h *Host) Diff(ctx context.Context, content *Content) (Difference, error) {
-	return h.difference(ctx, content)
-}
-
-func (h *Host) difference(ctx context.Context, content *Content) (Difference, error) {
+	if content != nil {
+		return h.difference(ctx, *content)
+	}
 	saved, err := h.File.Read()
 	if err != nil {
 		return Difference{}, err
 	}
-	if content == nil {
-		content = &Content{h.File.Path, saved}
-	}
-	s, err := h.stateOf(ctx, *content, true)
+	return h.difference(ctx, Content{h.File.Path, saved})
+}
+
+func (h *Host) difference(ctx context.Context, content Content) (Difference, error) {
+	s, err := h.stateOf(ctx, content, true)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -79,7 +83,7 @@ func (h *Host) difference(ctx context.Context, content *Content) (Difference, er
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{Change: toAim(live, s.all), Damaged: live.Damaged, aim: s.all, saved: string(saved)}, nil
+	return Difference{Change: toAim(live, s.all), Damaged: live.Damaged, aim: s.all}, nil
 }
 
 // Flush takes everything of ours out of the kernel, and leaves the file.

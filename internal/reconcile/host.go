@@ -42,12 +42,17 @@ func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
 	}
 	b, err := h.Open(ctx, saved, everywhere)
 	if err != nil {
-		return err
+		return &OpenError{err}
 	}
 	_ = h.Close() // of the one before; what it did is done
 	h.backend, h.fixed = b, saved
 	return nil
 }
+
+// OpenError says that there is no packet filter to be used: none at all, or not the one that the file names.
+type OpenError struct{ error }
+
+func (e *OpenError) Unwrap() error { return e.error }
 
 // Silent opens the backend, and reports whether the kernel tells nobody of changes to its rules.
 func (h *Host) Silent(ctx context.Context) (bool, error) {

@@ -1,10 +1,12 @@
 package watch
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // Folder tells when a file may have changed. It watches the folder, since the file is replaced by another of its name.
@@ -43,6 +45,22 @@ func (f *Folder) Differs() bool {
 		return now != before
 	}
 	return !os.SameFile(now, before) || now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())
+}
+
+// Unfinished reports whether the file looks as if somebody was still writing it: it is empty, does not end with a line, or is
+// not there. Events do not tell when a writer closes it (inotify(7) could, fsnotify does not pass it on).
+func (f *Folder) Unfinished() bool {
+	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // should it be a FIFO, do not wait for its writer
+	if err != nil {
+		return true
+	}
+	defer file.Close()
+	last := make([]byte, 1)
+	if _, err := file.Seek(-1, io.SeekEnd); err != nil {
+		return true
+	}
+	_, err = file.Read(last)
+	return err != nil || last[0] != '\n'
 }
 
 // Events is where changes of the folder are told; see About.

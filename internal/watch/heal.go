@@ -25,6 +25,7 @@ type Healed struct {
 
 	Edited   bool     // the file says something else than at the last look
 	Wrong    error    // why the file cannot be applied: what it said before was healed to
+	Partly   bool     // it was wrong from the start, so that its lines that are right were
 	Warnings []string // what did not stop the change
 }
 

@@ -65,7 +65,7 @@ func (l *Log) healed(h Healed, by []string) {
 		l.print(notice, "watch: it works again")
 		l.trouble = ""
 	}
-	l.file(h.Wrong)
+	l.file(h.Wrong, h.Partly)
 	switch {
 	case !h.Changed():
 	case h.Edited && h.Wrong == nil:
@@ -78,8 +78,8 @@ func (l *Log) healed(h Healed, by []string) {
 	}
 }
 
-// file tells once that the file is wrong, and once that it is right again.
-func (l *Log) file(wrong error) {
+// file tells once that the file is wrong, and what is live instead, and once that it is right again.
+func (l *Log) file(wrong error, partly bool) {
 	said := l.wrong
 	l.wrong = ""
 	if wrong != nil {
@@ -89,6 +89,9 @@ func (l *Log) file(wrong error) {
 	case l.wrong == said:
 	case wrong == nil:
 		l.print(notice, "the file is right again")
+	case partly:
+		l.complain(wrong)
+		l.print(warning, "lines that are wrong are left out: `portmap apply --dry-run --keep-going` shows them all")
 	default:
 		l.complain(wrong)
 		l.print(warning, "what the file said before stays live")

@@ -17,8 +17,8 @@ import (
 type Mender struct {
 	host *reconcile.Host
 
-	seen      []byte // the file at the last look, right or wrong
-	good      []byte // the last that could be applied; nil before there was one
+	seen      []byte // the file at the last look that came to an end, right or wrong
+	good      []byte // the last that could be applied, or the first, of which some lines could; nil before there was one
 	temporary []rules.Mapping
 }
 
@@ -29,8 +29,8 @@ func NewMender(h *reconcile.Host) *Mender {
 	return m
 }
 
-// Heal makes the kernel match the file. With one that is wrong it keeps what the last one said; when there was none, the
-// error is that of the file.
+// Heal makes the kernel match the file. With one that is wrong it keeps what the last one said; when there was none, what
+// those of its lines say that are right. Of a file that cannot be read at all nothing is known then: the error is its.
 //
 // Temporary mappings that were lost together with others are put back with them. One that is gone alone was removed.
 func (m *Mender) Heal(ctx context.Context) (Healed, error) {
@@ -39,31 +39,38 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 	if wrong == nil {
 		content = append([]byte{}, content...) // never nil: that is for a file that was never read
 		healed.Edited = m.seen != nil && !bytes.Equal(content, m.seen)
-		m.seen = content
 		err := m.mend(ctx, content, m.apply, &healed)
 		if err == nil {
-			m.good = content
+			m.seen, m.good = content, content
+			return healed, nil
 		}
-		if err == nil || !blames(err) {
+		if !m.blames(err, content) {
 			return healed, err
 		}
-		wrong = err
+		m.seen, wrong = content, err
+		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) {
+			m.good = content
+		}
 	}
 	if m.good == nil {
 		return healed, wrong
 	}
-	healed.Wrong = wrong
+	healed.Wrong, healed.Partly = wrong, bytes.Equal(m.good, m.seen)
+	m.host.KeepGoing = true
+	defer func() { m.host.KeepGoing = false }()
 	return healed, m.mend(ctx, m.good, m.keep, &healed)
 }
 
 // Silent reports whether nobody tells of changes to the rules: those of iptables-legacy.
 func (m *Mender) Silent() bool { return reconcile.Silent(m.host.Backend()) }
 
-// blames reports whether an error is the file's fault, and not the kernel's or the moment's.
-func blames(err error) bool {
+// blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter cannot be
+// opened is the fault of a file that has just begun to name it.
+func (m *Mender) blames(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
-		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError))
+		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError)) ||
+		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
 }
 
 // mend looks without the lock first: that is the rule, and must not hold up others. Temporary mappings are read before the
@@ -88,9 +95,9 @@ func (m *Mender) mend(ctx context.Context, content []byte, change func(context.C
 			return err
 		}
 	}
-	text, err := conf.Parse(content, m.host.Services)
+	text, _ := conf.ParseGood(content, m.host.Services)
 	healed.Total = text.Set().Len() + len(m.temporary)
-	return err
+	return nil
 }
 
 // temporaries reads the temporary mappings. The first Diff opens the backend.
@@ -154,10 +161,12 @@ func (m *Mender) apply(ctx context.Context, healed *Healed) error {
 // keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
 func (m *Mender) keep(ctx context.Context, healed *Healed) error {
 	lock, err := m.host.File.Lock(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer lock.Close()
+	case !errors.As(err, new(*store.RefusedError)): // such a place is refused to all: nobody else is at work
 		return err
 	}
-	defer lock.Close()
 	d, err := m.host.Diff(ctx, &reconcile.Content{Name: m.host.File.Path, Bytes: m.good})
 	if err != nil || d.Change.Empty() {
 		return err

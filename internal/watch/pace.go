@@ -9,6 +9,7 @@ import (
 type pace struct {
 	settle time.Duration // a burst of notifications is one disturbance
 	edit   time.Duration // an editor may write a file in pieces
+	half   time.Duration // the same, where the file looks as if there were more to come
 	limit  limit
 	budget budget
 
@@ -16,18 +17,20 @@ type pace struct {
 	by        []string  // who changed rules since
 	edited    time.Time // the last sign of an edit; zero when the file was read since
 	first     time.Time // the first sign of it
+	pieces    bool      // whether the file looked so then
 	retry     time.Time // after an error; zero otherwise
 }
 
 const (
 	settle     = 3 * time.Millisecond
 	settleEdit = 50 * time.Millisecond
-	patience   = 10 // an editor that never ends is looked at after so many times settleEdit
+	settleHalf = time.Second
+	patience   = 10 // an editor that never ends is looked at after so many times these
 )
 
 func newPace() pace {
 	return pace{
-		settle: settle, edit: settleEdit,
+		settle: settle, edit: settleEdit, half: settleHalf,
 		limit:  limit{burst: 10, refill: 5 * time.Second, longest: time.Minute},
 		budget: budget{share: 32, reserve: 50 * time.Millisecond, longest: 10 * time.Second},
 	}
@@ -43,12 +46,12 @@ func (p *pace) disturb(now time.Time, by string) {
 	}
 }
 
-// editing notes a sign of an edit.
-func (p *pace) editing(now time.Time) {
+// editing notes a sign of an edit, and whether there seems to be more to come.
+func (p *pace) editing(now time.Time, pieces bool) {
 	if p.first.IsZero() {
 		p.first = now
 	}
-	p.edited = now
+	p.edited, p.pieces = now, pieces
 }
 
 // done notes that everything known so far was looked at.
@@ -56,24 +59,29 @@ func (p *pace) done() {
 	p.disturbed, p.edited, p.first, p.retry = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }
 
-// failed notes that the look has to be repeated.
+// failed notes that the look has to be repeated. That is for later, also where it was an edit that asked for it.
 func (p *pace) failed(now time.Time, pause time.Duration) {
+	p.edited, p.first = time.Time{}, time.Time{}
 	p.disturb(now, "")
 	p.retry = now.Add(pause)
 }
 
 // due returns when to look; the zero time when there is no reason to. An edit is somebody's wish and does not wait for
-// others to stop fighting.
+// others to stop fighting. While it is half written nothing is looked at: a look would apply it.
 func (p *pace) due() (at time.Time) {
 	if !p.disturbed.IsZero() {
 		at = latest(p.disturbed.Add(p.settle), p.retry, p.limit.next(), p.budget.next())
 	}
 	if !p.edited.IsZero() {
-		edit := p.edited.Add(p.edit)
-		if most := p.first.Add(patience * p.edit); most.Before(edit) {
+		pause := p.edit
+		if p.pieces {
+			pause = p.half
+		}
+		edit := p.edited.Add(pause)
+		if most := p.first.Add(patience * pause); most.Before(edit) {
 			edit = most
 		}
-		if at.IsZero() || edit.Before(at) {
+		if at.IsZero() || edit.Before(at) || p.pieces {
 			at = edit
 		}
 	}

@@ -21,14 +21,18 @@ func TestDue(t *testing.T) {
 				p.disturb(after(time.Duration(i)*ms), "nft")
 			}
 		}, 3 * ms},
-		{"an edit", func(p *pace) { p.editing(start) }, 50 * ms},
-		{"an edit in pieces", func(p *pace) { p.editing(start); p.editing(after(40 * ms)) }, 90 * ms},
+		{"an edit", func(p *pace) { p.editing(start, false) }, 50 * ms},
+		{"an edit in pieces", func(p *pace) { p.editing(start, false); p.editing(after(40*ms), false) }, 90 * ms},
 		{"an edit without end", func(p *pace) {
 			for i := range 100 {
-				p.editing(after(time.Duration(i) * 40 * ms))
+				p.editing(after(time.Duration(i)*40*ms), false)
 			}
 		}, 500 * ms},
-		{"both: the sooner", func(p *pace) { p.editing(start); p.disturb(start, "") }, 3 * ms},
+		{"an edit that is half written", func(p *pace) { p.editing(start, true) }, time.Second},
+		{"and then whole", func(p *pace) { p.editing(start, true); p.editing(after(200*ms), false) }, 250 * ms},
+		{"an edit that fails", func(p *pace) { p.editing(start, false); p.failed(start, time.Second) }, time.Second},
+		{"both, and it is half written", func(p *pace) { p.editing(start, true); p.disturb(start, "") }, time.Second},
+		{"both: the sooner", func(p *pace) { p.editing(start, false); p.disturb(start, "") }, 3 * ms},
 		{"after an error", func(p *pace) { p.disturb(start, ""); p.failed(start, time.Second) }, time.Second},
 		{"in a fight", func(p *pace) {
 			for range 10 {
@@ -41,10 +45,10 @@ func TestDue(t *testing.T) {
 				p.limit.spend(start, start)
 			}
 			p.disturb(start, "")
-			p.editing(start)
+			p.editing(start, false)
 		}, 50 * ms},
 		{"too much was used", func(p *pace) { spendAll(p); p.disturb(start, "") }, 320 * ms},
-		{"it was looked at", func(p *pace) { p.disturb(start, ""); p.editing(start); p.done() }, -1},
+		{"it was looked at", func(p *pace) { p.disturb(start, ""); p.editing(start, false); p.done() }, -1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

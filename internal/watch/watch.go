@@ -20,6 +20,7 @@ type Watch struct {
 	Reload     <-chan os.Signal // the file is to be applied, and what is wrong said again
 	Supervisor Supervisor
 	Interval   time.Duration // between looks at what no notification tells
+	For        time.Duration // how long to stay; 0 for as long as ctx lasts
 
 	Now func() time.Time
 	CPU func() time.Duration // that the process has used
@@ -43,7 +44,7 @@ const glanceEvery = 20 * time.Millisecond
 // looksAnyway is after how many Intervals the rules of iptables-legacy are looked at although they seem to be the same.
 const looksAnyway = 15
 
-// Run applies the file and stays until ctx is done, which is no error. What is live then stays live.
+// Run applies the file and stays until ctx is done or its time is over, which is no error. What is live then stays live.
 func (w *Watch) Run(ctx context.Context) error {
 	w.pace = newPace()
 	if err := w.begin(ctx); err != nil {
@@ -60,6 +61,8 @@ func (w *Watch) Run(ctx context.Context) error {
 	defer w.leaveLegacy()
 	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0) // twice as often as it wants to hear of us
 	defer stop()
+	over, cancel := ticker(w.For, w.For > 0)
+	defer cancel()
 	for ctx.Err() == nil {
 		now := w.Now()
 		if at := w.pace.due(); !at.IsZero() && !at.After(now) {
@@ -80,26 +83,29 @@ func (w *Watch) Run(ctx context.Context) error {
 			w.hear(n)
 		case e := <-w.File.Events():
 			if w.File.About(e) {
-				w.pace.editing(w.Now())
+				w.edited()
 			}
 		case <-w.File.Errors():
-			w.pace.editing(w.Now())
+			w.edited()
 		case <-w.Reload:
 			w.Log.forget()
-			w.pace.editing(w.Now())
+			w.pace.editing(w.Now(), false)
 		case <-poll.C:
 			w.poll()
 		case <-w.glancing():
 			w.glance()
 		case <-alive:
 			w.Supervisor.Tell("WATCHDOG=1")
+		case <-over:
+			w.look(ctx) // what is pending is not left to nobody
+			return nil
 		case <-until(w.pace.wakes(now), now):
 		}
 	}
 	return nil
 }
 
-// begin applies the file for the first time. A file that is wrong ends it: there is nothing yet that could be kept.
+// begin applies the file for the first time. One that cannot be read ends it: there is nothing yet that could be kept.
 func (w *Watch) begin(ctx context.Context) error {
 	before, err := w.sees()
 	if err != nil {
@@ -116,8 +122,13 @@ func (w *Watch) begin(ctx context.Context) error {
 	return nil
 }
 
-// look heals, and tells of it.
+// look heals, and tells of it. An edit of which no event has told yet is found first.
 func (w *Watch) look(ctx context.Context) {
+	if w.File.Differs() {
+		if w.edited(); w.pace.due().After(w.Now()) {
+			return
+		}
+	}
 	happened, by := w.pace.disturbed, w.pace.by
 	w.pace.budget.rested(w.Now(), w.cost())
 	before, err := w.sees()
@@ -216,6 +227,8 @@ func (w *Watch) generation() (uint32, error) {
 	return w.Kernel.Generation()
 }
 
+func (w *Watch) edited() { w.pace.editing(w.Now(), w.File.Unfinished()) }
+
 func (w *Watch) hear(n Notice) {
 	if n.Lost || int32(n.Generation-w.known) > 0 { // it begins again after its end
 		w.pace.disturb(w.Now(), n.By)
@@ -238,7 +251,7 @@ func (w *Watch) poll() {
 		w.pace.disturb(w.Now(), "")
 	}
 	if w.File.Differs() {
-		w.pace.editing(w.Now())
+		w.edited()
 	}
 }
 

@@ -107,6 +107,59 @@ func TestLookIsRepeatedAfterAnError(t *testing.T) {
 	s.until(t, 5) // without a Kernel each Interval asks for one
 }
 
+// An edit that cannot be applied at once is tried again at leisure, and everything else is heard meanwhile.
+func TestEditThatFailsIsNotRepeatedAtOnce(t *testing.T) {
+	s := &script{heal: func(look int) (Healed, error) {
+		if look == 2 {
+			return Healed{}, errors.New("the lock is held")
+		}
+		return Healed{}, nil
+	}}
+	hangup := make(chan os.Signal, 1)
+	run(t, s, func(w *Watch) { w.Reload = hangup })
+	hangup <- syscall.SIGHUP
+	s.stays(t, 2)
+	hangup <- syscall.SIGHUP
+	s.until(t, 3)
+}
+
+// At the end of its time it looks once more.
+func TestItsTimeIsOver(t *testing.T) {
+	file, err := FolderOf(filepath.Join(t.TempDir(), "portmap.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
+	w := &Watch{
+		Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, For: 10 * time.Millisecond,
+		Now: time.Now, CPU: ProcessCPU,
+	}
+	if err := w.Run(t.Context()); err != nil || s.looked() != 2 {
+		t.Errorf("%d looks, and it ended with %v", s.looked(), err)
+	}
+}
+
+func TestUnfinished(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "portmap.conf")
+	file, err := FolderOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if !file.Unfinished() {
+		t.Error("no file is a whole one")
+	}
+	for content, want := range map[string]bool{"": true, "443:84": true, "443:8443\n80": true, "\n": false, "443:8443\n": false} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := file.Unfinished(); got != want {
+			t.Errorf("%q: %v", content, got)
+		}
+	}
+}
+
 // Where even to wake up costs much, looks become few, and do not end.
 func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
 	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
