@@ -145,6 +145,28 @@ func TestWatchKeepsWhatWasGood(t *testing.T) {
 	})
 }
 
+// So is a file that names a packet filter which this host does not have.
+func TestWatchKeepsItsBackend(t *testing.T) {
+	lab.Need(t, "nft")
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	p := b.command(t, host)
+	p.run("add", "443:8443")
+	const bare = "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs tmpfs /usr/sbin && exec \"$0\" \"$@\"' %s \"$@\"\n"
+	without := filepath.Join(t.TempDir(), "without-iptables")
+	write(t, without, fmt.Sprintf(bare, p.path))
+	mode(t, without, 0o755)
+	p.path = without
+	w := p.watch()
+	write(t, p.file, "backend iptables\n443:8443\n")
+	w.says("portmap: watch: this host has no iptables\n")
+	w.says("what the file said before stays live")
+	b.flush(host)
+	w.live(b, "443:8443/tcp")
+	write(t, p.file, "443:8443\n80:8080\n")
+	w.live(b, "80:8080/tcp", "443:8443/tcp")
+}
+
 func mode(t *testing.T, path string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chmod(path, mode); err != nil {
