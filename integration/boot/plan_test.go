@@ -40,6 +40,14 @@ func firewalls() map[string]plan {
 		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start", "survives netfilter-persistent reload"),
 		"iptables":             beside("iptables"),
 		"ip6tables":            beside("ip6tables"),
+		"firewalld flushing iptables": { // which it flushes some time after it was started
+			"serve", "install", "add_through iptables", "firewall firewalld",
+			"keeps systemctl restart firewalld", "keeps systemctl reload firewalld", "keeps systemctl restart firewalld", "reboot",
+			"restored", "keeps systemctl reload firewalld",
+		},
+		"iptables reloading slowly": {
+			"serve", "install", "add_through iptables", "firewall iptables", "keeps systemctl restart iptables", "keeps systemctl reload iptables",
+		},
 	}
 }
 

@@ -121,6 +121,7 @@ add_through() {
 
 # lost VARIANT: what somebody flushes is put back by a reload of the unit, inside its sandbox.
 lost() {
+    systemctl stop portmap-reapply
     "$1" -t nat -F
     unanswered || die 'a client is answered although the mapping was taken away'
     systemctl reload portmap-restore
@@ -203,6 +204,7 @@ Wants=network-pre.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/usr/sbin/$1-restore /etc/site.rules
+ExecReload=/bin/sh -c 'sleep 0.3; $1-restore /etc/site.rules'
 [Install]
 WantedBy=multi-user.target
 END
@@ -217,6 +219,7 @@ END
 again() {
     unit=$1
     shift
+    systemctl stop portmap-reapply # which may still be at it after the step before
     nft delete table inet portmap
     unanswered || die 'a client is answered although the mapping was taken away'
     nft add table inet witness
@@ -232,6 +235,16 @@ again() {
 survives() {
     "$@"
     reach 5
+}
+
+# keeps COMMAND...: whatever it flushes, and whenever, is live again soon, and stays.
+keeps() {
+    systemctl stop portmap-reapply
+    "$@"
+    sleep 4 # for what is flushed later
+    portmap diff || die "file and kernel differ: $(portmap diff 2>&1); $(journalctl -u portmap-reapply -n 5)"
+    reach 5
+    echo "NOTE $*: $(journalctl --no-pager -o cat -u portmap-reapply | grep -c '^portmap: put back') times put back until now"
 }
 
 # more: clients came through since `moved` began, of both kinds.
