@@ -38,6 +38,9 @@ Temporary mappings stay.`,
 					return err
 				}
 				a.outcomes(report, dryRun)
+				if !dryRun {
+					a.noteBoot(report)
+				}
 				if len(report.Outcomes) == 0 && report.Moved == "" {
 					a.note("nothing to change, %s", count(report.Total, "mapping"))
 				}

@@ -20,6 +20,9 @@ func (a *app) enable() *cobra.Command {
 		Example: "  portmap enable\n  systemctl status portmap-restore",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.bootsOwnFile(); err != nil {
+				return err
+			}
 			return what(a.with(func(h *reconcile.Host) error {
 				silent, err := h.Silent(cmd.Context())
 				if err != nil {
@@ -37,8 +40,21 @@ func (a *app) disable() *cobra.Command {
 		Short:   "Do not restore the mappings at boot any more",
 		Example: "  portmap disable",
 		Args:    noArgs,
-		RunE:    func(*cobra.Command, []string) error { return what(a.tell(a.boot().Disable()), "disable") },
+		RunE: func(*cobra.Command, []string) error {
+			if err := a.bootsOwnFile(); err != nil {
+				return err
+			}
+			return what(a.tell(a.boot().Disable()), "disable")
+		},
 	}
+}
+
+// bootsOwnFile refuses a file that no boot unit names.
+func (a *app) bootsOwnFile() error {
+	if a.config == defaultConfig {
+		return nil
+	}
+	return usageError{fmt.Errorf("--config %s: what is restored at boot is %s", a.config, defaultConfig)}
 }
 
 // boot is this machine, as it boots.
@@ -77,10 +93,12 @@ func (a *app) tell(said string, err error) error {
 	return err
 }
 
-// noteBoot says that mappings are lost at the next boot, where that could be otherwise.
+// noteBoot says what would become of the mappings, where that could be better.
 func (a *app) noteBoot(r reconcile.Report) {
-	if !r.First || a.boot().State(r.Silent) != boot.Off {
+	if a.config != defaultConfig || len(r.Outcomes) == 0 && r.Moved == "" {
 		return
 	}
-	a.note("not restored at boot yet; to have that: sudo portmap enable")
+	for _, advice := range a.boot().Advice(boot.Change{File: a.config, First: r.First || r.Moved != "", Legacy: r.Silent, Shared: r.Shared}) {
+		a.note("%s", advice)
+	}
 }

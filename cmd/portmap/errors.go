@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -49,7 +50,7 @@ func sentences() []sentence {
 		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
 		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`portmap list` shows them")},
 		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
-		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: sudo},
+		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: permission},
 		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
 		{is: isErr(fs.ErrPermission), code: exitNotPermitted},
 		{is: errno(syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
@@ -57,7 +58,7 @@ func sentences() []sentence {
 		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
 		{is: errno(syscall.EROFS), code: exitFailed, remedy: says("the file system is read-only; name a file elsewhere with --config, or use --temporary")},
 		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
-		{is: as[*store.RefusedError], code: exitFailed, remedy: says("keep the file in a folder that only root can write, such as /etc/portmap")},
+		{is: as[*store.RefusedError], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: hasRemedy, code: exitFailed, remedy: ownRemedy},
 		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
@@ -98,6 +99,15 @@ func says(text string) func(*app, error) string {
 }
 
 func sudo(a *app, _ error) string { return "sudo " + a.command() }
+
+// permission tells root, who may not read everything in a unit without CAP_DAC_READ_SEARCH, from others.
+func permission(a *app, err error) string {
+	var file *fs.PathError
+	if os.Geteuid() == 0 && errors.As(err, &file) && file.Op == "read" {
+		return "sudo chmod o+r " + file.Path
+	}
+	return sudo(a, err)
+}
 
 func ownRemedy(_ *app, err error) string {
 	var r remedied

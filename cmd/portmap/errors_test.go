@@ -34,7 +34,10 @@ func TestSentences(t *testing.T) {
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EACCES}, 3, "portmap: write /etc/portmap/portmap.conf: permission denied\n  sudo portmap add 443:8443\n"},
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EDQUOT}, 1, "portmap: write /etc/portmap/portmap.conf: disk quota exceeded\n  make room on the file system of the file, then do it again; nothing was changed\n"},
 		{&fs.PathError{Op: "lock", Path: "p", Err: store.ErrLocked}, 1, "portmap: lock p: another portmap holds the lock\n  wait for it, or find it with `pgrep -a portmap`\n"},
-		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "is not a regular file"}}, 1, "portmap: read p: refused: p is not a regular file\n  keep the file in a folder that only root can write, such as /etc/portmap\n"},
+		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "lies in a folder of another user"}}, 1, "portmap: read p: refused: p lies in a folder of another user\n  keep the file in a folder that only root can write, such as /etc/portmap\n"},
+		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "can be written by everybody"}}, 1, "portmap: read p: refused: p can be written by everybody\n  sudo chmod o-w p\n"},
+		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "is a folder"}}, 1, "portmap: read p: refused: p is a folder\n  name the file of mappings with --config\n"},
+		{&fs.PathError{Op: "read", Path: "p", Err: syscall.EACCES}, 3, "portmap: read p: permission denied\n  sudo chmod o+r p\n"}, // as root without the right to read all
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
 	} {
 		var printed bytes.Buffer

@@ -102,7 +102,7 @@ What is saved is in /etc/portmap/portmap.conf, see portmap.conf(5).`)
 	a.section("EXIT STATUS", `0 done; 1 it failed, or diff found something; 2 wrong usage or an invalid mapping; 3 not permitted.
 
 Whatever failed, the kernel and the file are as they were before.`)
-	a.section("FILES", "/etc/portmap/portmap.conf: the saved mappings.\n\nportmap\\-restore.service: applies them at boot. portmap\\-watch.service: puts back what others flush; off until it is enabled.")
+	a.section("FILES", "/etc/portmap/portmap.conf: the saved mappings.\n\nportmap-restore.service: applies them at boot. portmap-reapply.service: applies them again when another firewall has started. portmap-watch.service: puts back what others flush; off until it is enabled.")
 	a.section("SEE ALSO", "portmap.conf(5), nft(8), iptables(8), systemd(1)")
 }
 

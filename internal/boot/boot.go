@@ -57,10 +57,45 @@ func (*PlaceError) Remedy() string {
 	return "sudo make install, or copy it to /usr/local/bin, and enable that"
 }
 
+// ForeignError says that where a unit is to be written there is one that portmap did not write.
+type ForeignError struct {
+	Path   string
+	Masked bool // somebody does not want it to start: systemctl(1), mask
+}
+
+func (e *ForeignError) Error() string {
+	if e.Masked {
+		return e.Path + " is masked"
+	}
+	return e.Path + " was not written by portmap"
+}
+
+// Remedy returns what to do first.
+func (e *ForeignError) Remedy() string {
+	if e.Masked {
+		return "sudo systemctl unmask " + filepath.Base(e.Path)
+	}
+	return "move it away, then do it again"
+}
+
+// StartError says that the mappings could not be restored, at the first time or at all.
+type StartError struct{ error }
+
+func (e *StartError) Unwrap() error { return e.error }
+
+// Remedy returns where to see why.
+func (*StartError) Remedy() string { return "sudo journalctl -u portmap-restore" }
+
 func (h Host) path(path string) string { return filepath.Join("/", h.Root, path) }
 
 func (h Host) has(path string) bool {
 	_, err := os.Stat(h.path(path))
+	return err == nil
+}
+
+// there is has for links too that lead nowhere: those of an enabled unit are absolute.
+func (h Host) there(path string) bool {
+	_, err := os.Lstat(h.path(path))
 	return err == nil
 }
 
@@ -115,7 +150,7 @@ func (h Host) State(legacy bool) State {
 }
 
 // write puts one of the embedded files on the host, with the command's own path in it, and reports whether it changed
-// anything.
+// anything. What somebody else put there stays, and is a [*ForeignError].
 func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
 	content, err := files.ReadFile(name)
 	if err != nil {
@@ -128,8 +163,12 @@ func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
 		text = mark + text
 	}
 	path := h.path(to)
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	switch old, err := os.ReadFile(path); {
+	case err == nil && string(old) == text:
 		return false, nil
+	case err == nil && !marked(old):
+		link, _ := os.Readlink(path)
+		return false, &ForeignError{to, link == os.DevNull}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return false, err

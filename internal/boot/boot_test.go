@@ -40,12 +40,20 @@ func (m *machine) run(name string, args ...string) error {
 	if m.fail != "" && strings.Contains(line, m.fail) {
 		return errors.New(line + ": exit status 1: it broke")
 	}
-	link := map[string]string{"systemctl": etcUnit + "sysinit.target.wants/" + unit, "rc-update": "/etc/runlevels/boot/" + service}[name]
-	switch {
-	case slices.Contains(args, "enable"), slices.Contains(args, "add"):
-		m.put(link, "")
-	case slices.Contains(args, "disable"), slices.Contains(args, "del"):
-		_ = os.Remove(m.path(link))
+	links := map[string]string{
+		unit: etcUnit + "sysinit.target.wants/" + unit, watch: etcUnit + "multi-user.target.wants/" + watch,
+		service: "/etc/runlevels/boot/" + service,
+	}
+	for name, link := range links {
+		if !slices.Contains(args, name) {
+			continue
+		}
+		switch {
+		case slices.Contains(args, "reenable"), slices.Contains(args, "add"):
+			m.put(link, "")
+		case slices.Contains(args, "disable"), slices.Contains(args, "del"):
+			_ = os.Remove(m.path(link))
+		}
 	}
 	return nil
 }
@@ -166,7 +174,7 @@ func TestRefused(t *testing.T) {
 		case "a home folder":
 			c.m.Binary = "/home/me/portmap"
 		case "a failure":
-			c.m.fail = "enable"
+			c.m.fail = "reenable"
 		}
 		before := c.m.tree()
 		_, err := c.m.Enable(false)
@@ -176,6 +184,82 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := newMachine(t).Disable(); !errors.As(err, new(*NoInitError)) {
 		t.Errorf("disable: %v", err)
+	}
+}
+
+// An enable that fails at its last step leaves nothing behind, and puts back what it had changed.
+func TestEnableThatFailsLeavesNothing(t *testing.T) {
+	m := newMachine(t, kinds["systemd, built by hand"]...)
+	m.fail = "start"
+	before := m.tree()
+	_, err := m.Enable(true)
+	if !errors.As(err, new(*StartError)) || m.tree() != before {
+		t.Errorf("%v; files are\n%s", err, m.tree())
+	}
+	if last := m.ran[len(m.ran)-1]; last != "systemctl daemon-reload" {
+		t.Errorf("it ends with %q: systemd still knows what is gone", last)
+	}
+
+	m.fail = ""
+	m.must(m.Enable(false))
+	m.fail, m.Binary = "start", "/opt/portmap"
+	before = m.tree()
+	content, _ := os.ReadFile(m.path(etcUnit + unit))
+	if _, err := m.Enable(true); err == nil || m.tree() != before {
+		t.Errorf("%v; files are\n%s", err, m.tree())
+	}
+	if now, _ := os.ReadFile(m.path(etcUnit + unit)); string(now) != string(content) {
+		t.Errorf("the unit became\n%s", now)
+	}
+}
+
+// A command that was built by hand and enabled gives way to the package.
+func TestPackageComesLater(t *testing.T) {
+	m := newMachine(t, kinds["systemd, built by hand"]...)
+	m.must(m.Enable(false))
+	m.put(etcUnit+"multi-user.target.wants/"+watch, "")
+	m.put("/usr/lib/systemd/system/"+unit, "of the package\n")
+	m.ran = nil
+	if said := m.must(m.Enable(false)); !strings.HasSuffix(said, "/usr/lib/systemd/system/"+unit) {
+		t.Errorf("enable says %q", said)
+	}
+	if m.has(etcUnit+unit) || !slices.Contains(m.ran, "systemctl --quiet reenable "+unit+" "+watch) {
+		t.Errorf("it ran %v; files are\n%s", m.ran, m.tree())
+	}
+}
+
+// The watch would bring with it at boot what is to be off.
+func TestDisableSwitchesTheWatchOff(t *testing.T) {
+	m := newMachine(t, kinds["systemd, as a package"]...)
+	before := m.tree()
+	m.must(m.Enable(false))
+	m.put(etcUnit+"multi-user.target.wants/"+watch, "")
+	if said := m.must(m.Disable()); !strings.Contains(said, "neither restored at boot nor watched") || m.tree() != before {
+		t.Errorf("disable says %q; files are\n%s", said, m.tree())
+	}
+}
+
+// What somebody else wrote under the same name, or masked, is not overwritten.
+func TestForeignUnitIsNotOverwritten(t *testing.T) {
+	for name, put := range map[string]func(m *machine){
+		"was not written by portmap": func(m *machine) { m.put(etcUnit+unit, "[Service]\nExecStart=/opt/mine\n") },
+		"is masked": func(m *machine) {
+			m.put(etcUnit+"x", "")
+			if err := os.Symlink(os.DevNull, m.path(etcUnit+unit)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		m := newMachine(t, kinds["systemd, built by hand"]...)
+		put(m)
+		before := m.tree()
+		var foreign *ForeignError
+		if _, err := m.Enable(false); !errors.As(err, &foreign) || !strings.Contains(err.Error(), name) || foreign.Remedy() == "" || m.tree() != before {
+			t.Errorf("%s: %v; files are\n%s", name, err, m.tree())
+		}
+		if said := m.must(m.Disable()); said != "restore at boot is off already" || m.tree() != before {
+			t.Errorf("disable says %q; files are\n%s", said, m.tree())
+		}
 	}
 }
 

@@ -1,12 +1,19 @@
 package boot
 
+import (
+	"errors"
+	"os"
+)
+
 const (
 	unit    = "portmap-restore.service"
+	reapply = "portmap-reapply.service"
+	watch   = "portmap-watch.service"
 	etcUnit = "/etc/systemd/system/"
 )
 
 // units are what a package brings. The watch is not enabled with the others.
-func units() []string { return []string{unit, "portmap-reapply.service", "portmap-watch.service"} }
+func units() []string { return []string{unit, reapply, watch} }
 
 // vendorFolders are where packages put units (systemd.unit(5), "Unit File Load Path").
 func vendorFolders() []string { return []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} }
@@ -26,61 +33,107 @@ func (s systemd) vendor() string {
 func dropIn(unit string) string { return etcUnit + unit + ".d/iptables-legacy.conf" }
 
 func (s systemd) enable(legacy bool) (string, error) {
-	where := s.vendor()
-	wrote, err := s.lay(where == "", legacy)
+	where, was, watched := s.vendor(), s.enabled(), s.watched()
+	before, err := s.lay(where == "", legacy)
 	if where == "" {
 		where = etcUnit
 	}
-	if err == nil && len(wrote) == 0 && s.enabled() {
+	if err == nil && len(before) == 0 && was {
 		return "restore at boot is on already: " + where + unit, nil
 	}
 	if err == nil {
-		err = s.Run("systemctl", "daemon-reload")
-	}
-	if err == nil {
-		err = s.Run("systemctl", "--quiet", "enable", "--now", unit)
+		err = s.switchOn(watched)
 	}
 	if err != nil {
-		for _, path := range wrote {
-			_, _ = s.unwrite(path) // what it said matters more
-		}
-		return "", err
+		return "", errors.Join(err, s.undo(before, was))
 	}
 	return "mappings are restored at boot: " + where + unit, nil
 }
 
-// lay writes the units, where no package has brought them, and the drop-ins, where they are needed. It returns what it wrote.
-func (s systemd) lay(all, legacy bool) (wrote []string, err error) {
+// lay writes the units, where no package has brought them, and else takes away those that were written before it came; and the
+// drop-ins, where they are needed. It returns what the files were that it changed; nil for one that was not there.
+func (s systemd) lay(all, legacy bool) (before map[string][]byte, err error) {
+	before = map[string][]byte{}
 	for _, u := range units() {
-		files := map[string]string{}
-		if all {
-			files[etcUnit+u] = u
-		}
-		if legacy {
-			files[dropIn(u)] = "iptables-legacy.conf"
-		} else if _, err := s.unwrite(dropIn(u)); err != nil {
-			return wrote, err
-		}
-		for path, name := range files {
-			changed, err := s.write(name, path, 0o644)
-			if err != nil {
-				return wrote, err
+		for _, file := range [...]struct {
+			path, name string
+			wanted     bool
+		}{{etcUnit + u, u, all}, {dropIn(u), "iptables-legacy.conf", legacy}} {
+			old, _ := os.ReadFile(s.path(file.path))
+			var changed bool
+			if file.wanted {
+				changed, err = s.write(file.name, file.path, 0o644)
+			} else {
+				changed, err = s.unwrite(file.path)
 			}
 			if changed {
-				wrote = append(wrote, path)
+				before[file.path] = old
+			}
+			if err != nil {
+				return before, err
 			}
 		}
 	}
-	return wrote, nil
+	return before, nil
 }
 
-// enabled looks for the links that `systemctl enable` makes.
-func (s systemd) enabled() bool { return s.has(etcUnit + "sysinit.target.wants/" + unit) }
+// switchOn makes the links anew: they name the files that were there when they were made.
+func (s systemd) switchOn(watched bool) error {
+	list := []string{"--quiet", "reenable", unit}
+	if watched {
+		list = append(list, watch)
+	}
+	if err := s.Run("systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	if err := s.Run("systemctl", list...); err != nil {
+		return err
+	}
+	if err := s.Run("systemctl", "start", unit); err != nil {
+		return &StartError{err}
+	}
+	return nil
+}
 
+// undo puts everything back as it was before an enable that failed.
+func (s systemd) undo(before map[string][]byte, was bool) error {
+	if !was && s.enabled() {
+		_ = s.Run("systemctl", "--quiet", "disable", unit, reapply) // what went wrong first matters more
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	for path, content := range before {
+		var err error
+		if content == nil {
+			_, err = s.unwrite(path)
+		} else {
+			err = os.WriteFile(s.path(path), content, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_ = s.Run("systemctl", "daemon-reload")
+	return nil
+}
+
+// enabled looks for the links that `systemctl enable` makes, and for what they lead to.
+func (s systemd) enabled() bool {
+	return s.there(etcUnit+"sysinit.target.wants/"+unit) && (s.has(etcUnit+unit) || s.vendor() != "")
+}
+
+func (s systemd) watched() bool { return s.there(etcUnit + "multi-user.target.wants/" + watch) }
+
+// disable switches the watch off, too: it would bring the other one with it.
 func (s systemd) disable() (string, error) {
-	was := s.enabled()
-	if was {
-		if err := s.Run("systemctl", "--quiet", "disable", unit, "portmap-reapply.service"); err != nil {
+	was, watched := s.enabled(), s.watched()
+	list := []string{"--quiet", "disable", unit, reapply}
+	if watched {
+		list = append(list, watch)
+	}
+	if was || watched {
+		if err := s.Run("systemctl", list...); err != nil {
 			return "", err
 		}
 	}
@@ -99,10 +152,13 @@ func (s systemd) disable() (string, error) {
 			return "", err
 		}
 	}
-	if !was && !changed {
-		return "restore at boot is off already", nil
+	switch {
+	case watched:
+		return "mappings are neither restored at boot nor watched any more; those that are live stay", nil
+	case was || changed:
+		return "mappings are not restored at boot any more; those that are live stay", nil
 	}
-	return "mappings are not restored at boot any more; those that are live stay", nil
+	return "restore at boot is off already", nil
 }
 
 func (s systemd) state(legacy bool) State {

@@ -36,7 +36,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Silent: Silent(h.backend)}
+	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Silent: Silent(h.backend), Shared: shared(h.backend)}
 	if report.Moved = moved(h.backend, d.aim.Len(), dryRun); len(report.Outcomes) > 0 {
 		report.note(variantNote(h.backend))
 	}

@@ -165,6 +165,12 @@ func Silent(b rules.Backend) bool {
 	return variant == ipt.Legacy
 }
 
+// shared reports whether a backend has tables that are not portmap's alone.
+func shared(b rules.Backend) bool {
+	_, ok := used(b).(*ipt.Backend)
+	return ok
+}
+
 // Describe names a backend as exactly as this host tells.
 func Describe(b rules.Backend) string {
 	if i, ok := used(b).(*ipt.Backend); ok {

@@ -162,7 +162,7 @@ func (h *Host) edit(ctx context.Context, dryRun, everywhere bool, decide func(st
 	}
 	p := e.plan(s, h.Choice)
 	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
-	report.Silent = Silent(h.backend)
+	report.Silent, report.Shared = Silent(h.backend), shared(h.backend)
 	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
 		return Report{}, err
 	}

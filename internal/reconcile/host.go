@@ -94,6 +94,7 @@ type Report struct {
 	Warnings []string // what did not stop the change
 	First    bool     // whether there was no saved mapping before, and is one now
 	Silent   bool     // as in [Silent]
+	Shared   bool     // the rules are in tables that are not portmap's alone: those of iptables
 	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
 	Moved    string   // that mappings went from one backend to another; mostly empty
 	Notes    []string // what a person should know

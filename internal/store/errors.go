@@ -19,6 +19,19 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return "refused: " + e.Part + " " + e.Why }
 
+const everybody = "can be written by everybody"
+
+// Remedy returns what to do about it.
+func (e *RefusedError) Remedy() string {
+	switch e.Why {
+	case everybody:
+		return "sudo chmod o-w " + e.Part
+	case "is a folder", "is not a regular file", "is a link of /proc, not a file", "is larger than 64 MiB":
+		return "name the file of mappings with --config"
+	}
+	return "keep the file in a folder that only root can write, such as /etc/portmap"
+}
+
 // failed names a failure by what was being done to the file that the user knows, and not by the system call and the name beside
 // it that failed. The errno stays reachable with errors.Is.
 func failed(op, path string, err error) error {

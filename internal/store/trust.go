@@ -111,7 +111,7 @@ func (e entry) unfit(size int64) string {
 	case !e.mode.IsRegular():
 		return "is not a regular file"
 	case e.is(othersWrite):
-		return "can be written by everybody"
+		return everybody
 	case size > MaxSize:
 		return "is larger than 64 MiB"
 	}
