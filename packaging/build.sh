@@ -6,12 +6,14 @@ cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/local/go/bin
 nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
 
-# A package's version is a number, also between two releases.
+# A package's version is a number, also between two releases. What comes before a release sorts before it, what comes after it
+# after it.
 VERSION=${1#v}
 case "$VERSION" in [0-9]*) ;; *) VERSION=0.0.0~$VERSION ;; esac
-VERSION=$(tr -- '-_' '++' <<<"$VERSION")
+VERSION=$(sed -E 's/-(alpha|beta|pre|rc)/~\1/; y/-_/++/' <<<"$VERSION")
 GOARCH=${GOARCH:-$(go env GOARCH)}
-export VERSION GOARCH
+ARCH=$GOARCH # that of the package; nfpm itself runs here
+export VERSION GOARCH ARCH
 shift
 [ $# -gt 0 ] || set -- deb rpm apk archlinux
 
@@ -35,7 +37,12 @@ portmap-nat ($VERSION) stable; urgency=medium
 
  -- $(sed -n 's/^maintainer: //p' packaging/nfpm.yaml)  $(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
 END
+release=$VERSION
 for packager in "$@"; do
+    VERSION=$release
+    if [ "$packager" = apk ]; then # it knows a few words and numbers alone (apk-package(5))
+        VERSION=$(sed -E 's/~(alpha|beta|pre|rc)[.]?([0-9]*).*/_\1\2/; s/~.*/_pre/; s/\+([0-9]+).*/_p\1/; s/\+.*//' <<<"$release")
+    fi
     GOARCH='' GOOS='' go run "$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target dist/
 done
 rm -rf "$stage"

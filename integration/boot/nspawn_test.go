@@ -69,6 +69,12 @@ func TestNspawnBadLine(t *testing.T) {
 	nspawn(t, p).check(t, p)
 }
 
+// A command that was built by hand, its package, and neither.
+func TestNspawnByHand(t *testing.T) {
+	p := plan{"serve", "by_hand", "reboot", "restored", "packaged", "reboot", "restored", "off", "reboot", "not_restored"}
+	nspawn(t, p).check(t, p)
+}
+
 func TestNspawnControls(t *testing.T) {
 	for name, c := range controls() {
 		t.Run(name, func(t *testing.T) { nspawn(t, c.plan).checkControl(t, c) })

@@ -84,9 +84,35 @@ func TestPackageInAChroot(t *testing.T) {
 	if content, _ := os.ReadFile(dir + "/etc/portmap/portmap.conf"); string(content) != "443:8443\n" {
 		t.Errorf("after the removal the file is %q", content)
 	}
+	inside(t, dir, "dpkg", "--install", "/opt/boot/dist/old.deb")
+	if _, err := os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service"); err != nil {
+		t.Error("a package that comes back is not enabled")
+	}
 	inside(t, dir, "dpkg", "--purge", "portmap-nat")
 	if after := added(t, dir); after != before {
 		t.Errorf("files were\n%s\nand are\n%s", before, after)
+	}
+	if _, err := os.Stat(dir + "/var/lib/portmap-nat"); err == nil {
+		t.Error("/var/lib/portmap-nat is left")
+	}
+}
+
+// In some chroots it looks as if systemd ran, and nobody answers: the package goes in and out all the same.
+func TestPackageWhereSystemdIsDeaf(t *testing.T) {
+	for _, name := range []string{"systemctl", "none"} {
+		t.Run(name, func(t *testing.T) {
+			dir := root(t, plan{})
+			must(t, os.MkdirAll(dir+"/run/systemd/system", 0o755))
+			if name == "none" {
+				must(t, os.Remove(dir+"/usr/bin/systemctl"))
+			}
+			for _, words := range [][]string{
+				{"--install", "/opt/boot/dist/old.deb"}, {"--install", "/opt/boot/new.deb"}, {"--remove", "portmap-nat"},
+				{"--install", "/opt/boot/new.deb"}, {"--purge", "portmap-nat"},
+			} {
+				contained(t, dir, append([]string{"dpkg"}, words...)...)
+			}
+		})
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-//go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc iptables-legacy.conf
+//go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc portmap-watch.openrc iptables-legacy.conf
 var files embed.FS
 
 // packaged is where the units and scripts look for the command.
@@ -138,6 +138,17 @@ func (h Host) Disable() (string, error) {
 		return "", &NoInitError{}
 	}
 	return system.disable()
+}
+
+// offNow says what a Disable came to.
+func offNow(was, watched bool) string {
+	switch {
+	case watched:
+		return "mappings are neither restored at boot nor watched any more; those that are live stay"
+	case was:
+		return "mappings are not restored at boot any more; those that are live stay"
+	}
+	return "restore at boot is off already"
 }
 
 // State tells what the next boot will do, as far as files show it.

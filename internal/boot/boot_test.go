@@ -42,7 +42,7 @@ func (m *machine) run(name string, args ...string) error {
 	}
 	links := map[string]string{
 		unit: etcUnit + "sysinit.target.wants/" + unit, watch: etcUnit + "multi-user.target.wants/" + watch,
-		service: "/etc/runlevels/boot/" + service,
+		service: "/etc/runlevels/boot/" + service, watcher: "/etc/runlevels/default/" + watcher,
 	}
 	for name, link := range links {
 		if !slices.Contains(args, name) {
@@ -87,7 +87,7 @@ var kinds = map[string][]string{
 	"systemd, as a package":  {"/run/systemd/system/x", "/usr/lib/systemd/system/" + unit},
 	"systemd, merged late":   {"/run/systemd/system/x", "/lib/systemd/system/" + unit},
 	"OpenRC, built by hand":  {"/sbin/openrc-run"},
-	"OpenRC, as a package":   {"/sbin/openrc-run", script},
+	"OpenRC, as a package":   {"/sbin/openrc-run", script(service), script(watcher)},
 }
 
 // On, on again, off, off again: each says what it did, and in the end everything is as it was.
@@ -129,10 +129,10 @@ func TestUnitsNameTheBinary(t *testing.T) {
 	for name, files := range kinds {
 		m := newMachine(t, files...)
 		m.must(m.Enable(false))
-		for _, path := range []string{etcUnit + unit, etcUnit + "portmap-reapply.service", etcUnit + "portmap-watch.service", script} {
+		for _, path := range []string{etcUnit + unit, etcUnit + reapply, etcUnit + watch, script(service), script(watcher)} {
 			content, err := os.ReadFile(m.path(path))
 			switch {
-			case strings.HasSuffix(name, "by hand") && path == script != strings.HasPrefix(name, "OpenRC"):
+			case strings.HasSuffix(name, "by hand") && strings.HasPrefix(path, "/etc/init.d/") != strings.HasPrefix(name, "OpenRC"):
 			case !strings.HasSuffix(name, "by hand"):
 				if err == nil && marked(content) {
 					t.Errorf("%s: %s was written", name, path)
@@ -169,12 +169,15 @@ func TestRefused(t *testing.T) {
 		"no init system": {newMachine(t), "neither systemd nor OpenRC"},
 		"a home folder":  {newMachine(t, kinds["systemd, built by hand"]...), "/home/me/portmap is in a place"},
 		"a failure":      {newMachine(t, kinds["systemd, as a package"]...), "it broke"},
+		"of OpenRC":      {newMachine(t, kinds["OpenRC, built by hand"]...), "it broke"},
 	} {
 		switch name {
 		case "a home folder":
 			c.m.Binary = "/home/me/portmap"
 		case "a failure":
 			c.m.fail = "reenable"
+		case "of OpenRC":
+			c.m.fail = "rc-update"
 		}
 		before := c.m.tree()
 		_, err := c.m.Enable(false)
@@ -230,12 +233,16 @@ func TestPackageComesLater(t *testing.T) {
 
 // The watch would bring with it at boot what is to be off.
 func TestDisableSwitchesTheWatchOff(t *testing.T) {
-	m := newMachine(t, kinds["systemd, as a package"]...)
-	before := m.tree()
-	m.must(m.Enable(false))
-	m.put(etcUnit+"multi-user.target.wants/"+watch, "")
-	if said := m.must(m.Disable()); !strings.Contains(said, "neither restored at boot nor watched") || m.tree() != before {
-		t.Errorf("disable says %q; files are\n%s", said, m.tree())
+	for name, link := range map[string]string{
+		"systemd, as a package": etcUnit + "multi-user.target.wants/" + watch, "OpenRC, built by hand": "/etc/runlevels/default/" + watcher,
+	} {
+		m := newMachine(t, kinds[name]...)
+		before := m.tree()
+		m.must(m.Enable(false))
+		m.put(link, "")
+		if said := m.must(m.Disable()); !strings.Contains(said, "neither restored at boot nor watched") || m.tree() != before {
+			t.Errorf("%s: disable says %q; files are\n%s", name, said, m.tree())
+		}
 	}
 }
 

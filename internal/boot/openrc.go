@@ -1,46 +1,66 @@
 package boot
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
 
 const (
 	service = "portmap-restore"
-	script  = "/etc/init.d/" + service
+	watcher = "portmap-watch"
 )
+
+func script(service string) string { return "/etc/init.d/" + service }
 
 type openrc struct{ Host }
 
 func (o openrc) enable(bool) (string, error) {
-	wrote := false
-	if !o.has(script) || o.own() {
-		var err error
-		if wrote, err = o.write("portmap-restore.openrc", script, 0o755); err != nil {
-			return "", err
+	var wrote []string
+	for _, s := range [...]string{service, watcher} { // the watch is there for who wants it
+		if o.has(script(s)) && !o.own(s) {
+			continue
+		}
+		changed, err := o.write(s+".openrc", script(s), 0o755)
+		if err != nil {
+			return "", errors.Join(err, o.undo(wrote))
+		}
+		if changed {
+			wrote = append(wrote, s)
 		}
 	}
-	if !wrote && o.enabled() {
-		return "restore at boot is on already: " + script, nil
+	on := o.enabled()
+	if len(wrote) == 0 && on {
+		return "restore at boot is on already: " + script(service), nil
 	}
-	if !o.enabled() {
+	if !on {
 		if err := o.Run("rc-update", "--quiet", "add", service, "boot"); err != nil {
-			return "", err
+			return "", errors.Join(err, o.undo(wrote))
 		}
 	}
-	return "mappings are restored at boot: " + script, nil
+	return "mappings are restored at boot: " + script(service), nil
+}
+
+// undo takes away what an enable wrote that failed.
+func (o openrc) undo(wrote []string) error {
+	for _, s := range wrote {
+		if _, err := o.unwrite(script(s)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // own reports whether Enable wrote the script.
-func (o openrc) own() bool {
-	content, err := os.ReadFile(o.path(script))
+func (o openrc) own(service string) bool {
+	content, err := os.ReadFile(o.path(script(service)))
 	return err == nil && marked(content)
 }
 
-func (o openrc) enabled() bool { return len(o.levels()) > 0 }
+func (o openrc) enabled() bool { return len(o.levels(service)) > 0 }
 
-// levels returns the runlevels that have the service: rc-update makes links.
-func (o openrc) levels() (names []string) {
+// levels returns the runlevels that have a service: rc-update makes links.
+func (o openrc) levels(service string) (names []string) {
 	links, err := filepath.Glob(o.path("/etc/runlevels/*/" + service))
 	if err != nil {
 		return nil // the pattern is wrong, which it is not
@@ -51,22 +71,23 @@ func (o openrc) levels() (names []string) {
 	return names
 }
 
+// disable switches the watch off, too: it needs the other one, and would bring it with it.
 func (o openrc) disable() (string, error) {
-	was := o.enabled()
-	if was {
-		// Not --all, which fails for each runlevel that does not have it.
-		if err := o.Run("rc-update", append([]string{"--quiet", "del", service}, o.levels()...)...); err != nil {
+	was, watched, removed := o.enabled(), len(o.levels(watcher)) > 0, false
+	for _, s := range [...]string{watcher, service} {
+		if levels := o.levels(s); len(levels) > 0 {
+			// Not --all, which fails for each runlevel that does not have it.
+			if err := o.Run("rc-update", append([]string{"--quiet", "del", s}, levels...)...); err != nil {
+				return "", err
+			}
+		}
+		gone, err := o.unwrite(script(s))
+		if err != nil {
 			return "", err
 		}
+		removed = removed || gone
 	}
-	removed, err := o.unwrite(script)
-	if err != nil {
-		return "", err
-	}
-	if !was && !removed {
-		return "restore at boot is off already", nil
-	}
-	return "mappings are not restored at boot any more; those that are live stay", nil
+	return offNow(was || removed, watched), nil
 }
 
 func (o openrc) state(bool) State {

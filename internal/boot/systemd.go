@@ -152,13 +152,7 @@ func (s systemd) disable() (string, error) {
 			return "", err
 		}
 	}
-	switch {
-	case watched:
-		return "mappings are neither restored at boot nor watched any more; those that are live stay", nil
-	case was || changed:
-		return "mappings are not restored at boot any more; those that are live stay", nil
-	}
-	return "restore at boot is off already", nil
+	return offNow(was || changed, watched), nil
 }
 
 func (s systemd) state(legacy bool) State {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # After the files of the package are there. deb: configure [OLD-VERSION]; rpm: 1 for the first installation, 2 for an upgrade;
-# others: the first installation. In a chroot nothing is running: what is enabled there works at its first boot.
+# others: the first installation. In a chroot nothing is running: what is enabled there works at its first boot. Whatever an init
+# system says, the package is installed.
 set -e
 
 upgrade=no
@@ -9,21 +10,42 @@ configure) [ -z "${2:-}" ] || upgrade=yes ;;
 abort-*) exit 0 ;;
 2) upgrade=yes ;;
 esac
-
-if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
+# dpkg names the old version also where it was removed since.
+if [ -e /var/lib/portmap-nat/removed ]; then
+    upgrade=no
+    rm -r /var/lib/portmap-nat
 fi
-if [ $upgrade = no ] && command -v systemctl >/dev/null 2>&1; then
-    systemctl --quiet enable portmap-restore.service || true
+
+# chrooted: what is live belongs to a host that keeps its mappings.
+chrooted() { [ "$(stat -L -c %d:%i /proc/1/root/ 2>/dev/null)" != "$(stat -L -c %d:%i /)" ]; }
+
+# A command that was built by hand and enabled has left units that would go before these.
+for unit in /etc/systemd/system/portmap-restore.service /etc/systemd/system/portmap-reapply.service /etc/systemd/system/portmap-watch.service; do
+    if grep -qs '^# Written by .portmap enable' $unit; then
+        rm -f $unit
+        moved=yes
+    fi
+done
+
+if command -v systemctl >/dev/null 2>&1; then
+    booted=no
+    [ ! -d /run/systemd/system ] || booted=yes
+    [ $booted = no ] || systemctl daemon-reload || true
+    if [ $upgrade = no ] || [ "${moved:-no}" = yes ]; then
+        systemctl --quiet reenable portmap-restore.service || true
+    fi
+    if [ $booted = yes ] && systemctl --quiet is-enabled portmap-restore.service; then
+        # Mappings that are live stay so: apply changes only what differs.
+        if systemctl --quiet is-active portmap-restore.service; then
+            systemctl reload portmap-restore.service || true
+        else
+            systemctl start portmap-restore.service || true
+        fi
+        systemctl --quiet try-restart portmap-watch.service || true
+    fi
 elif [ $upgrade = no ] && command -v rc-update >/dev/null 2>&1; then
     rc-update --quiet add portmap-restore boot || true
-fi
-if [ -d /run/systemd/system ] && systemctl --quiet is-enabled portmap-restore.service; then
-    # Mappings that are live stay so: apply changes only what differs.
-    if systemctl --quiet is-active portmap-restore.service; then
-        systemctl reload portmap-restore.service || true
-    else
-        systemctl start portmap-restore.service || true
+    if [ -d /run/openrc ] && ! chrooted; then
+        rc-service --quiet portmap-restore start || true
     fi
-    systemctl --quiet try-restart portmap-watch.service || true
 fi

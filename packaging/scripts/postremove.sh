@@ -4,12 +4,13 @@
 set -e
 if [ "${1:-}" = purge ]; then
     rm -f /etc/portmap/portmap.conf
+    rm -rf /var/lib/portmap-nat
 fi
 if ! [ -e /etc/portmap/portmap.conf ]; then
     rm -f /etc/portmap/portmap.conf.lock /etc/portmap/portmap.conf.new
     rmdir /etc/portmap 2>/dev/null || true
 fi
-if [ -d /run/systemd/system ]; then
+if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
     systemctl daemon-reload || true
     systemctl --quiet reset-failed 'portmap-*' 2>/dev/null || true
 fi

@@ -56,6 +56,45 @@ at_boot || die 'enable does not put the service in its runlevel'
 portmap enable
 live || die 'enable and disable touch the rules'
 
+# Another firewall, whose start flushes all: the watch, where it is on, puts back what goes, and ends before the mappings do.
+soon() {
+    for _ in $(seq 100); do
+        if "$@"; then return; fi
+        sleep 0.1
+    done
+    return 1
+}
+cat >/etc/init.d/nftables <<'END'
+#!/sbin/openrc-run
+extra_started_commands="reload"
+start() { nft flush ruleset; }
+reload() { nft flush ruleset; }
+END
+chmod +x /etc/init.d/nftables
+rc-service nftables start
+rc-service portmap-restore reload
+rc-update --quiet add portmap-watch default
+rc-service portmap-watch start
+soon pgrep -f 'portmap watch' >/dev/null || die "the watch does not run: $(rc-status --all)"
+for verb in restart reload; do
+    rc-service nftables $verb
+    soon live || die "there are no rules after a $verb of nftables: $(rc-status --all)"
+done
+process=$(pgrep -f '^/usr/bin/portmap watch')
+rc-service portmap-watch reload || die 'the watch cannot be told to apply the file at once'
+sleep 0.5
+[ "$(pgrep -f '^/usr/bin/portmap watch')" = "$process" ] || die 'a reload of the watch ends it'
+rc-service portmap-restore stop
+sleep 1 # for what should not happen
+! live || die 'there are rules after a stop: the watch put them back'
+! pgrep -f 'portmap watch' >/dev/null || die 'the watch outlives its service'
+rc-service portmap-watch start
+live || die 'the watch does not bring with it what it needs'
+portmap disable
+[ ! -L /etc/runlevels/default/portmap-watch ] || die 'disable leaves the watch in its runlevel'
+portmap enable
+rc-update --quiet add portmap-watch default
+
 handles() { nft --handle list table inet portmap; }
 before=$(handles)
 sh -e apk/.post-upgrade 0.0.2 0.0.1
@@ -66,4 +105,12 @@ sh -e apk/.pre-deinstall 0.0.1
 sh -e apk/.post-deinstall 0.0.1
 ! live || die 'there are rules after the removal'
 ! at_boot || die 'the service is in its runlevel after the removal'
+[ ! -L /etc/runlevels/default/portmap-watch ] || die 'the watch is in its runlevel after the removal'
+! pgrep -f 'portmap watch' >/dev/null || die 'the watch outlives its package'
 grep -qx 443:8443 /etc/portmap/portmap.conf || die 'the file went with the package'
+
+# And back again, on the running host.
+(cd apk && tar c usr etc/init.d) | tar x -C /
+sh -e apk/.post-install 0.0.1
+at_boot || die 'the package that came back is not in the runlevel boot'
+live || die "there are no rules after the package came back: $(rc-status --all)"

@@ -98,6 +98,55 @@ provision() {
     installed
 }
 
+# by_hand: the command without its package, enabled by itself; what fails leaves nothing behind.
+by_hand() {
+    dpkg-deb -x dist/old.deb /run/unpacked
+    cp /run/unpacked/usr/bin/portmap /usr/local/bin/
+    said=$(portmap add 443:8443 2>&1)
+    case "$said" in *'sudo portmap enable'*) ;; *) die "nobody is told of the next boot: $said" ;; esac
+    chown nobody /etc/portmap/portmap.conf
+    chmod 600 /etc/portmap/portmap.conf
+    said=$(portmap enable 2>&1) && die 'enable succeeds, and its unit cannot read the file'
+    case "$said" in *journalctl*) ;; *) die "nobody is told where to look: $said" ;; esac
+    left=$(find /etc/systemd/system -name 'portmap*')
+    [ -z "$left" ] || die "an enable that failed leaves $left"
+    [ -z "$(systemctl list-unit-files --no-legend 'portmap*')" ] || die 'systemd still knows the units of an enable that failed'
+    systemctl mask portmap-restore
+    portmap enable && die 'enable overrides a mask'
+    systemctl unmask portmap-restore
+    chmod 644 /etc/portmap/portmap.conf
+    portmap enable
+    [ "$(systemctl is-active portmap-restore)" = active ] || die 'portmap-restore is not active'
+    reach 10
+}
+
+# packaged: the package comes later, and takes over; it can go and come again.
+packaged() {
+    dpkg --force-confold -i dist/old.deb
+    installed
+    dpkg -r portmap-nat
+    dpkg -i dist/old.deb
+    rm /usr/local/bin/portmap
+    installed
+    left=$(find /etc/systemd/system -maxdepth 1 -name 'portmap*')
+    [ -z "$left" ] || die "the units of the package are hidden by $left"
+    reach 10
+}
+
+# off: disabled, and the watch with it; what is live stays.
+off() {
+    systemctl enable --now portmap-watch
+    portmap disable
+    reach 10
+}
+
+# not_restored: after a reboot.
+not_restored() {
+    within 120 test -e /run/boot/rules-before-network || die 'the network did not come up'
+    [ "$(systemctl is-active portmap-restore)" = inactive ] || die 'portmap-restore was started, and is disabled'
+    ! nft list ruleset | grep portmap || die 'there are mappings, and nothing should have restored them'
+}
+
 add() {
     portmap add 443:8443
     grep -q '^443:8443' /etc/portmap/portmap.conf || die 'the mapping is not in the file'
