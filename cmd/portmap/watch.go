@@ -25,8 +25,8 @@ func (a *app) watch() *cobra.Command {
 		Use:   "watch",
 		Short: "Stay, put back what others flush, and apply the file when it is edited",
 		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An edit that is wrong is told, and
-what the file said before stays live; of a file that is wrong at the start, the lines that are right are. A hangup signal applies the file again; a termination or an interrupt ends it, and
-leaves the rules.
+what the file said before stays live; of a file that is wrong at the start, its good lines are. A hangup signal applies the file
+again; a termination or an interrupt ends it, and leaves the rules.
 
 It puts back what portmap flush takes away, too: end it first.`,
 		Example: `  portmap watch
