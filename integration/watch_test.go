@@ -188,6 +188,10 @@ func TestWatchBeginsWithGoodLines(t *testing.T) {
 		w.live(b, "443:8443/tcp")
 		write(t, p.file, b.line()+"443:8443\n80:8080\n")
 		w.live(b, "80:8080/tcp", "443:8443/tcp")
+		w.says("the file is right again")
+		if log := w.log.String(); strings.Contains(log, "warning") {
+			t.Errorf("the log is\n%s", log)
+		}
 	})
 }
 

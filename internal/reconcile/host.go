@@ -143,9 +143,9 @@ func (h *Host) stateOf(ctx context.Context, content Content, everywhere bool) (s
 }
 
 func (h *Host) parse(content Content) (conf.Text, error) {
+	h.leftOut = nil
 	if h.KeepGoing {
 		text, wrong := conf.ParseGood(content.Bytes, h.Services)
-		h.leftOut = nil
 		for _, w := range wrong {
 			h.leftOut = append(h.leftOut, fmt.Sprintf("%s: %v; left out", content.Name, w))
 		}
