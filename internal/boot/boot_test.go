@@ -214,6 +214,14 @@ func TestEnableThatFailsLeavesNothing(t *testing.T) {
 	if now, _ := os.ReadFile(m.path(etcUnit + unit)); string(now) != string(content) {
 		t.Errorf("the unit became\n%s", now)
 	}
+
+	m.fail = ""
+	m.must(m.Enable(true))
+	m.fail = "start"
+	before = m.tree()
+	if _, err := m.Enable(false); !errors.As(err, new(*StartError)) || m.tree() != before {
+		t.Errorf("%v; files are\n%s", err, m.tree())
+	}
 }
 
 // A command that was built by hand and enabled gives way to the package.

@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"os"
+	"path/filepath"
 )
 
 const (
@@ -108,7 +109,8 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 		if content == nil {
 			_, err = s.unwrite(path)
 		} else {
-			err = os.WriteFile(s.path(path), content, 0o644)
+			// The folder of a drop-in goes with it.
+			err = errors.Join(os.MkdirAll(filepath.Dir(s.path(path)), 0o755), os.WriteFile(s.path(path), content, 0o644))
 		}
 		if err != nil {
 			return err
