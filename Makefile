@@ -1,3 +1,4 @@
+export PATH := $(PATH):/usr/local/go/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 PREFIX ?= /usr/local
 UNITS ?= /usr/lib/systemd/system

@@ -9,7 +9,7 @@ nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
 # A package's version is a number, also between two releases. What comes before a release sorts before it, what comes after it
 # after it.
 VERSION=${1#v}
-case "$VERSION" in [0-9]*) ;; *) VERSION=0.0.0~$VERSION ;; esac
+case "$VERSION" in [0-9]*.[0-9]*) ;; *) VERSION=0.0.0~$VERSION ;; esac
 VERSION=$(sed -E 's/-(alpha|beta|pre|rc)/~\1/; y/-_/++/' <<<"$VERSION")
 GOARCH=${GOARCH:-$(go env GOARCH)}
 ARCH=$GOARCH # that of the package; nfpm itself runs here

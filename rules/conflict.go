@@ -69,7 +69,7 @@ func sameNames(mappings []Mapping) error {
 			continue
 		}
 		if first, taken := named[m.name]; taken && !mappings[first].Equal(*m) {
-			return &ConflictError{Mapping: *m, With: mappings[first], Over: "the name " + m.name}
+			return &ConflictError{Mapping: *m, With: mappings[first], Over: "the name " + m.name, Name: true}
 		}
 		named[m.name] = i
 	}

@@ -37,6 +37,7 @@ type ConflictError struct {
 	Mapping Mapping // the new one
 	With    Mapping // the one in the way
 	Over    string  // what both claim: "443/tcp", or a name
+	Name    bool    // it is a name
 }
 
 func (e *ConflictError) Error() string {

@@ -14,6 +14,7 @@ type Option struct {
 	Shorthand string // one letter or digit, or empty
 	Argument  string // what stands for the argument in a usage text; empty for a switch
 	Usage     string // one phrase
+	Later     bool   // read and kept, but [Mapping.PortOnly] refuses it: not supported by this version
 
 	set  func(m *Mapping, value string) *InvalidError
 	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
@@ -36,18 +37,23 @@ func Options() []Option {
 		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
 			set:  func(m *Mapping, v string) *InvalidError { m.more().iface = v; return checkInterface(v) },
 			show: func(m *Mapping) []string { return given(m.has().iface) }},
-		{Name: "owner", Argument: "USER", Usage: "only a server that runs as USER may answer",
+		{Name: "owner", Later: true, Argument: "USER", Usage: "only a server that runs as USER may answer",
 			set:  func(m *Mapping, v string) *InvalidError { m.more().owner = v; return checkUser(v) },
 			show: func(m *Mapping) []string { return given(m.has().owner) }},
-		{Name: "service", Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
+		{Name: "service", Later: true, Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
 			set:  func(m *Mapping, v string) *InvalidError { m.more().service = v; return checkUnit(v) },
 			show: func(m *Mapping) []string { return given(m.has().service) }},
-		flagOption("hide", hide, "refuse direct connections to the target port from other hosts"),
-		flagOption("forward", forward, "for a target on another host: switch IP forwarding on"),
-		flagOption("sticky", sticky, "for several targets: a client stays on its target"),
-		flagOption("stateless", stateless, "rewrite the port without connection tracking (implies --hide)"),
+		later(flagOption("hide", hide, "refuse direct connections to the target port from other hosts")),
+		later(flagOption("forward", forward, "for a target on another host: switch IP forwarding on")),
+		later(flagOption("sticky", sticky, "for several targets: a client stays on its target")),
+		later(flagOption("stateless", stateless, "rewrite the port without connection tracking (implies --hide)")),
 		flagOption("temporary", temporary, "live until reboot or removal, never saved"),
 	}
+}
+
+func later(o Option) Option {
+	o.Later = true
+	return o
 }
 
 func flagOption(name string, bit flags, usage string) Option {

@@ -80,7 +80,11 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 		word := words[i]
 		if !strings.HasPrefix(word, "-") {
 			if spec != "" {
-				return spec, &InvalidError{Part: word, Why: "a second mapping where one is expected", Fix: "write one mapping a line, options with two dashes"}
+				fix := "write one mapping a line, options with two dashes"
+				if spec == "add" || spec == "portmap" {
+					fix = "a line begins with the mapping: leave out " + spec
+				}
+				return spec, &InvalidError{Part: word, Why: "a second mapping where one is expected", Fix: fix}
 			}
 			spec = word
 			continue

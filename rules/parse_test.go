@@ -102,7 +102,7 @@ func TestRefused(t *testing.T) {
 		"nosuch:8443":                           {"nosuch:8443: nosuch: not a service that this host knows", "number"},
 		"[::ffff:192.0.2.1]:443:8443":           {"[::ffff:192.0.2.1]:443:8443: ::ffff:192.0.2.1: an IPv4 address inside an IPv6 one", "192.0.2.1"},
 		"[fe80::1%eth0]:443:8443":               {"[fe80::1%eth0]:443:8443: fe80::1%eth0: a zone is not part of an address", "--interface eth0"},
-		"2001:db8::7:443:8443":                  {"2001:db8::7:443:8443: an IPv6 address without brackets", "["},
+		"2001:db8::7:443:8443":                  {"2001:db8::7:443:8443: an IPv6 address without brackets", "write [2001:db8::7]:443:8443"},
 		"[2001:db8::7:443:8443":                 {"[2001:db8::7:443:8443: no closing bracket", "[2001:db8::7]:443"},
 		"[192.0.2.7]:443:8443":                  {"[192.0.2.7]:443:8443: 192.0.2.7: brackets are for IPv6 addresses, and only for them", ""},
 		"0.0.0.0:443:8443":                      {"0.0.0.0:443:8443: 0.0.0.0: stands for every address", "-4"},
@@ -211,6 +211,30 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		if _, err := p.Parse([]string{"8000-8010:9000-9010/tcp", "--name", "shop"}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// The help and the manual tell of each option whether this version takes it, and PortOnly agrees.
+func TestLaterOptionsAreRefused(t *testing.T) {
+	for _, option := range Options() {
+		words := []string{"443:8443", "--" + option.Name}
+		if option.Argument != "" {
+			words = append(words, map[string]string{"source": "10.0.0.0/8", "service": "shop.service"}[option.Name])
+			if words[2] == "" {
+				words[2] = "eth0"
+			}
+		}
+		if option.Name == "forward" || option.Name == "sticky" {
+			words[0] = "443:10.0.0.5:8443,10.0.0.6:8443"
+		}
+		m, err := (&Parser{}).Parse(words)
+		if err != nil {
+			t.Errorf("%v: %v", words, err)
+			continue
+		}
+		if refused := m.PortOnly() != nil; refused != option.Later {
+			t.Errorf("%v: refused %v, told %v", words, refused, option.Later)
 		}
 	}
 }

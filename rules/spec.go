@@ -46,7 +46,11 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 			return err
 		}
 		if !addr.IsValid() {
-			return &InvalidError{Part: item, Why: "not a target", Fix: "several targets are written ADDRESS:PORT,ADDRESS:PORT"}
+			fix := "write the server's port, for example 443:8443; a protocol stands behind a slash: 443:8443/udp"
+			if strings.Contains(s, ",") {
+				fix = "several targets are written ADDRESS:PORT,ADDRESS:PORT"
+			}
+			return &InvalidError{Part: item, Why: "not a target", Fix: fix}
 		}
 		if err := checkTarget(addr); err != nil {
 			return err
@@ -95,7 +99,11 @@ func cutProtocols(spec string) (sides string, protocols Protocols, err *InvalidE
 		case "udp":
 			protocols |= UDP
 		default:
-			return "", 0, &InvalidError{Part: word, Why: "not a protocol", Fix: "write /tcp, /udp or /tcp,udp"}
+			fix := "write /tcp, /udp or /tcp,udp"
+			if strings.Contains(word, ":") {
+				fix = "the protocol comes last, for example 443:8443/tcp"
+			}
+			return "", 0, &InvalidError{Part: word, Why: "not a protocol", Fix: fix}
 		}
 	}
 	return spec[:slash], protocols, nil
@@ -138,11 +146,18 @@ func bareIPv6(s string) *InvalidError {
 	if strings.Count(s, ":") < 2 {
 		return nil
 	}
-	if i := strings.LastIndexByte(s, ':'); i > 0 {
-		for _, text := range [...]string{s, s[:i], s[:strings.LastIndexByte(s[:i], ':')+1]} {
-			if a, err := netip.ParseAddr(strings.TrimSuffix(text, ":")); err == nil && a.Is6() {
-				return &InvalidError{Part: s, Why: "an IPv6 address without brackets", Fix: "write [" + a.WithZone("").String() + "]:443"}
+	// What stands behind it is ports, as many of the last words as leave an address.
+	i := strings.LastIndexByte(s, ':')
+	for _, end := range [...]int{strings.LastIndexByte(s[:i], ':'), i, len(s)} {
+		if end < 0 {
+			continue
+		}
+		if a, err := netip.ParseAddr(s[:end]); err == nil && a.Is6() {
+			rest := s[end:]
+			if rest == "" {
+				rest = ":443"
 			}
+			return &InvalidError{Part: s, Why: "an IPv6 address without brackets", Fix: "write [" + a.WithZone("").String() + "]" + Printable(rest)}
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
   portmap add 80:8080 443:8443
-  portmap add 192.0.2.7:443:8443 [2001:db8::7]:443:8443
+  portmap add 192.0.2.7:443:8443 '[2001:db8::7]:443:8443'
   portmap add 8000-8010:9000-9010
   portmap add 5432:15432 --source 10.0.0.0/8
   portmap add 443:9443 --replace`,
@@ -102,7 +102,11 @@ type optionFlag struct {
 }
 
 func addOption(flags *pflag.FlagSet, option rules.Option, words *[]string) {
-	f := flags.VarPF(optionFlag{option, words}, option.Name, option.Shorthand, option.Usage)
+	usage := option.Usage
+	if option.Later {
+		usage += " (not supported by this version)"
+	}
+	f := flags.VarPF(optionFlag{option, words}, option.Name, option.Shorthand, usage)
 	if option.Argument == "" {
 		f.NoOptDefVal = "true"
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -118,10 +119,17 @@ func ownRemedy(_ *app, err error) string {
 func conflictRemedy(a *app, err error) string {
 	var conflict *rules.ConflictError
 	errors.As(err, &conflict)
-	if a.name == "add" {
-		return "to put it in that one's place: " + a.command("--replace")
+	switch {
+	case a.name != "add":
+		return "take one of them out: " + conflict.With.String()
+	case conflict.Name:
+		return "choose another name; `portmap list` shows those that are taken"
+	case slices.Contains(a.args, "--replace"):
+		return "leave one of them out"
+	case conflict.Mapping.ListenPorts() != conflict.With.ListenPorts() || conflict.Mapping.Protocols() != conflict.With.Protocols():
+		return "to put it in the place of all of that one: " + a.command("--replace")
 	}
-	return "take one of them out: " + conflict.With.String()
+	return "to put it in that one's place: " + a.command("--replace")
 }
 
 // report prints an error as one line, and its remedy as a second, and returns the exit code.

@@ -23,7 +23,7 @@ puts it in the place of what is there. iptables has a program and a file for eac
 		Example: `  portmap export --format nft | sudo nft -f -
   portmap export --format iptables | sudo iptables-restore --noflush
   portmap export --format iptables -6 | sudo ip6tables-restore --noflush
-  portmap export --format nft > /etc/nftables.d/portmap.nft`,
+  portmap export --format nft > portmap.nft`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if format != "nft" && format != "iptables" {

@@ -126,6 +126,9 @@ hand applies all of the file or nothing.`)
 	}
 	fmt.Fprintln(a.out, ".SH OPTIONS")
 	for _, o := range rules.Options() {
+		if o.Later || o.Name == "temporary" {
+			continue // the file takes neither
+		}
 		name := "--" + o.Name
 		if o.Shorthand != "" {
 			name = "-" + o.Shorthand + ", " + name

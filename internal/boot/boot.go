@@ -36,12 +36,17 @@ const (
 )
 
 // NoInitError says that there is nothing to be switched.
-type NoInitError struct{}
+type NoInitError struct {
+	Off bool // it was to be switched off
+}
 
 func (*NoInitError) Error() string { return "neither systemd nor OpenRC runs this host" }
 
-// Remedy returns what to do instead.
-func (*NoInitError) Remedy() string {
+// Remedy returns what to do instead; nothing, where it was to be switched off.
+func (e *NoInitError) Remedy() string {
+	if e.Off {
+		return ""
+	}
 	return "have the init system run `portmap apply --keep-going` once the file systems are mounted"
 }
 
@@ -135,7 +140,7 @@ func (h Host) Enable(legacy bool) (string, error) {
 func (h Host) Disable() (string, error) {
 	system := h.init()
 	if system == nil {
-		return "", &NoInitError{}
+		return "", &NoInitError{Off: true}
 	}
 	return system.disable()
 }

@@ -63,6 +63,26 @@ func ParseGood(content []byte, services rules.Services) (Text, []*LineError) {
 	return t, wrong
 }
 
+// Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, in order.
+func (t Text) Without(refuse func(rules.Mapping) error) (good Text, wrong []*LineError) {
+	good = t
+	for i, m := range t.mappings {
+		if err := refuse(m); err != nil {
+			wrong = append(wrong, &LineError{t.number(i), fmt.Errorf("%s: %w", m.Spec(), err)})
+			good.set = good.set.Remove(m)
+		}
+	}
+	if len(wrong) > 0 {
+		good.mappings, good.lines = nil, nil
+		for i, m := range t.mappings {
+			if good.set.Has(m) {
+				good.mappings, good.lines = append(good.mappings, m), append(good.lines, t.lines[i])
+			}
+		}
+	}
+	return good, wrong
+}
+
 // number returns the line of a mapping, counted from 1.
 func (t *Text) number(at int) int { return 1 + strings.Count(t.content[:t.lines[at].from], "\n") }
 

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +46,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"backend":                            "line 1: backend: takes one word",
 		"backend ipfw":                       "line 1: backend: ipfw: not a backend",
 		"backend nft\nbackend nft\nbackend iptables": "line 3: backend: iptables: another line says nft",
+		"add 443:8443": "line 1: add: 443:8443: a second mapping where one is expected",
 		"443:8443\x00": `line 1: "443:8443\x00": "8443\x00": not a port number or service name`,
 	} {
 		_, err := Parse([]byte(content), nil)
@@ -52,6 +54,21 @@ func TestErrorsNameTheLine(t *testing.T) {
 		if !errors.As(err, &line) || err.Error() != want {
 			t.Errorf("%q: got %v, want %q", content, err, want)
 		}
+	}
+}
+
+// What a version cannot do is left out, with its line, and nothing else is.
+func TestWithout(t *testing.T) {
+	text := read(t, "81:8081\n443:8443 --owner bob\n# more\n82:8082\n444:127.0.0.1:8443\n")
+	good, wrong := text.Without(rules.Mapping.PortOnly)
+	if len(wrong) != 2 || wrong[0].Error() != "line 2: 443:8443/tcp: --owner: not supported by this version" || wrong[1].Line != 5 {
+		t.Errorf("wrong are %v", wrong)
+	}
+	if want := lab.Mappings(t, "81:8081", "82:8082"); !slices.EqualFunc(good.Set().Mappings(), want, rules.Mapping.Equal) {
+		t.Errorf("good are %v", good.Set().Mappings())
+	}
+	if _, wrong := good.Without(rules.Mapping.PortOnly); wrong != nil {
+		t.Errorf("wrong are still %v", wrong)
 	}
 }
 
@@ -68,9 +85,9 @@ func TestEdit(t *testing.T) {
 		{"one more", nil, []rules.Mapping{more}, nil, sample + "\n81:8081/tcp\n"},
 		{"one less", []rules.Mapping{shop}, nil, nil, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "", 1)},
 		{"one that stands twice", []rules.Mapping{web}, nil, nil, strings.Replace(sample, " 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n", "", 1)},
-		{"one in the place of another", []rules.Mapping{shop}, []rules.Mapping{next}, [][]rules.Mapping{{shop}}, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp\n", 1)},
+		{"one in the place of another", []rules.Mapping{shop}, []rules.Mapping{next}, [][]rules.Mapping{{shop}}, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp # the shop\n", 1)},
 		{"one in the place of two", []rules.Mapping{shop, web}, []rules.Mapping{next}, [][]rules.Mapping{{shop, web}},
-			"# what this host serves\r\n443:9443/tcp\n\n\tbackend nft\n# end"},
+			"# what this host serves\r\n443:9443/tcp # the shop\n\n\tbackend nft\n# end"},
 	} {
 		if got := string(read(t, sample).Edit(c.remove, c.add, c.replaced)); got != c.want {
 			t.Errorf("%s: got\n%q, want\n%q", c.what, got, c.want)

@@ -7,7 +7,7 @@ import (
 )
 
 // Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new one
-// stands in the place of the first that is gone in its stead, else at the end. Every other byte stays. Replaced is parallel
+// stands in the place of the first that is gone in its stead, with the comment of that line, else at the end. Every other byte stays. Replaced is parallel
 // to add, and may be nil.
 func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rules.Mapping) []byte {
 	gone := make(map[string]bool, len(remove))
@@ -32,12 +32,12 @@ func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rul
 			continue
 		}
 		out = append(out, t.content[copied:l.from]...)
-		out = appendLines(out, inPlaceOf[text])
+		out = appendLines(out, inPlaceOf[text], comment(t.content[l.from:l.to]))
 		delete(inPlaceOf, text) // a line that stands twice is replaced once
 		copied = l.to
 	}
 	out = append(out, t.content[copied:]...)
-	return appendLines(out, atEnd)
+	return appendLines(out, atEnd, "")
 }
 
 // SetBackend returns content with a line that fixes the backend: in the place of the one that does, else at the top,
@@ -64,12 +64,24 @@ func SetBackend(content []byte, name string) []byte {
 	return []byte(strings.Join(lines[:top], "") + line + strings.Join(lines[top:], ""))
 }
 
-func appendLines(to []byte, mappings []rules.Mapping) []byte {
+// comment returns the comment behind a mapping, with the space in front of it; "" where there is none.
+func comment(line string) string {
+	for i := 1; i < len(line); i++ {
+		if before := strings.TrimRight(line[:i], " \t\r"); line[i] == '#' && len(before) < i {
+			return strings.TrimRight(line[len(before):], "\r\n")
+		}
+	}
+	return ""
+}
+
+// appendLines gives the first line the comment.
+func appendLines(to []byte, mappings []rules.Mapping, comment string) []byte {
 	for i := range mappings {
 		if n := len(to); n > 0 && to[n-1] != '\n' {
 			to = append(to, '\n')
 		}
-		to = append(append(to, mappings[i].String()...), '\n')
+		to = append(append(append(to, mappings[i].String()...), comment...), '\n')
+		comment = ""
 	}
 	return to
 }

@@ -75,7 +75,11 @@ func (h *Host) Diff(ctx context.Context, content *Content) (Difference, error) {
 }
 
 func (h *Host) difference(ctx context.Context, content Content) (Difference, error) {
-	s, err := h.stateOf(ctx, content, true)
+	text, err := h.parseAll(content)
+	if err != nil {
+		return Difference{}, err
+	}
+	s, err := h.stateOf(ctx, content.Name, text, true)
 	if err != nil {
 		return Difference{}, err
 	}

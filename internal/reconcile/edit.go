@@ -19,6 +19,11 @@ type AddOptions struct {
 // Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel have lost
 // it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
 func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Report, error) {
+	for _, m := range add {
+		if err := m.PortOnly(); err != nil {
+			return Report{}, err
+		}
+	}
 	return h.edit(ctx, o.DryRun, false, func(s state) (edition, error) {
 		var e edition
 		var err error

@@ -118,14 +118,14 @@ func (h *Host) readState(ctx context.Context, everywhere bool) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	return h.stateOf(ctx, Content{h.File.Path, content}, everywhere)
-}
-
-func (h *Host) stateOf(ctx context.Context, content Content, everywhere bool) (state, error) {
-	text, err := h.parse(content)
+	text, err := h.parse(Content{h.File.Path, content})
 	if err != nil {
 		return state{}, err
 	}
+	return h.stateOf(ctx, h.File.Path, text, everywhere)
+}
+
+func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywhere bool) (state, error) {
 	if err := h.use(ctx, text.Backend(), everywhere); err != nil {
 		return state{}, err
 	}
@@ -136,7 +136,7 @@ func (h *Host) stateOf(ctx context.Context, content Content, everywhere bool) (s
 	all := text.Set()
 	if len(temporary) > 0 {
 		if all, err = all.Add(temporary...); err != nil {
-			return state{}, fmt.Errorf("%s does not go with what is live: %w", content.Name, err)
+			return state{}, fmt.Errorf("%s does not go with what is live: %w", name, err)
 		}
 	}
 	return state{text, temporary, all}, nil
@@ -146,9 +146,7 @@ func (h *Host) parse(content Content) (conf.Text, error) {
 	h.leftOut = nil
 	if h.KeepGoing {
 		text, wrong := conf.ParseGood(content.Bytes, h.Services)
-		for _, w := range wrong {
-			h.leftOut = append(h.leftOut, fmt.Sprintf("%s: %v; left out", content.Name, w))
-		}
+		h.leaveOut(content, wrong)
 		return text, nil
 	}
 	text, err := conf.Parse(content.Bytes, h.Services)
@@ -156,4 +154,24 @@ func (h *Host) parse(content Content) (conf.Text, error) {
 		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, err)
 	}
 	return text, nil
+}
+
+// parseAll is parse for a file of which all is to be live: what this version cannot do is wrong, too.
+func (h *Host) parseAll(content Content) (conf.Text, error) {
+	text, err := h.parse(content)
+	if err != nil {
+		return conf.Text{}, err
+	}
+	good, wrong := text.Without(rules.Mapping.PortOnly)
+	if len(wrong) > 0 && !h.KeepGoing {
+		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, wrong[0])
+	}
+	h.leaveOut(content, wrong)
+	return good, nil
+}
+
+func (h *Host) leaveOut(content Content, wrong []*conf.LineError) {
+	for _, w := range wrong {
+		h.leftOut = append(h.leftOut, fmt.Sprintf("%s: %v; left out", content.Name, w))
+	}
 }

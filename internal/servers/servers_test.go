@@ -108,18 +108,22 @@ func TestServersBehindMappings(t *testing.T) {
 func TestAdvice(t *testing.T) {
 	host := lab.New(t).Host("host")
 	host.Echo("tcp", "127.0.0.1:8443", "0.0.0.0:8444", "0.0.0.0:443")
+	host.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
 	for line, want := range map[string][]string{
-		"80:8080":           {"no server listens on port 8080/tcp yet; connections are refused until one does"},
-		"80:8444":           nil,
-		"80:8443":           {"listens at 127.0.0.1:8443, where other hosts do not reach it"},
-		"127.0.0.1:80:8443": nil,
-		"443:8444":          {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"},
-		"443:8080":          {"listens on port 443 itself", "no server listens on port 8080/tcp"},
-		"192.0.2.1:80:8443": {"no server listens"},
-		"440-449:8440-8449": {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
-		"90:10.0.0.5:8443":  nil,
-		"443:10.0.0.5:8443": {"listens on port 443 itself"},
-		"443:8444/udp":      {"no server listens on port 8444/udp yet"},
+		"80:8080":                  {"no server listens on port 8080/tcp yet; connections are refused until one does"},
+		"80:8444":                  nil,
+		"80:8443":                  {"listens at 127.0.0.1:8443, where other hosts do not reach it"},
+		"127.0.0.1:80:8443":        nil,
+		"443:8444":                 {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"},
+		"443:8080":                 {"listens on port 443 itself", "no server listens on port 8080/tcp"},
+		"192.0.2.1:80:8443":        {"no interface of this host has the address 192.0.2.1 now", "no server listens"},
+		"80:8444 --interface eth9": {"this host has no interface eth9 now"},
+		"80:8444 --interface eth0": nil,
+		"8444:444":                 {"listens on port 8444 itself", "the public port comes first; to swap them: portmap remove 8444 && portmap add 444:8444/tcp"},
+		"440-449:8440-8449":        {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
+		"90:10.0.0.5:8443":         nil,
+		"443:10.0.0.5:8443":        {"listens on port 443 itself"},
+		"443:8444/udp":             {"no server listens on port 8444/udp yet"},
 	} {
 		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m)
