@@ -9,11 +9,12 @@ nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
 # A package's version is a number, also between two releases. What comes before a release sorts before it, what comes after it
 # after it.
 VERSION=${1#v}
-case "$VERSION" in [0-9]*.[0-9]*) ;; *) VERSION=0.0.0~$VERSION ;; esac
+case "$VERSION" in [0-9]*.[0-9]*) ;; *) VERSION=0.0.0~git.$VERSION ;; esac # a commit's name can begin with a digit
 VERSION=$(sed -E 's/-(alpha|beta|pre|rc)/~\1/; y/-_/++/' <<<"$VERSION")
 GOARCH=${GOARCH:-$(go env GOARCH)}
-ARCH=$GOARCH # that of the package; nfpm itself runs here
+ARCH=$GOARCH # that of the package
 export VERSION GOARCH ARCH
+here() { env GOARCH="$(go env GOHOSTARCH)" GOOS="$(go env GOHOSTOS)" "$@"; }
 shift
 [ $# -gt 0 ] || set -- deb rpm apk archlinux
 
@@ -24,7 +25,7 @@ CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version
 tool=$stage/portmap
 if [ "$GOARCH" != "$(go env GOHOSTARCH)" ]; then
     tool=$stage/host-portmap
-    GOARCH='' go build -ldflags "-X main.version=$VERSION" -o "$tool" ./cmd/portmap
+    here go build -ldflags "-X main.version=$VERSION" -o "$tool" ./cmd/portmap
 fi
 "$tool" manual 8 | gzip -9n >"$stage/portmap.8.gz"
 "$tool" manual 5 | gzip -9n >"$stage/portmap.conf.5.gz"
@@ -40,9 +41,12 @@ END
 release=$VERSION
 for packager in "$@"; do
     VERSION=$release
-    if [ "$packager" = apk ]; then # it knows a few words and numbers alone (apk-package(5))
-        VERSION=$(sed -E 's/~(alpha|beta|pre|rc)[.]?([0-9]*).*/_\1\2/; s/~.*/_pre/; s/\+([0-9]+).*/_p\1/; s/\+.*//' <<<"$release")
-    fi
-    GOARCH='' GOOS='' go run "$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target dist/
+    case "$packager" in
+    apk) # it knows a few words and numbers alone (apk-package(5))
+        VERSION=$(sed -E 's/~(alpha|beta|pre|rc)[.]?([0-9]*)/_\1\2/; s/~[^+]*/_pre/; s/\+([0-9]*).*/_p\1/; s/$/-r0/' <<<"$release")
+        ;;
+    archlinux) VERSION=${release/\~/} ;; # letters after a number sort before it, a ~ after it (vercmp(8))
+    esac
+    here go run "$nfpm" package --config packaging/nfpm.yaml --packager "$packager" --target dist/
 done
 rm -rf "$stage"
