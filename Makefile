@@ -36,13 +36,14 @@ demo:	## the whole thing in a throw-away network
 install: build	## what a package holds, under PREFIX (/usr/local) of DESTDIR, and the units, under UNITS; then: portmap enable
 	install -D -m 755 bin/portmap $(DESTDIR)$(PREFIX)/bin/portmap
 	install -d -m 755 $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
-	bin/portmap manual 8 | install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/man/man8/portmap.8
-	bin/portmap manual 5 | install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/man/man5/portmap.conf.5
-	bin/portmap completion bash | install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/portmap
-	bin/portmap completion zsh | install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_portmap
-	bin/portmap completion fish | install -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/portmap.fish
+	bin/portmap manual 8 >$(DESTDIR)$(PREFIX)/share/man/man8/portmap.8
+	bin/portmap manual 5 >$(DESTDIR)$(PREFIX)/share/man/man5/portmap.conf.5
+	bin/portmap completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/portmap
+	bin/portmap completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_portmap
+	bin/portmap completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/portmap.fish
 	for unit in internal/boot/*.service; do \
-		sed 's|/usr/bin/portmap|$(PREFIX)/bin/portmap|' $$unit | install -m 644 /dev/stdin $(DESTDIR)$(UNITS)/$${unit##*/} || exit 1; done
+		sed 's|/usr/bin/portmap|$(PREFIX)/bin/portmap|' $$unit >$(DESTDIR)$(UNITS)/$${unit##*/} || exit 1; done
+	chmod 644 $(addprefix $(DESTDIR),$(filter-out %/bin/portmap,$(INSTALLED)))
 
 uninstall:	## those files away; first: portmap disable, and portmap flush if the mappings are to go, too
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
