@@ -88,6 +88,11 @@ func TestPackageInAChroot(t *testing.T) {
 	if _, err := os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service"); err != nil {
 		t.Error("a package that comes back is not enabled")
 	}
+	inside(t, dir, "/var/lib/dpkg/info/portmap-nat.prerm", "remove")
+	inside(t, dir, "/var/lib/dpkg/info/portmap-nat.postinst", "abort-remove")
+	if _, err := os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service"); err != nil {
+		t.Error("a removal that failed leaves it off")
+	}
 	inside(t, dir, "dpkg", "--purge", "portmap-nat")
 	if after := added(t, dir); after != before {
 		t.Errorf("files were\n%s\nand are\n%s", before, after)
@@ -102,6 +107,7 @@ func TestPackageWhereSystemdIsDeaf(t *testing.T) {
 	for _, name := range []string{"systemctl", "none"} {
 		t.Run(name, func(t *testing.T) {
 			dir := root(t, plan{})
+			before := added(t, dir)
 			must(t, os.MkdirAll(dir+"/run/systemd/system", 0o755))
 			if name == "none" {
 				must(t, os.Remove(dir+"/usr/bin/systemctl"))
@@ -111,6 +117,13 @@ func TestPackageWhereSystemdIsDeaf(t *testing.T) {
 				{"--install", "/opt/boot/new.deb"}, {"--purge", "portmap-nat"},
 			} {
 				contained(t, dir, append([]string{"dpkg"}, words...)...)
+				_, err := os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service")
+				if enabled := err == nil; enabled != (words[0] == "--install" && name != "none") {
+					t.Errorf("after dpkg %s it is enabled: %t", strings.Join(words, " "), enabled)
+				}
+			}
+			if after := added(t, dir); after != before {
+				t.Errorf("files were\n%s\nand are\n%s", before, after)
 			}
 		})
 	}
@@ -194,6 +207,9 @@ func TestPackagesOfOthers(t *testing.T) {
 			do(p.remove, "portmap-nat")
 			if content, _ := os.ReadFile(dir + p.saved); string(content) != "443:8443\n" {
 				t.Errorf("after the removal %s is %q", p.saved, content)
+			}
+			if _, err := os.Stat(dir + "/usr/share/doc/portmap-nat"); err == nil {
+				t.Error("/usr/share/doc/portmap-nat is left")
 			}
 			must(t, os.Remove(dir+p.saved))
 			must(t, os.Remove(dir+"/etc/portmap"))

@@ -7,6 +7,7 @@ set -e
 upgrade=no
 case "${1:-}" in
 configure) [ -z "${2:-}" ] || upgrade=yes ;;
+abort-remove) ;; # the removal has switched all off before it failed
 abort-*) exit 0 ;;
 2) upgrade=yes ;;
 esac
@@ -32,7 +33,8 @@ if command -v systemctl >/dev/null 2>&1; then
     [ ! -d /run/systemd/system ] || booted=yes
     [ $booted = no ] || systemctl daemon-reload || true
     if [ $upgrade = no ] || [ "${moved:-no}" = yes ]; then
-        systemctl --quiet reenable portmap-restore.service || true
+        # Where nobody answers, by the files alone.
+        systemctl --quiet reenable portmap-restore.service || systemctl --quiet --root=/ reenable portmap-restore.service || true
     fi
     if [ $booted = yes ] && systemctl --quiet is-enabled portmap-restore.service; then
         # Mappings that are live stay so: apply changes only what differs.
@@ -43,7 +45,7 @@ if command -v systemctl >/dev/null 2>&1; then
         fi
         systemctl --quiet try-restart portmap-watch.service || true
     fi
-elif [ $upgrade = no ] && command -v rc-update >/dev/null 2>&1; then
+elif [ $upgrade = no ] && [ -e /etc/init.d/portmap-restore ] && command -v rc-update >/dev/null 2>&1; then
     rc-update --quiet add portmap-restore boot || true
     if [ -d /run/openrc ] && ! chrooted; then
         rc-service --quiet portmap-restore start || true

@@ -20,7 +20,9 @@ fi
 chrooted || /usr/bin/portmap --quiet flush || true
 /usr/bin/portmap --quiet disable 2>/dev/null || true
 if command -v systemctl >/dev/null 2>&1; then
-    systemctl --quiet disable portmap-watch.service portmap-restore.service portmap-reapply.service || true
+    units='portmap-watch.service portmap-restore.service portmap-reapply.service'
+    # shellcheck disable=SC2086 # three words
+    systemctl --quiet disable $units || systemctl --quiet --root=/ disable $units || true # where nobody answers, by the files alone
 elif command -v rc-update >/dev/null 2>&1; then
     for service in portmap-watch portmap-restore; do
         rc-update --quiet --all del $service >/dev/null 2>&1 || true # it fails for each runlevel that does not have it
