@@ -76,6 +76,8 @@ rc-service portmap-restore reload
 rc-update --quiet add portmap-watch default
 rc-service portmap-watch start
 soon pgrep -f 'portmap watch' >/dev/null || die "the watch does not run: $(rc-status --all)"
+nft flush ruleset
+soon live || die 'the watch does not put back what is flushed by hand'
 for verb in restart reload; do
     rc-service nftables $verb
     soon live || die "there are no rules after a $verb of nftables: $(rc-status --all)"
@@ -84,6 +86,9 @@ process=$(pgrep -f '^/usr/bin/portmap watch')
 rc-service portmap-watch reload || die 'the watch cannot be told to apply the file at once'
 sleep 0.5
 [ "$(pgrep -f '^/usr/bin/portmap watch')" = "$process" ] || die 'a reload of the watch ends it'
+rc-service portmap-restore restart
+live || die 'there are no rules after a restart under the watch'
+soon pgrep -f '^/usr/bin/portmap watch' >/dev/null || die 'the watch does not outlast a restart of what it needs'
 rc-service portmap-restore stop
 sleep 1 # for what should not happen
 ! live || die 'there are rules after a stop: the watch put them back'
@@ -94,11 +99,15 @@ portmap disable
 [ ! -L /etc/runlevels/default/portmap-watch ] || die 'disable leaves the watch in its runlevel'
 portmap enable
 rc-update --quiet add portmap-watch default
+soon pgrep -f '^/usr/bin/portmap watch' >/dev/null || die 'the watch is gone'
+process=$(pgrep -f '^/usr/bin/portmap watch')
 
 handles() { nft --handle list table inet portmap; }
 before=$(handles)
 sh -e apk/.post-upgrade 0.0.2 0.0.1
 [ "$(handles)" = "$before" ] || die "an upgrade made the rules anew: $(handles)"
+renewed() { now=$(pgrep -f '^/usr/bin/portmap watch') && [ "$now" != "$process" ]; }
+soon renewed || die 'after an upgrade the watch is the old one'
 
 sh -e apk/.pre-deinstall 0.0.1
 (cd apk && find etc usr -type f ! -name portmap.conf) | sed 's|^|/|' | xargs rm
@@ -114,3 +123,20 @@ grep -qx 443:8443 /etc/portmap/portmap.conf || die 'the file went with the packa
 sh -e apk/.post-install 0.0.1
 at_boot || die 'the package that came back is not in the runlevel boot'
 live || die "there are no rules after the package came back: $(rc-status --all)"
+
+# Without a package: enable writes the scripts, disable takes them away.
+sh -e apk/.pre-deinstall 0.0.1
+mv /usr/bin/portmap /usr/local/bin/
+rm /etc/init.d/portmap-*
+hash -r
+portmap enable
+rc-update --quiet add portmap-watch default
+rc-update --quiet add portmap-watch nonetwork
+rc-service portmap-watch start
+live || die 'what enable wrote does not restore'
+nft flush ruleset
+soon live || die 'what enable wrote does not watch'
+rc-service portmap-restore stop
+portmap disable
+left=$(find /etc/init.d /etc/runlevels -name 'portmap*')
+[ -z "$left" ] || die "disable leaves $left"
