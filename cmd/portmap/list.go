@@ -20,7 +20,10 @@ func (a *app) list() *cobra.Command {
 		Long: `Show every mapping, saved or live.
 
 States: active; no server (nothing listens on the target port here); missing (saved, not in the kernel: portmap apply
-puts it there); temporary (live, in no file).`,
+puts it there); temporary (live, in no file).
+
+Where a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of
+the error.`,
 		Example: `  portmap list
   portmap list -o wide
   portmap list -o json
@@ -40,7 +43,10 @@ puts it there); temporary (live, in no file).`,
 				if err != nil {
 					return err
 				}
-				return show(listing)
+				if err := show(listing); err != nil {
+					return err
+				}
+				return listing.Wrong
 			}), "list")
 		},
 	}
@@ -77,6 +83,9 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 		listing.Note = "" // not each second
 		if err := show(listing); err != nil {
 			return err
+		}
+		if listing.Wrong != nil {
+			a.note("warning: %v", listing.Wrong) // it may be in the middle of an edit
 		}
 		if err := a.flushOutput(); err != nil {
 			return err

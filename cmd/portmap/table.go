@@ -73,8 +73,10 @@ func (a *app) table(l reconcile.Listing, wide bool) error {
 	if l.Damaged != "" {
 		a.note("warning: the rules in the kernel are damaged (%s); `portmap apply` makes them anew", l.Damaged)
 	}
-	if len(l.Rows) == 0 {
+	if len(l.Rows) == 0 && l.Wrong == nil {
 		a.note("no mappings; the first one: portmap add 443:8443")
+	}
+	if len(l.Rows) == 0 {
 		return nil
 	}
 	cols := columns(wide)

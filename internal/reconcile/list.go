@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 
+	"portmap/internal/conf"
 	"portmap/internal/servers"
 	"portmap/rules"
 )
@@ -37,6 +38,7 @@ type Listing struct {
 	Rows    []Row
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
+	Wrong   error  // what is wrong with the file: Rows has its lines that are right; or nil
 }
 
 // Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by hand.
@@ -50,11 +52,16 @@ func (l Listing) Unsaved() []rules.Mapping {
 	return found
 }
 
-// List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view.
+// List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the file that
+// is wrong does not hide the others, nor what is live: see Listing.Wrong.
 func (h *Host) List(ctx context.Context) (Listing, error) {
-	text, err := h.Saved()
+	content, err := h.File.Read()
 	if err != nil {
 		return Listing{}, err
+	}
+	text, wrong := h.parse(Content{h.File.Path, content})
+	if wrong != nil {
+		text, _ = conf.ParseGood(content, h.Services)
 	}
 	if err := h.use(ctx, text.Backend(), true); err != nil {
 		return Listing{}, err
@@ -63,7 +70,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged}
+	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
 	l.Rows = rowsOf(text.Set(), live)
 	behind, err := servers.Find(targetsOf(l.Rows))
 	if err != nil {
