@@ -212,6 +212,24 @@ func TestForeignChainHasOurName(t *testing.T) {
 	})
 }
 
+// A rule of others that leads into a chain of ours keeps that in the kernel: what would take the chain away names the rule.
+func TestForeignRuleLeadsIntoOurs(t *testing.T) {
+	eachVariant(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		host.Run(b.tools[1], "-t", "nat", "-N", "VPN")
+		host.Run(b.tools[1], "-t", "nat", "-A", "VPN", "-i", "wg0", "-j", "PORTMAP")
+		remedy := "a rule of others leads into PORTMAP, a chain that is to go: -A VPN -i wg0 -j PORTMAP\n  take it out: /usr/sbin/" + b.tools[1] + " -t nat -D VPN -i wg0 -j PORTMAP"
+		for _, away := range [][]string{{"flush"}, {"remove", "443"}, {"remove", "--all"}} {
+			unchanged(t, p, 1, strings.Join(away, " ")+": "+remedy, away...)
+		}
+		p.run("add", "80:8080")
+		host.Run(b.tools[1], "-t", "nat", "-D", "VPN", "-i", "wg0", "-j", "PORTMAP")
+		p.run("remove", "--all")
+	})
+}
+
 // No ip6tables: IPv4 goes in, with one warning; IPv6 alone is an error.
 func TestNoIP6Tables(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {

@@ -135,8 +135,14 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping) (step, e
 				Fix: fmt.Sprintf("give it another name: %s -t nat -E %s NAME", t.programs[family].main, c.name)}
 		}
 	}
-	before := have.state()
-	return step{tools: t, family: family, before: before, script: between(before, stateWith(chains, have))}, nil
+	before, after := have.state(), stateWith(chains, have)
+	for _, name := range before.names {
+		if _, stays := after.chains[name]; !stays && have.led[name] != "" {
+			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", name, have.led[name]),
+				Fix: fmt.Sprintf("take it out: %s -t nat -D %s", t.programs[family].main, have.led[name])}
+		}
+	}
+	return step{tools: t, family: family, before: before, script: between(before, after)}, nil
 }
 
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another

@@ -15,6 +15,7 @@ type saved struct {
 	chains  map[string][]line
 	jumps   map[string][]string // by door: rules there that lead into our root chain
 	foreign map[string]bool     // chains named like ours with nothing of ours in them
+	led     map[string]string   // by chain of ours: a rule of others, elsewhere than in the doors' jumps, that leads into it
 }
 
 // line is a rule in the kernel.
@@ -26,7 +27,7 @@ type line struct {
 
 // parse reads the output of `iptables-save -c -t nat`.
 func parse(output []byte) (*saved, error) {
-	s := &saved{chains: map[string][]line{}, jumps: map[string][]string{}, foreign: map[string]bool{}}
+	s := &saved{chains: map[string][]line{}, jumps: map[string][]string{}, foreign: map[string]bool{}, led: map[string]string{}}
 	for len(output) > 0 {
 		var text []byte
 		text, output, _ = bytes.Cut(output, []byte("\n"))
@@ -62,7 +63,12 @@ func (s *saved) rule(text string) error {
 	chain, rest, _ := strings.Cut(rest, " ")
 	own := s.chains[chain]
 	_, declared := s.chains[chain]
-	if !declared && !slices.Contains(doors[:], chain) {
+	target := targetOf(rest)
+	door := target == rootChain && slices.Contains(doors[:], chain)
+	if !declared && ownName(target) && !door {
+		s.led[target] = chain + " " + rest
+	}
+	if !declared && !door {
 		return nil
 	}
 	packets, bytes, found2 := strings.Cut(counters, ":")
@@ -71,13 +77,20 @@ func (s *saved) rule(text string) error {
 	if !found || !found2 || err1 != nil || err2 != nil {
 		return fmt.Errorf("iptables-save printed %q", text)
 	}
-	switch {
-	case declared:
+	if declared {
 		s.chains[chain] = append(own, line{rest, p, b})
-	case strings.HasSuffix(rest, " -j "+rootChain) || strings.HasSuffix(rest, " -g "+rootChain):
+	} else {
 		s.jumps[chain] = append(s.jumps[chain], rest)
 	}
 	return nil
+}
+
+// targetOf returns the last word of a rule where that is the chain that it jumps or goes to.
+func targetOf(rule string) string {
+	if before, target, found := cutLast(" "+rule, " "); found && (strings.HasSuffix(before, " -j") || strings.HasSuffix(before, " -g")) {
+		return target
+	}
+	return ""
 }
 
 // looksOwn reports whether a chain with one of our names is ours: it is empty, or has a rule as we write them.

@@ -24,6 +24,9 @@ func TestParse(t *testing.T) {
 [1:60] -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 [5:300] -A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP
 [2:120] -A OUTPUT -j PORTMAP-x
+[0:0] -A OUTPUT -p tcp -j PORTMAP-TCP
+[0:0] -A DOCKER -i wg0 -g PORTMAP
+[0:0] -A DOCKER -m comment --comment "-j PORTMAP-TEXT" -j RETURN
 [4:240] -A PORTMAP -p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443
 [0:0] -A PORTMAP-x -j RETURN
 [0:0] -A PORTMAP-S0123456789abcdef -j LOG
@@ -40,6 +43,9 @@ COMMIT
 	}
 	if jumps := s.jumps["PREROUTING"]; len(jumps) != 1 || jumps[0] != jump || len(s.jumps["OUTPUT"]) != 0 {
 		t.Errorf("jumps are %v", s.jumps)
+	}
+	if s.led["PORTMAP"] != "DOCKER -i wg0 -g PORTMAP" || s.led["PORTMAP-TCP"] != "OUTPUT -p tcp -j PORTMAP-TCP" || len(s.led) != 2 {
+		t.Errorf("rules of others lead in: %v", s.led)
 	}
 	if lines := s.chains["PORTMAP"]; len(lines) != 1 || lines[0].packets != 4 || lines[0].bytes != 240 {
 		t.Errorf("rules are %v", lines)

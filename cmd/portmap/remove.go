@@ -26,6 +26,10 @@ func (a *app) remove() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			subject := strings.Join(args, " ")
+			if all {
+				subject = "--all"
+			}
 			return what(a.with(func(h *reconcile.Host) error {
 				var report reconcile.Report
 				var err error
@@ -38,7 +42,7 @@ func (a *app) remove() *cobra.Command {
 					a.outcomes(report, dryRun)
 				}
 				return err
-			}), "remove %s", strings.Join(args, " "))
+			}), "remove %s", subject)
 		},
 		ValidArgsFunction: a.completeMappings,
 	}
