@@ -31,6 +31,7 @@ type app struct {
 	quiet   bool
 	verbose bool
 	started bool   // flags and arguments were understood
+	changed bool   // the command did what it was asked to, and that was a change
 	name    string // of the command that was started
 }
 
@@ -39,7 +40,7 @@ func (a *app) execute(ctx context.Context) int {
 	root.SetArgs(a.args)
 	err := root.ExecuteContext(ctx)
 	if flushErr := a.flushOutput(); err == nil && flushErr != nil {
-		err = fmt.Errorf("write the output: %w", flushErr)
+		err = &outputError{flushErr}
 	}
 	return a.report(ctx, err)
 }

@@ -87,6 +87,7 @@ func runProgram(name string, args ...string) error {
 }
 
 func (a *app) tell(said string, err error) error {
+	a.changed = err == nil
 	if err == nil && !a.quiet {
 		fmt.Fprintln(a.out, said)
 	}

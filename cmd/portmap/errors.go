@@ -33,6 +33,13 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// outputError says that what was printed did not arrive. The command itself did its work.
+type outputError struct{ error }
+
+func (e *outputError) Error() string { return "write the output: " + e.error.Error() }
+
+func (e *outputError) Unwrap() error { return e.error }
+
 // sentence is what a person reads of an error.
 type sentence struct {
 	is     func(error) bool
@@ -44,6 +51,7 @@ type sentence struct {
 // sentences maps errors to what is said of them: the first that fits.
 func sentences() []sentence {
 	return []sentence{
+		{is: as[*outputError], code: exitFailed, remedy: outputRemedy},
 		{is: as[*rules.UnsupportedError], code: exitUsage},
 		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},
 		{is: as[*rules.ConflictError], code: exitFailed, remedy: conflictRemedy},
@@ -97,6 +105,14 @@ func errno(any ...syscall.Errno) func(error) bool {
 
 func says(text string) func(*app, error) string {
 	return func(*app, error) string { return text }
+}
+
+// outputRemedy says, after a command that changes something, that it did.
+func outputRemedy(a *app, _ error) string {
+	if !a.changed {
+		return ""
+	}
+	return "the command itself succeeded; `sudo portmap list` shows what is live"
 }
 
 func sudo(a *app, _ error) string { return "sudo " + a.command() }

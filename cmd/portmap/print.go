@@ -18,6 +18,7 @@ var (
 
 // outcomes prints a line a mapping, and the warnings.
 func (a *app) outcomes(r reconcile.Report, dryRun bool) {
+	a.changed = !dryRun
 	if !a.quiet {
 		for _, o := range r.Outcomes {
 			fmt.Fprintln(a.out, outcomeLine(o, dryRun))
