@@ -12,7 +12,14 @@ import (
 
 type jsonListing struct {
 	Backend  string        `json:"backend"`
+	Damaged  *jsonDamage   `json:"damaged,omitempty"`
 	Mappings []jsonMapping `json:"mappings"`
+}
+
+// jsonDamage says what is wrong with the rules in the kernel, and what to type.
+type jsonDamage struct {
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
 }
 
 type jsonMapping struct {
@@ -46,6 +53,9 @@ type jsonServer struct {
 
 func (a *app) json(l reconcile.Listing) error {
 	out := jsonListing{Backend: l.Backend, Mappings: make([]jsonMapping, 0, len(l.Rows))}
+	if l.Damaged != "" {
+		out.Damaged = &jsonDamage{l.Damaged, repairDamage}
+	}
 	for _, row := range l.Rows {
 		out.Mappings = append(out.Mappings, jsonOf(row))
 	}

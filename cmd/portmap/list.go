@@ -20,7 +20,8 @@ func (a *app) list() *cobra.Command {
 		Long: `Show every mapping, saved or live.
 
 States: active; no server (nothing listens on the target port here); missing (saved, not in the kernel: portmap apply
-puts it there); temporary (live, in no file).
+puts it there); damaged (somebody changed the rules in the kernel: portmap apply makes them again); temporary (live, in no
+file).
 
 Where a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of
 the error.`,
@@ -101,6 +102,7 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 // plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves what
 // was lost. Temporary mappings are in no file, so not here either.
 func (a *app) plain(l reconcile.Listing) error {
+	a.noteDamage(l)
 	text := l.File
 	fmt.Fprint(a.out, text)
 	if n := len(text); n > 0 && text[n-1] != '\n' && len(l.Unsaved()) > 0 {
@@ -110,4 +112,13 @@ func (a *app) plain(l reconcile.Listing) error {
 		fmt.Fprintln(a.out, m)
 	}
 	return nil
+}
+
+// repairDamage makes damaged rules again.
+const repairDamage = "sudo portmap apply"
+
+func (a *app) noteDamage(l reconcile.Listing) {
+	if l.Damaged != "" {
+		a.note("warning: the rules in the kernel are damaged (%s); to make them again: %s", l.Damaged, repairDamage)
+	}
 }

@@ -70,9 +70,7 @@ func (a *app) table(l reconcile.Listing, wide bool) error {
 	if l.Note != "" {
 		a.note("%s", l.Note)
 	}
-	if l.Damaged != "" {
-		a.note("warning: the rules in the kernel are damaged (%s); `portmap apply` makes them anew", l.Damaged)
-	}
+	a.noteDamage(l)
 	if len(l.Rows) == 0 && l.Wrong == nil {
 		a.note("no mappings; the first one: portmap add 443:8443")
 	}
@@ -127,7 +125,7 @@ func (a *app) colour(text string, line int, l reconcile.Listing) string {
 	switch {
 	case line == 0:
 		code = "1"
-	case l.Rows[line-1].State == reconcile.Missing:
+	case l.Rows[line-1].State == reconcile.Missing, l.Rows[line-1].State == reconcile.Damaged:
 		code = "31"
 	case l.Rows[line-1].State == reconcile.NoServer:
 		code = "33"

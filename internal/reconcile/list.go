@@ -17,6 +17,7 @@ const (
 	NoServer  State = "no server" // nothing listens on the target port here
 	Missing   State = "missing"   // saved, not in the kernel
 	Temporary State = "temporary" // live, in no file
+	Damaged   State = "damaged"   // live, but the rules are not as portmap leaves them: see Listing.Damaged
 )
 
 // Row is one mapping of a Listing.
@@ -71,6 +72,9 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
+	if _, ok := h.backend.(*moving); ok { // all packets are served, by another backend than the one asked for
+		l.Note, l.Damaged = live.Damaged, ""
+	}
 	l.Rows = rowsOf(text.Set(), live)
 	behind, err := servers.Find(targetsOf(l.Rows))
 	if err != nil {
@@ -80,7 +84,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	for i := range l.Rows {
 		row := &l.Rows[i]
 		row.Servers = behind.Of(row.Mapping)
-		row.State = stateOfRow(row)
+		row.State = stateOfRow(row, l.Damaged != "")
 	}
 	return l, nil
 }
@@ -117,10 +121,14 @@ func rowsOf(saved rules.Set, live rules.Live) []Row {
 	return rows
 }
 
-func stateOfRow(row *Row) State {
+// stateOfRow returns the state that matters most. Whether packets still reach one mapping of a damaged table cannot be
+// told, so damage counts for all that are live.
+func stateOfRow(row *Row, damaged bool) State {
 	switch {
 	case row.State == Missing:
 		return Missing
+	case damaged:
+		return Damaged
 	case len(row.Servers) == 0 && len(row.Mapping.Targets()) == 0:
 		return NoServer
 	case !row.Saved:
