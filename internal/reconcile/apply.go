@@ -46,8 +46,8 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	}
 	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice)}
 	p.save = !bytes.Equal(p.content, saved)
-	report.Warnings, err = h.commit(ctx, lock, p)
-	report.Warnings = append(h.leftOut, report.Warnings...)
+	_, warnings, err := h.commit(ctx, lock, p)
+	report.Warnings = append(h.leftOut, warnings...)
 	return report, err
 }
 
@@ -116,7 +116,7 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if dryRun {
 		return report, nil
 	}
-	report.Warnings, err = h.commit(ctx, lock, plan{change: change})
+	_, report.Warnings, err = h.commit(ctx, lock, plan{change: change})
 	return report, err
 }
 

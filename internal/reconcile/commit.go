@@ -15,19 +15,20 @@ type plan struct {
 	content []byte // the new file
 	save    bool   // whether the file changes at all
 	aim     rules.Set
+	replace bool // take the place of live mappings that no file has
 }
 
-// commit carries a plan out. Each step that fails undoes those before it.
-func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (warnings []string, err error) {
+// commit carries a plan out, and returns what it came to in the kernel. Each step that fails undoes those before it.
+func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (done rules.Change, warnings []string, err error) {
 	var staged *store.Staged
 	if p.save {
 		if staged, err = lock.Stage(p.content); err != nil {
-			return nil, err
+			return done, nil, err
 		}
 	}
-	done, err := h.toKernel(ctx, p)
+	done, err = h.toKernel(ctx, p)
 	if err != nil {
-		return nil, discard(staged, err)
+		return done, nil, discard(staged, err)
 	}
 	if staged != nil {
 		err = staged.Commit()
@@ -35,7 +36,7 @@ func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (warnings [
 		err = lock.Settle()
 	}
 	if err != nil {
-		return nil, h.undo(ctx, done, err)
+		return done, nil, h.undo(ctx, done, err)
 	}
 	if m, ok := h.backend.(*moving); ok { // all is in one place now
 		h.backend = m.Backend
@@ -49,7 +50,7 @@ func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (warnings [
 			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
 		}
 	}
-	return warnings, nil
+	return done, warnings, nil
 }
 
 func discard(staged *store.Staged, err error) error {
@@ -80,16 +81,26 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	return fitted, h.backend.Apply(ctx, fitted)
 }
 
-// fit makes a change that was meant for another state do what it was meant to do to this one, and no more.
+// fit makes a change that was meant for another state do what it was meant to do to this one, and no more. Mappings that
+// only the kernel has stay. The error for one that is in the way is a [*rules.ConflictError].
 func fit(p plan, live rules.Live) (rules.Change, error) {
 	set, err := live.Set()
-	if live.Damaged != "" || err != nil {
-		return rules.Change{Reset: true, Remove: mappings(live), Add: p.aim.Mappings()}, nil
+	damaged := live.Damaged != "" || err != nil
+	if err != nil {
+		set = union(rules.Set{}, live)
 	}
-	without := set.Remove(p.change.Remove...)
-	next, _, err := without.Replace(p.change.Add...)
+	next, replaced, err := set.Remove(p.change.Remove...).Replace(p.change.Add...)
 	if err != nil {
 		return rules.Change{}, err
+	}
+	for i, old := range replaced {
+		if len(old) > 0 && !p.replace {
+			_, err := rules.NewSet(old[0], p.change.Add[i])
+			return rules.Change{}, fmt.Errorf("%w, which is live and in no file", err)
+		}
+	}
+	if damaged {
+		return rules.Change{Reset: true, Remove: mappings(live), Add: unite(p.aim, next.Mappings()).Mappings()}, nil
 	}
 	return set.Diff(next), nil
 }

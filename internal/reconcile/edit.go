@@ -24,7 +24,7 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 			return Report{}, err
 		}
 	}
-	return h.edit(ctx, o.DryRun, false, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: o.DryRun, replace: o.Replace}, func(s state) (edition, error) {
 		var e edition
 		var err error
 		if o.Replace {
@@ -66,7 +66,7 @@ func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
 // Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes; it
 // must mean exactly one. The error is a [*SelectError].
 func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Report, error) {
-	return h.edit(ctx, dryRun, false, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: dryRun}, func(s state) (edition, error) {
 		known, err := h.known(ctx, s, selectors)
 		if err != nil {
 			return edition{}, err
@@ -91,7 +91,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 
 // RemoveAll takes every mapping out of the kernel and the file.
 func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
-	return h.edit(ctx, dryRun, true, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: dryRun, everywhere: true}, func(s state) (edition, error) {
 		live, err := h.backend.Live(ctx)
 		if err != nil {
 			return edition{}, err
@@ -117,13 +117,16 @@ func (h *Host) known(ctx context.Context, s state, selectors []string) (rules.Se
 }
 
 // union returns a Set and, of what is live, what goes with it.
-func union(s rules.Set, live rules.Live) rules.Set {
-	if more, err := s.Add(mappings(live)...); err == nil {
-		return more
+func union(s rules.Set, live rules.Live) rules.Set { return unite(s, mappings(live)) }
+
+// unite returns a Set and, of more mappings, those that go with it and with each other.
+func unite(s rules.Set, more []rules.Mapping) rules.Set {
+	if all, err := s.Add(more...); err == nil {
+		return all
 	}
-	for _, m := range mappings(live) {
-		if more, err := s.Add(m); err == nil {
-			s = more
+	for _, m := range more {
+		if all, err := s.Add(m); err == nil {
+			s = all
 		}
 	}
 	return s
@@ -141,16 +144,23 @@ type edition struct {
 	outcomes  []Outcome
 }
 
+// editing says how an edit treats what is there.
+type editing struct {
+	dryRun     bool
+	everywhere bool // look for mappings in all backends
+	replace    bool // take the place of live mappings that are in the way
+}
+
 // edit locks, reads, decides and commits.
-func (h *Host) edit(ctx context.Context, dryRun, everywhere bool, decide func(state) (edition, error)) (Report, error) {
-	lock, err := h.lock(ctx, dryRun)
+func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition, error)) (Report, error) {
+	lock, err := h.lock(ctx, o.dryRun)
 	if err != nil {
 		return Report{}, err
 	}
 	if lock != nil {
 		defer lock.Close()
 	}
-	s, err := h.readState(ctx, everywhere)
+	s, err := h.readState(ctx, o.everywhere)
 	if err != nil {
 		return Report{}, err
 	}
@@ -166,16 +176,33 @@ func (h *Host) edit(ctx context.Context, dryRun, everywhere bool, decide func(st
 		return Report{}, &MovedError{Lives: m.old.Name(), Chosen: m.Name()}
 	}
 	p := e.plan(s, h.Choice)
+	p.replace = o.replace
 	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
 	report.Silent, report.Shared = Silent(h.backend), shared(h.backend)
 	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
-	if dryRun {
+	if o.dryRun {
 		return report, nil
 	}
-	report.Warnings, err = h.commit(ctx, lock, p)
+	done, warnings, err := h.commit(ctx, lock, p)
+	report.Warnings = warnings
+	report.replaced(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
 	return report, err
+}
+
+// replaced notes that added mappings took the place of live ones that no file had.
+func (r *Report) replaced(gone []rules.Mapping) {
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
+		if o.Verb != Added && o.Verb != Replaced || len(gone) == 0 {
+			continue
+		}
+		_, old, err := unite(rules.Set{}, gone).Replace(o.Mapping)
+		if err == nil && len(old[0]) > 0 {
+			o.Verb, o.Old = Replaced, append(o.Old, old[0]...)
+		}
+	}
 }
 
 func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
@@ -220,8 +247,11 @@ func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *store.
 	}
 	if interrupted {
 		p.change = toAim(live, e.aim)
-	} else if p.change, err = fit(plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}}, live); err != nil {
-		return err
+	} else {
+		asked := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}, replace: p.replace}
+		if p.change, err = fit(asked, live); err != nil {
+			return err
+		}
 	}
 	back := map[string]bool{}
 	for _, m := range p.change.Add {

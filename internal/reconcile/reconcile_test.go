@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,8 +179,19 @@ func TestDrift(t *testing.T) {
 		}, "444:8444/tcp"},
 		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
 			_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
+			if !errors.As(err, new(*rules.ConflictError)) {
+				return fmt.Errorf("add of what is taken by an unsaved mapping: %v", err)
+			}
+			report, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{Replace: true})
+			if err == nil && (report.Outcomes[0].Verb != Replaced || report.Outcomes[0].Old[0].String() != "80:1/tcp") {
+				return fmt.Errorf("%+v", report.Outcomes)
+			}
 			return err
 		}, "443:8443/tcp\n444:8444/tcp\n80:8080/tcp"},
+		{"to remove from what is damaged, beside something unsaved", []string{"444:8444", "80:1"}, "a rule is gone", func(h *Host) error {
+			_, err := h.Remove(context.Background(), []string{"443"}, false)
+			return err
+		}, "444:8444/tcp\n80:1/tcp"},
 		{"to add again what the kernel has lost", nil, "", func(h *Host) error {
 			_, err := h.Add(context.Background(), lab.Mappings(t, "443:8443"), AddOptions{})
 			return err
