@@ -12,12 +12,16 @@ import (
 
 func (a *app) apply() *cobra.Command {
 	var file string
-	var dryRun, keepGoing bool
+	var o reconcile.ApplyOptions
+	var keepGoing bool
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the kernel match the file, in one transaction",
 		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved file's place.
-Temporary mappings stay.`,
+Temporary mappings stay.
+
+A file without a mapping, or one that does not exist, is refused while there are mappings, unless --empty says that all of them
+are to go.`,
 		Example: `  portmap apply
   portmap apply --dry-run
   portmap apply -f other.conf
@@ -33,12 +37,12 @@ Temporary mappings stay.`,
 			}
 			return what(a.with(func(h *reconcile.Host) error {
 				h.KeepGoing = keepGoing
-				report, err := h.Apply(cmd.Context(), content, dryRun)
+				report, err := h.Apply(cmd.Context(), content, o)
 				if err != nil {
 					return err
 				}
-				a.outcomes(report, dryRun)
-				if !dryRun {
+				a.outcomes(report, o.DryRun)
+				if !o.DryRun {
 					a.noteBoot(report)
 				}
 				if len(report.Outcomes) == 0 && report.Moved == "" {
@@ -49,7 +53,8 @@ Temporary mappings stay.`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().BoolVar(&o.Empty, "empty", false, "remove every mapping where FILE has none or does not exist")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
 	return cmd
 }

@@ -56,6 +56,7 @@ func sentences() []sentence {
 		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},
 		{is: as[*rules.ConflictError], code: exitFailed, remedy: conflictRemedy},
 		{is: as[*rules.LoopError], code: exitFailed, remedy: says("remove one of them")},
+		{is: as[*reconcile.EmptyError], code: exitFailed, remedy: emptyRemedy},
 		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
 		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`portmap list` shows them")},
 		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
@@ -105,6 +106,14 @@ func errno(any ...syscall.Errno) func(error) bool {
 
 func says(text string) func(*app, error) string {
 	return func(*app, error) string { return text }
+}
+
+// emptyRemedy names the command that removes everything. Watch is not told to apply.
+func emptyRemedy(a *app, _ error) string {
+	if a.name != "apply" {
+		return "nothing was removed; to remove all of them: sudo portmap remove --all"
+	}
+	return "nothing was removed; to remove all of them: " + a.command("--empty")
 }
 
 // outputRemedy says, after a command that changes something, that it did.

@@ -3,6 +3,11 @@ package reconcile
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
 
 	"portmap/internal/conf"
 	"portmap/rules"
@@ -14,10 +19,36 @@ type Content struct {
 	Bytes []byte
 }
 
+// ApplyOptions say what Apply may do.
+type ApplyOptions struct {
+	DryRun bool
+	Empty  bool // remove every mapping where the file has none
+}
+
+// EmptyError refuses a file without a mapping, while there are mappings: a pipe whose left side failed, a mistyped name
+// and a disk that is not mounted look the same as the wish to have none.
+type EmptyError struct {
+	Name     string // of the file or stream
+	Missing  bool   // there is no such file
+	Mappings int    // how many there are, saved or live
+}
+
+func (e *EmptyError) Error() string {
+	why := "has no mapping"
+	if e.Missing {
+		why = "does not exist"
+	}
+	are := "mappings are"
+	if e.Mappings == 1 {
+		are = "mapping is"
+	}
+	return fmt.Sprintf("%s %s, and %d %s in place", e.Name, why, e.Mappings, are)
+}
+
 // Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes the
-// saved file's place. Temporary mappings stay.
-func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report, error) {
-	lock, err := h.lock(ctx, dryRun)
+// saved file's place. Temporary mappings stay. The error for a file without a mapping is an [*EmptyError].
+func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Report, error) {
+	lock, err := h.lock(ctx, o.DryRun)
 	if err != nil {
 		return Report{}, err
 	}
@@ -36,11 +67,19 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Silent: Silent(h.backend), Shared: shared(h.backend)}
-	if report.Moved = moved(h.backend, d.aim.Len(), dryRun); len(report.Outcomes) > 0 {
+	if !o.Empty {
+		if err := h.refuseEmpty(d, next, saved); err != nil {
+			return Report{}, err
+		}
+	}
+	report := Report{
+		Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Content: next.Bytes, Difference: d,
+		Silent: Silent(h.backend), Shared: shared(h.backend),
+	}
+	if report.Moved = moved(h.backend, d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
 		report.note(variantNote(h.backend))
 	}
-	if dryRun {
+	if o.DryRun {
 		report.Warnings = h.leftOut
 		return report, nil
 	}
@@ -51,6 +90,26 @@ func (h *Host) Apply(ctx context.Context, content *Content, dryRun bool) (Report
 	return report, err
 }
 
+// refuseEmpty refuses to apply a file without a mapping, while some are saved or live.
+func (h *Host) refuseEmpty(d Difference, next Content, saved []byte) error {
+	if slices.ContainsFunc(d.aim.Mappings(), lasting) {
+		return nil
+	}
+	count := d.removed()
+	if text, _ := conf.ParseGood(saved, h.Services); next.Name != h.File.Path {
+		count = max(count, text.Set().Len())
+	}
+	if count == 0 {
+		return nil
+	}
+	_, err := os.Stat(h.File.Path)
+	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: next.Name == h.File.Path && errors.Is(err, fs.ErrNotExist)}
+	if len(h.leftOut) > 0 {
+		return fmt.Errorf("%w (%s)", empty, h.leftOut[0])
+	}
+	return empty
+}
+
 // Difference is what Apply would change.
 type Difference struct {
 	Change  rules.Change
@@ -58,6 +117,26 @@ type Difference struct {
 
 	aim rules.Set
 }
+
+// Aim returns what should be live: the file's mappings and temporary ones.
+func (d Difference) Aim() rules.Set { return d.aim }
+
+// Removes reports whether all mappings that last would go, and none would come.
+func (d Difference) Removes() bool {
+	return d.removed() > 0 && !slices.ContainsFunc(d.aim.Mappings(), lasting)
+}
+
+// removed counts the mappings that would go, without temporary ones.
+func (d Difference) removed() (count int) {
+	for _, m := range d.Change.Remove {
+		if lasting(m) && !d.aim.Has(m) {
+			count++
+		}
+	}
+	return count
+}
+
+func lasting(m rules.Mapping) bool { return !m.Temporary() }
 
 // Outcomes tells the difference mapping by mapping.
 func (d Difference) Outcomes() []Outcome { return outcomesOf(d.Change) }

@@ -230,7 +230,9 @@ func (e *edition) plan(s state, choice string) plan {
 	if len(e.add)+len(e.lookFor) > 0 {
 		p.content = conf.SetBackend(p.content, choice)
 	}
-	p.save = string(p.content) != s.text.String()
+	// After the removal of everything the file is written in any case: it is how a watch that refused it learns that this
+	// is meant.
+	p.save = e.reset || string(p.content) != s.text.String()
 	return p
 }
 

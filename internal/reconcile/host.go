@@ -98,6 +98,10 @@ type Report struct {
 	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
 	Moved    string   // that mappings went from one backend to another; mostly empty
 	Notes    []string // what a person should know
+
+	// Of Apply: the content that it read, and the difference that it found under the lock.
+	Content    []byte
+	Difference Difference
 }
 
 func (r *Report) note(text string) {

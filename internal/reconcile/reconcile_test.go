@@ -137,7 +137,7 @@ func TestFailingSteps(t *testing.T) {
 				return err
 			},
 			"apply": func(h *Host) error {
-				_, err := h.Apply(context.Background(), &Content{"other", []byte("90:9090\n")}, false)
+				_, err := h.Apply(context.Background(), &Content{"other", []byte("90:9090\n")}, ApplyOptions{})
 				return err
 			},
 		} {
@@ -201,7 +201,7 @@ func TestDrift(t *testing.T) {
 			return err
 		}, "444:8444/tcp"},
 		{"to apply to what is damaged", []string{"443:8443"}, "a rule is gone", func(h *Host) error {
-			_, err := h.Apply(context.Background(), nil, false)
+			_, err := h.Apply(context.Background(), nil, ApplyOptions{})
 			return err
 		}, "443:8443/tcp\n444:8444/tcp"},
 		{"to remove what only the kernel has", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {

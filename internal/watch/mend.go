@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 
 	"portmap/internal/conf"
 	"portmap/internal/reconcile"
@@ -20,6 +22,14 @@ type Mender struct {
 	seen      []byte // the file at the last look that came to an end, right or wrong
 	good      []byte // the last that could be applied, or the first, of which some lines could; nil before there was one
 	temporary []rules.Mapping
+	refused   *refusal // of a file without a mapping; nil while there is none
+}
+
+// refusal is a file that was refused because it has no mapping. It stays refused until it is written again: others who
+// then flush the rules do not make it right.
+type refusal struct {
+	file os.FileInfo // nil for one that does not exist
+	err  error
 }
 
 // NewMender returns the Healer of a host, which must not be in use yet.
@@ -39,7 +49,12 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 	if wrong == nil {
 		content = append([]byte{}, content...) // never nil: that is for a file that was never read
 		healed.Edited = m.seen != nil && !bytes.Equal(content, m.seen)
-		err := m.mend(ctx, content, m.apply, &healed)
+		file, _ := os.Stat(m.host.File.Path)
+		err := m.stillRefused(file)
+		if err == nil {
+			err = m.mend(ctx, content, m.apply, &healed)
+		}
+		m.refuse(file, err)
 		if err == nil {
 			m.seen, m.good = content, content
 			return healed, nil
@@ -48,7 +63,7 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 			return healed, err
 		}
 		m.seen, wrong = content, err
-		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) {
+		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) && !errors.As(err, new(*reconcile.EmptyError)) {
 			m.good = content
 		}
 	}
@@ -61,6 +76,28 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 	return healed, m.mend(ctx, m.good, m.keep, &healed)
 }
 
+// stillRefused returns why the file was refused, if it is the same one.
+func (m *Mender) stillRefused(file os.FileInfo) error {
+	switch {
+	case m.refused == nil:
+		return nil
+	case file == nil || m.refused.file == nil:
+		if file == nil && m.refused.file == nil {
+			return m.refused.err
+		}
+	case os.SameFile(file, m.refused.file) && file.ModTime().Equal(m.refused.file.ModTime()):
+		return m.refused.err
+	}
+	return nil
+}
+
+func (m *Mender) refuse(file os.FileInfo, err error) {
+	m.refused = nil
+	if errors.As(err, new(*reconcile.EmptyError)) {
+		m.refused = &refusal{file, err}
+	}
+}
+
 // Silent reports whether nobody tells of changes to the rules: those of iptables-legacy.
 func (m *Mender) Silent() bool { return reconcile.Silent(m.host.Backend()) }
 
@@ -70,12 +107,13 @@ func (m *Mender) blames(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
 		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError)) ||
+		errors.As(err, new(*reconcile.EmptyError)) ||
 		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
 }
 
 // mend looks without the lock first: that is the rule, and must not hold up others. Temporary mappings are read before the
 // others: what is lost in between is then still known.
-func (m *Mender) mend(ctx context.Context, content []byte, change func(context.Context, *Healed) error, healed *Healed) error {
+func (m *Mender) mend(ctx context.Context, content []byte, change changer, healed *Healed) error {
 	target := &reconcile.Content{Name: m.host.File.Path, Bytes: content}
 	temporary, err := m.temporaries(ctx, target)
 	if err != nil {
@@ -88,16 +126,44 @@ func (m *Mender) mend(ctx context.Context, content []byte, change func(context.C
 	if d.Change.Empty() {
 		m.temporary = temporary
 	} else {
-		if err := change(ctx, healed); err != nil {
+		if d, err = change(ctx, healed); err != nil {
 			return err
 		}
-		if m.temporary, err = m.afterChange(ctx, temporary, healed); err != nil {
+		if m.temporary, err = m.afterChange(ctx, temporary, m.flushed(d, healed), healed); err != nil {
 			return err
 		}
 	}
 	text, _ := conf.ParseGood(content, m.host.Services)
 	healed.Total = text.Set().Len() + len(m.temporary)
 	return nil
+}
+
+// changer makes a change under the lock, and returns the difference that it found there.
+type changer func(context.Context, *Healed) (reconcile.Difference, error)
+
+// witness tells why temporary mappings are gone.
+type witness int
+
+const (
+	noWitness    witness = iota // no mapping was to stay: it cannot be known
+	stillThere                  // a mapping that was to stay did: they were removed
+	goneWithThem                // a mapping that was to stay went: everything was flushed
+)
+
+// flushed finds out, from what the difference has to put back, whether somebody took more than temporary mappings away.
+// After an edit only a mapping that the file had before and still has can tell.
+func (m *Mender) flushed(d reconcile.Difference, healed *Healed) witness {
+	if !healed.Edited || d.Damaged != "" {
+		return goneWithThem
+	}
+	before, _ := conf.ParseGood(m.good, m.host.Services)
+	if slices.ContainsFunc(d.Change.Add, before.Set().Has) {
+		return goneWithThem
+	}
+	if before.Set().Len() > len(rules.Minus(before.Set().Mappings(), d.Aim().Mappings())) {
+		return stillThere
+	}
+	return noWitness
 }
 
 // temporaries reads the temporary mappings. The first Diff opens the backend.
@@ -112,12 +178,12 @@ func (m *Mender) temporaries(ctx context.Context, content *reconcile.Content) ([
 
 // afterChange puts back temporary mappings, too, and returns those that are to be live. Where under the lock there was
 // nothing to mend, another command was at work: what it removed is not lost.
-func (m *Mender) afterChange(ctx context.Context, before []rules.Mapping, healed *Healed) ([]rules.Mapping, error) {
+func (m *Mender) afterChange(ctx context.Context, before []rules.Mapping, why witness, healed *Healed) ([]rules.Mapping, error) {
 	if !healed.Changed() {
 		return m.host.Backend().Temporary(ctx)
 	}
 	m.temporary = union(m.temporary, before)
-	err := m.putBack(ctx, healed)
+	err := m.putBack(ctx, why, healed)
 	return m.temporary, err
 }
 
@@ -125,14 +191,17 @@ func union(a, b []rules.Mapping) []rules.Mapping { return append(rules.Minus(a, 
 
 // putBack adds the temporary mappings that went with others. When they do not go with what the file says now, the file's
 // stand.
-func (m *Mender) putBack(ctx context.Context, healed *Healed) error {
+func (m *Mender) putBack(ctx context.Context, why witness, healed *Healed) error {
 	there, err := m.host.Backend().Temporary(ctx)
 	if err != nil {
 		return err
 	}
 	lost := rules.Minus(m.temporary, there)
-	if healed.Edited || len(lost) == 0 {
+	if len(lost) == 0 || why != goneWithThem {
 		m.temporary = there
+		if len(lost) > 0 && why == noWitness {
+			healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are gone, and it cannot be known who took them: %s", join(lost)))
+		}
 		return nil
 	}
 	if healed.Wrong == nil {
@@ -148,31 +217,32 @@ func (m *Mender) putBack(ctx context.Context, healed *Healed) error {
 	return nil
 }
 
-// apply makes the kernel match the file.
-func (m *Mender) apply(ctx context.Context, healed *Healed) error {
-	report, err := m.host.Apply(ctx, nil, false)
+// apply makes the kernel match the file, which may have been edited since it was read without the lock.
+func (m *Mender) apply(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
+	report, err := m.host.Apply(ctx, nil, reconcile.ApplyOptions{})
 	if err == nil {
 		healed.note(report.Outcomes, report.Warnings)
 		healed.Damage = report.Damaged
+		healed.Edited = m.seen != nil && !bytes.Equal(report.Content, m.seen)
 	}
-	return err
+	return report.Difference, err
 }
 
 // keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
-func (m *Mender) keep(ctx context.Context, healed *Healed) error {
+func (m *Mender) keep(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
 	lock, err := m.host.File.Lock(ctx)
 	switch {
 	case err == nil:
 		defer lock.Close()
 	case !errors.As(err, new(*store.RefusedError)): // such a place is refused to all: nobody else is at work
-		return err
+		return reconcile.Difference{}, err
 	}
 	d, err := m.host.Diff(ctx, &reconcile.Content{Name: m.host.File.Path, Bytes: m.good})
-	if err != nil || d.Change.Empty() {
-		return err
+	if err != nil || d.Change.Empty() || d.Removes() {
+		return d, err
 	}
 	if err := m.host.Backend().Apply(ctx, d.Change); err != nil {
-		return err
+		return d, err
 	}
 	var warnings []string
 	if m.host.Forget != nil {
@@ -182,7 +252,7 @@ func (m *Mender) keep(ctx context.Context, healed *Healed) error {
 	}
 	healed.note(d.Outcomes(), warnings)
 	healed.Damage = d.Damaged
-	return nil
+	return d, nil
 }
 
 func (h *Healed) note(outcomes []reconcile.Outcome, warnings []string) {
