@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"portmap/internal/reconcile"
+	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
 
@@ -87,7 +88,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // host is this machine, with the file and the packet filter that the flags name.
 func (a *app) host() *reconcile.Host {
-	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows}
+	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open()}
 	if a.backend != "auto" {
 		h.Choice = a.backend
 	}

@@ -121,16 +121,23 @@ func (a *app) flush() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return what(a.with(func(h *reconcile.Host) error {
 				report, err := h.Flush(cmd.Context(), dryRun)
-				if err == nil {
-					a.outcomes(report, dryRun)
+				if err != nil {
+					return err
 				}
-				return err
+				a.outcomes(report, dryRun)
+				if h.Run.Watched() {
+					a.note("a watch runs, and puts back what a flush takes away; end it first: %s", endWatch)
+				}
+				return nil
 			}), "flush")
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
+
+// endWatch ends the watches of the boot units.
+const endWatch = "sudo systemctl stop portmap-watch portmap-reapply"
 
 const maxInput = 64 << 20
 

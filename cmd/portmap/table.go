@@ -71,6 +71,11 @@ func (a *app) table(l reconcile.Listing, wide bool) error {
 		a.note("%s", l.Note)
 	}
 	a.noteDamage(l)
+	for _, r := range l.Rows {
+		if !r.Saved && r.File != "" {
+			a.note("%s is of another file, %s", r.Mapping.Spec(), r.File)
+		}
+	}
 	if len(l.Rows) == 0 && l.Wrong == nil {
 		a.note("no mappings; the first one: portmap add 443:8443")
 	}

@@ -52,6 +52,11 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
+	if end, err := h.Run.BeginWatch(); err == nil {
+		defer end()
+	} else {
+		a.say("flush will not know of this watch: %v", err)
+	}
 	kernel, err := watch.Listen()
 	if err != nil {
 		return err

@@ -87,6 +87,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	p.save = !bytes.Equal(p.content, saved)
 	_, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = append(h.leftOut, warnings...)
+	if err == nil {
+		h.recordFile(p.content)
+	}
 	return report, err
 }
 
@@ -166,7 +169,32 @@ func (h *Host) difference(ctx context.Context, content Content) (Difference, err
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{Change: toAim(live, s.all), Damaged: live.Damaged, aim: s.all}, nil
+	aim, err := h.withOthers(s, live)
+	if err != nil {
+		return Difference{}, err
+	}
+	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, aim: aim}, nil
+}
+
+// withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs
+// that is in the way of ours goes.
+func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
+	aim := s.own
+	for _, m := range s.others.held(rules.Minus(mappings(live), s.own.Mappings())) {
+		with, err := aim.Add(m)
+		switch {
+		case err == nil:
+			aim = with
+		case h.KeepGoing:
+			h.leftOut = append(h.leftOut, fmt.Sprintf("%v", s.others.yields(m, err)))
+		case s.others.has(m):
+			return rules.Set{}, s.others.yields(m, err)
+		}
+	}
+	if warning := s.others.warning(); warning != "" {
+		h.leftOut = append(h.leftOut, warning)
+	}
+	return aim, nil
 }
 
 // Flush takes everything of ours out of the kernel, and leaves the file.

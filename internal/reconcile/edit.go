@@ -28,13 +28,16 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 		var e edition
 		var err error
 		if o.Replace {
-			e.aim, e.replaced, err = s.all.Replace(add...)
+			e.aim, e.replaced, err = s.own.Replace(add...)
 		} else {
-			e.aim, err = s.all.Add(add...)
+			e.aim, err = s.own.Add(add...)
 			e.replaced = make([][]rules.Mapping, len(add))
 		}
+		if err == nil && s.others.set.Len() > 0 {
+			_, err = s.others.set.Add(e.aim.Mappings()...)
+		}
 		if err != nil {
-			return edition{}, err
+			return edition{}, s.others.explain(err)
 		}
 		seen := map[string]bool{}
 		for i, m := range add {
@@ -42,7 +45,7 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 			switch {
 			case seen[m.String()]:
 				e.replaced[i] = nil
-			case s.all.Has(m):
+			case s.own.Has(m):
 				e.lookFor = append(e.lookFor, m)
 				e.outcomes = append(e.outcomes, Outcome{Verb: Unchanged, Mapping: m})
 			default:
@@ -75,6 +78,9 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 		seen := map[string]bool{}
 		for _, selector := range selectors {
 			m, err := Select(known, selector, h.Services)
+			if err == nil && s.others.has(m) && !s.own.Has(m) {
+				err = &HeldError{m, s.others.files[m.String()]}
+			}
 			if err != nil {
 				return edition{}, err
 			}
@@ -84,7 +90,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 				e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
 			}
 		}
-		e.aim = s.all.Remove(e.remove...)
+		e.aim = s.own.Remove(e.remove...)
 		return e, nil
 	})
 }
@@ -96,7 +102,10 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		if err != nil {
 			return edition{}, err
 		}
-		e := edition{reset: true, remove: union(s.all, live).Mappings()}
+		e := edition{everything: true, reset: true, remove: union(s.own, live).Mappings()}
+		if stay := s.others.held(rules.Minus(mappings(live), s.own.Mappings())); len(stay) > 0 {
+			e.remove, e.reset, e.notes = rules.Minus(e.remove, stay), false, []string{s.others.stay(stay)}
+		}
 		for _, m := range e.remove {
 			e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
 		}
@@ -142,6 +151,9 @@ type edition struct {
 	lookFor   []rules.Mapping   // saved already: to be put back if the kernel lost them
 	reset     bool
 	outcomes  []Outcome
+
+	everything bool // nothing of our file is to stay
+	notes      []string
 }
 
 // editing says how an edit treats what is there.
@@ -168,7 +180,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: e.outcomes, Total: e.aim.Len()}
+	report := Report{Outcomes: e.outcomes, Total: e.aim.Len(), Notes: e.notes}
 	if s.all.Len() == 0 || e.reset {
 		report.note(variantNote(h.backend)) // said once, not with each change
 	}
@@ -179,7 +191,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	p.replace = o.replace
 	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
 	report.Silent, report.Shared = Silent(h.backend), shared(h.backend)
-	if err := h.lookCloser(ctx, &e, &p, lock); err != nil {
+	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
 	if o.dryRun {
@@ -187,6 +199,9 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	}
 	done, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = warnings
+	if err == nil {
+		h.recordFile(p.content)
+	}
 	report.replaced(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
 	return report, err
 }
@@ -215,7 +230,7 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
 // plan turns the edition into what is to be done to kernel and file.
 func (e *edition) plan(s state, choice string) plan {
 	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add, Before: s.all.Mappings()}}
-	if e.reset || e.aim.Len() == 0 && len(e.remove) > 0 {
+	if e.reset || e.aim.Len() == 0 && len(e.remove) > 0 && s.others.none() {
 		p.change.Reset = true // nothing stays, so neither does the table
 	}
 	var save []rules.Mapping
@@ -232,15 +247,15 @@ func (e *edition) plan(s state, choice string) plan {
 	}
 	// After the removal of everything the file is written in any case: it is how a watch that refused it learns that this
 	// is meant.
-	p.save = e.reset || string(p.content) != s.text.String()
+	p.save = e.everything || string(p.content) != s.text.String()
 	return p
 }
 
 // lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, and for
 // mappings that should be live already.
-func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *store.Lock) error {
+func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *store.Lock) error {
 	interrupted := lock != nil && lock.Interrupted()
-	if e.reset || !interrupted && len(e.lookFor) == 0 {
+	if e.everything || !interrupted && len(e.lookFor) == 0 {
 		return nil
 	}
 	live, err := h.backend.Live(ctx)
@@ -248,7 +263,7 @@ func (h *Host) lookCloser(ctx context.Context, e *edition, p *plan, lock *store.
 		return err
 	}
 	if interrupted {
-		p.change = toAim(live, e.aim)
+		p.change = toAim(live, unite(e.aim, s.others.held(mappings(live))))
 	} else {
 		asked := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"portmap/internal/conf"
+	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -18,6 +19,7 @@ type Host struct {
 	KeepGoing bool   // lines of the file that are wrong are left out, and told as warnings
 	File      *store.File
 	Services  rules.Services
+	Run       rundir.Dir // what is known of this network namespace until the next reboot
 
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, rules.Change) error
@@ -114,7 +116,9 @@ func (r *Report) note(text string) {
 type state struct {
 	text      conf.Text
 	temporary []rules.Mapping
-	all       rules.Set // saved and temporary
+	own       rules.Set // saved in our file, and temporary
+	others    others
+	all       rules.Set // own, and what other files hold
 }
 
 func (h *Host) readState(ctx context.Context, everywhere bool) (state, error) {
@@ -137,13 +141,14 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 	if err != nil {
 		return state{}, err
 	}
-	all := text.Set()
+	own := text.Set()
 	if len(temporary) > 0 {
-		if all, err = all.Add(temporary...); err != nil {
+		if own, err = own.Add(temporary...); err != nil {
 			return state{}, fmt.Errorf("%s does not go with what is live: %w", name, err)
 		}
 	}
-	return state{text, temporary, all}, nil
+	elsewhere := h.otherFiles()
+	return state{text, temporary, own, elsewhere, unite(own, elsewhere.set.Mappings())}, nil
 }
 
 func (h *Host) parse(content Content) (conf.Text, error) {

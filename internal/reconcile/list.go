@@ -27,6 +27,7 @@ type Row struct {
 	Connections uint64 // since it went into the kernel
 	Servers     []Server
 	Saved       bool
+	File        string // another file that holds it, beside the one that is listed; mostly empty
 }
 
 // Server is a process behind a mapping.
@@ -46,7 +47,7 @@ type Listing struct {
 func (l Listing) Unsaved() []rules.Mapping {
 	var found []rules.Mapping
 	for _, r := range l.Rows {
-		if !r.Saved && !r.Mapping.Temporary() {
+		if !r.Saved && !r.Mapping.Temporary() && r.File == "" {
 			found = append(found, r.Mapping)
 		}
 	}
@@ -76,6 +77,10 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		l.Note, l.Damaged = live.Damaged, ""
 	}
 	l.Rows = rowsOf(text.Set(), live)
+	elsewhere := h.otherFiles()
+	for i := range l.Rows {
+		l.Rows[i].File = elsewhere.files[l.Rows[i].Mapping.String()]
+	}
 	behind, err := servers.Find(targetsOf(l.Rows))
 	if err != nil {
 		return Listing{}, err
@@ -131,7 +136,7 @@ func stateOfRow(row *Row, damaged bool) State {
 		return Damaged
 	case len(row.Servers) == 0 && len(row.Mapping.Targets()) == 0:
 		return NoServer
-	case !row.Saved:
+	case !row.Saved && row.File == "":
 		return Temporary
 	}
 	return Active

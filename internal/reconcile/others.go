@@ -1,0 +1,148 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"portmap/internal/conf"
+	"portmap/internal/store"
+	"portmap/rules"
+)
+
+// others is what other files of this host hold: those that were named by --config when mappings went into the kernel. A change
+// that starts from one file leaves their mappings alone.
+type others struct {
+	set        rules.Set
+	files      map[string]string // by the text of a mapping: the file that has it
+	unreadable string            // a file of which it is not known what it holds, or ""
+}
+
+// otherFiles reads the files that are recorded beside ours. One that is gone holds nothing any more.
+func (h *Host) otherFiles() others {
+	o := others{files: map[string]string{}}
+	own, err := filepath.Abs(h.File.Path)
+	if err != nil {
+		return o
+	}
+	for _, path := range h.Run.Files() {
+		if path == own || sameFile(path, own) {
+			continue
+		}
+		content, err := store.At(path).Read()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			o.unreadable = path
+			continue
+		}
+		text, _ := conf.ParseGood(content, h.Services)
+		for _, m := range text.Set().Mappings() {
+			if with, err := o.set.Add(m); err == nil {
+				o.set, o.files[m.String()] = with, path
+			}
+		}
+	}
+	return o
+}
+
+func sameFile(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// none reports whether no other file holds anything.
+func (o others) none() bool { return o.set.Len() == 0 && o.unreadable == "" }
+
+// has reports whether another file holds a mapping.
+func (o others) has(m rules.Mapping) bool { return o.files[m.String()] != "" }
+
+// held returns those of some mappings that other files hold. Where one of these cannot be read, any may be its.
+func (o others) held(mappings []rules.Mapping) (held []rules.Mapping) {
+	for _, m := range mappings {
+		if o.has(m) || o.unreadable != "" && !m.Temporary() {
+			held = append(held, m)
+		}
+	}
+	return held
+}
+
+// explain adds to a conflict that the mapping in the way is another file's.
+func (o others) explain(err error) error {
+	var conflict *rules.ConflictError
+	if errors.As(err, &conflict) && o.has(conflict.With) {
+		return &OtherFileError{Conflict: conflict, File: o.files[conflict.With.String()]}
+	}
+	return err
+}
+
+// yields says that a mapping of another file does not go with ours.
+func (o others) yields(m rules.Mapping, err error) error {
+	var conflict *rules.ConflictError
+	if !errors.As(err, &conflict) {
+		return err
+	}
+	ours := &rules.ConflictError{Mapping: conflict.With, With: m, Over: conflict.Over, Name: conflict.Name}
+	return &OtherFileError{Conflict: ours, File: o.files[m.String()]}
+}
+
+// warning says what could not be found out, or "".
+func (o others) warning() string {
+	if o.unreadable == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, whose mappings are live, too, cannot be read: nothing that it may hold was removed", o.unreadable)
+}
+
+// stay says which mappings are not removed with those of our file.
+func (o others) stay(mappings []rules.Mapping) string {
+	file := o.unreadable
+	for _, m := range mappings {
+		if o.has(m) {
+			file = o.files[m.String()]
+		}
+	}
+	return fmt.Sprintf("not removed, since another file holds them, %s: %s", file, join(mappings))
+}
+
+// HeldError refuses to remove a mapping that another file holds: the next apply of that file would bring it back.
+type HeldError struct {
+	Mapping rules.Mapping
+	File    string
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%s is of another file, %s", e.Mapping, e.File)
+}
+
+// Remedy returns the command that removes it.
+func (e *HeldError) Remedy() string {
+	return fmt.Sprintf("sudo portmap --config %s remove '%s'", e.File, e.Mapping)
+}
+
+// OtherFileError says that a mapping is in the way that another file holds.
+type OtherFileError struct {
+	Conflict *rules.ConflictError
+	File     string
+}
+
+func (e *OtherFileError) Error() string { return fmt.Sprintf("%v, of %s", e.Conflict, e.File) }
+
+// Remedy returns the command that takes it away.
+func (e *OtherFileError) Remedy() string {
+	return fmt.Sprintf("to take that away: sudo portmap --config %s remove '%s'", e.File, e.Conflict.With)
+}
+
+// recordFile notes that our file has mappings in the kernel, for those who start from another file. That it cannot be noted
+// costs that alone.
+func (h *Host) recordFile(content []byte) {
+	path, err := filepath.Abs(h.File.Path)
+	if err != nil || len(content) == 0 {
+		return
+	}
+	_ = h.Run.AddFile(path)
+}
