@@ -75,7 +75,8 @@ func look() (string, error) {
 	}
 	_, config := os.Stat(configFile)
 	_, certificate := os.Stat(certFile)
-	text := fmt.Sprintf("%s%v\n%s%v, %v\n", rules, addresses, mounts, config, certificate)
+	kept, _ := os.ReadDir("/run/portmap")
+	text := fmt.Sprintf("%s%v\n%s%v, %v, %v\n", rules, addresses, mounts, config, certificate, kept)
 	for _, link := range links {
 		text += fmt.Sprintln(link.Attrs().Name, link.Attrs().Flags)
 	}

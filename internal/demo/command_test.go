@@ -70,7 +70,7 @@ func command(t *testing.T, attr *syscall.SysProcAttr, fault string, args ...stri
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // demonstrate runs the demonstration to its end and returns the exit code.
 func demonstrate(t *testing.T, attr *syscall.SysProcAttr, fault string, args ...string) (*run, int) {

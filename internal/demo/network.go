@@ -25,14 +25,16 @@ const (
 	keyFile    = folder + "/key.pem"
 )
 
-// privateFiles covers folder with an empty file system, and /proc with that of this PID namespace, for these processes
-// alone.
+// privateFiles covers folder, and /run, where portmap keeps what it knows of a network, with empty file systems, and /proc
+// with that of this PID namespace, for these processes alone.
 func privateFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := unix.Mount("tmpfs", folder, "tmpfs", 0, "mode=755,size=16m"); err != nil {
-		return fmt.Errorf("mount a file system on %s: %w", folder, err)
+	for _, path := range [...]string{folder, "/run"} {
+		if err := unix.Mount("tmpfs", path, "tmpfs", 0, "mode=755,size=16m"); err != nil {
+			return fmt.Errorf("mount a file system on %s: %w", path, err)
+		}
 	}
 	// A container may forbid this. Then /proc shows all processes under their outer numbers, which does as well.
 	_ = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
