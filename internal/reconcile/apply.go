@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"portmap/internal/conf"
 	"portmap/rules"
@@ -95,7 +94,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 
 // refuseEmpty refuses to apply a file without a mapping, while some are saved or live.
 func (h *Host) refuseEmpty(d Difference, next Content, saved []byte) error {
-	if slices.ContainsFunc(d.aim.Mappings(), lasting) {
+	if d.saved > 0 {
 		return nil
 	}
 	count := d.removed()
@@ -118,15 +117,16 @@ type Difference struct {
 	Change  rules.Change
 	Damaged string // what is wrong with the rules in the kernel, or ""
 
-	aim rules.Set
+	aim   rules.Set
+	saved int // how many of aim the file has
 }
 
 // Aim returns what should be live: the file's mappings and temporary ones.
 func (d Difference) Aim() rules.Set { return d.aim }
 
-// Removes reports whether all mappings that last would go, and none would come.
+// Removes reports whether the file has no mapping, and some that last would go.
 func (d Difference) Removes() bool {
-	return d.removed() > 0 && !slices.ContainsFunc(d.aim.Mappings(), lasting)
+	return d.removed() > 0 && d.saved == 0
 }
 
 // removed counts the mappings that would go, without temporary ones.
@@ -173,7 +173,7 @@ func (h *Host) difference(ctx context.Context, content Content) (Difference, err
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, aim: aim}, nil
+	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, aim: aim, saved: text.Set().Len()}, nil
 }
 
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs

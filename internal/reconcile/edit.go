@@ -230,9 +230,7 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
 // plan turns the edition into what is to be done to kernel and file.
 func (e *edition) plan(s state, choice string) plan {
 	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add, Before: s.all.Mappings()}}
-	if e.reset || e.aim.Len() == 0 && len(e.remove) > 0 && s.others.none() {
-		p.change.Reset = true // nothing stays, so neither does the table
-	}
+	p.change.Reset = e.reset
 	var save []rules.Mapping
 	var inPlaceOf [][]rules.Mapping
 	for i, m := range e.add {
@@ -251,20 +249,26 @@ func (e *edition) plan(s state, choice string) plan {
 	return p
 }
 
-// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, and for
-// mappings that should be live already.
+// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for mappings
+// that should be live already, and where nothing seems to be left, so that the table goes, too.
 func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *store.Lock) error {
 	interrupted := lock != nil && lock.Interrupted()
-	if e.everything || !interrupted && len(e.lookFor) == 0 {
+	last := e.aim.Len() == 0 && len(e.remove) > 0
+	if e.everything || !interrupted && len(e.lookFor) == 0 && !last {
 		return nil
 	}
 	live, err := h.backend.Live(ctx)
 	if err != nil {
 		return err
 	}
-	if interrupted {
+	switch {
+	case interrupted:
 		p.change = toAim(live, unite(e.aim, s.others.held(mappings(live))))
-	} else {
+	case last:
+		if len(rules.Minus(mappings(live), e.remove)) == 0 {
+			p.change = rules.Change{Reset: true, Remove: mappings(live)}
+		}
+	default:
 		asked := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live); err != nil {
 			return err

@@ -192,6 +192,10 @@ func TestDrift(t *testing.T) {
 			_, err := h.Remove(context.Background(), []string{"443"}, false)
 			return err
 		}, "444:8444/tcp\n80:1/tcp"},
+		{"to remove the last of the file, beside something unsaved", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
+			_, err := h.Remove(context.Background(), []string{"443", "444"}, false)
+			return err
+		}, "80:1/tcp"},
 		{"to add again what the kernel has lost", nil, "", func(h *Host) error {
 			_, err := h.Add(context.Background(), lab.Mappings(t, "443:8443"), AddOptions{})
 			return err
