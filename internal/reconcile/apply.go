@@ -84,11 +84,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	}
 	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice)}
 	p.save = !bytes.Equal(p.content, saved)
+	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = append(h.leftOut, warnings...)
-	if err == nil {
-		h.recordFile(p.content)
-	}
 	return report, err
 }
 
@@ -162,6 +160,9 @@ func (h *Host) difference(ctx context.Context, content Content) (Difference, err
 		return Difference{}, err
 	}
 	s, err := h.stateOf(ctx, content.Name, text, true)
+	if err == nil {
+		err = s.clash
+	}
 	if err != nil {
 		return Difference{}, err
 	}

@@ -25,6 +25,9 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 		}
 	}
 	return h.edit(ctx, editing{dryRun: o.DryRun, replace: o.Replace}, func(s state) (edition, error) {
+		if s.clash != nil {
+			return edition{}, s.clash
+		}
 		var e edition
 		var err error
 		if o.Replace {
@@ -102,7 +105,8 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		if err != nil {
 			return edition{}, err
 		}
-		e := edition{everything: true, reset: true, remove: union(s.own, live).Mappings()}
+		all := append(mappings(live), rules.Minus(s.own.Mappings(), mappings(live))...)
+		e := edition{everything: true, reset: true, remove: all}
 		if stay := s.others.held(rules.Minus(mappings(live), s.own.Mappings())); len(stay) > 0 {
 			e.remove, e.reset, e.notes = rules.Minus(e.remove, stay), false, []string{s.others.stay(stay)}
 		}
@@ -197,11 +201,9 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	if o.dryRun {
 		return report, nil
 	}
+	h.recordFile(p.content)
 	done, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = warnings
-	if err == nil {
-		h.recordFile(p.content)
-	}
 	report.replaced(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
 	return report, err
 }

@@ -119,6 +119,7 @@ type state struct {
 	own       rules.Set // saved in our file, and temporary
 	others    others
 	all       rules.Set // own, and what other files hold
+	clash     error     // a temporary mapping does not go with the file, and is not in own
 }
 
 func (h *Host) readState(ctx context.Context, everywhere bool) (state, error) {
@@ -141,14 +142,12 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 	if err != nil {
 		return state{}, err
 	}
-	own := text.Set()
-	if len(temporary) > 0 {
-		if own, err = own.Add(temporary...); err != nil {
-			return state{}, fmt.Errorf("%s does not go with what is live: %w", name, err)
-		}
+	var clash error
+	if _, err := text.Set().Add(temporary...); err != nil {
+		clash = fmt.Errorf("%s does not go with what is live: %w", name, err)
 	}
-	elsewhere := h.otherFiles()
-	return state{text, temporary, own, elsewhere, unite(own, elsewhere.set.Mappings())}, nil
+	own, elsewhere := unite(text.Set(), temporary), h.otherFiles()
+	return state{text, temporary, own, elsewhere, unite(own, elsewhere.set.Mappings()), clash}, nil
 }
 
 func (h *Host) parse(content Content) (conf.Text, error) {

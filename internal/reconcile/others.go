@@ -137,8 +137,8 @@ func (e *OtherFileError) Remedy() string {
 	return fmt.Sprintf("to take that away: sudo portmap --config %s remove '%s'", e.File, e.Conflict.With)
 }
 
-// recordFile notes that our file has mappings in the kernel, for those who start from another file. That it cannot be noted
-// costs that alone.
+// recordFile records that our file has mappings in the kernel, for those who start from another file. It comes before the
+// change: a watch of another file would remove them otherwise. A change that fails leaves a file recorded that holds nothing.
 func (h *Host) recordFile(content []byte) {
 	path, err := filepath.Abs(h.File.Path)
 	if err != nil || len(content) == 0 {
