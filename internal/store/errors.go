@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // ErrLocked says that the lock did not come free in time.
@@ -19,31 +20,94 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return "refused: " + e.Part + " " + e.Why }
 
-const everybody = "can be written by everybody"
+const (
+	everybody = "can be written by everybody"
+	isFolder  = "is a folder"
+	tooLarge  = "is larger than 64 MiB"
+)
 
 // Remedy returns what to do about it.
 func (e *RefusedError) Remedy() string {
 	switch e.Why {
 	case everybody:
 		return "sudo chmod o-w " + e.Part
-	case "is a folder", "is not a regular file", "is a link of /proc, not a file", "is larger than 64 MiB":
+	case isFolder, "is not a regular file", "is a link of /proc, not a file", tooLarge:
 		return "name the file of mappings with --config"
 	}
 	return "keep the file in a folder that only root can write, such as /etc/portmap"
 }
 
+// DanglingLinkError says that a symbolic link on the way to the file leads nowhere. The file may be on a disk that is not mounted,
+// so it is not taken for one that is missing.
+type DanglingLinkError struct {
+	Link   string // the first such link on the way
+	Target string // where the file would be
+}
+
+func (e *DanglingLinkError) Error() string {
+	return e.Link + " is a link that leads nowhere: " + e.Target + " is missing"
+}
+
+// Remedy returns what to do about it.
+func (e *DanglingLinkError) Remedy() string {
+	return "mount the disk that it is on; if it is to be a new file: sudo install -D -m 644 /dev/null " + e.Target
+}
+
+// ImmutableError says that a file or folder has an attribute of chattr(1) because of which it cannot be changed, by root either.
+type ImmutableError struct {
+	Path      string
+	Attribute string // immutable or append-only
+	letter    string // of the attribute, for chattr
+}
+
+func (e *ImmutableError) Error() string { return e.Path + " is " + e.Attribute }
+
+// Remedy returns what to do about it.
+func (e *ImmutableError) Remedy() string { return "sudo chattr -" + e.letter + " " + e.Path }
+
+// MountedError says that a file is mounted by itself, so that it cannot be replaced, in a folder that cannot be written, so that it
+// cannot be written in place with a copy beside it either.
+type MountedError struct{ Path string }
+
+func (e *MountedError) Error() string {
+	return e.Path + " is mounted by itself, in a folder that is read-only"
+}
+
+// Remedy returns what to do about it.
+func (e *MountedError) Remedy() string {
+	return "mount the folder " + filepath.Dir(e.Path) + " instead of the file"
+}
+
+// LeftoverError says that what a change that died left behind could not be taken away or put right. It is a warning.
+type LeftoverError struct {
+	Path string
+	Err  error
+}
+
+func (e *LeftoverError) Error() string {
+	return "what a change that was killed left behind stays: " + e.Path + ": " + e.Err.Error()
+}
+
+func (e *LeftoverError) Unwrap() error { return e.Err }
+
 // failed names a failure by what was being done to the file that the user knows, and not by the system call and the name beside
 // it that failed. The errno stays reachable with errors.Is.
 func failed(op, path string, err error) error {
-	switch e := err.(type) { //nolint:errorlint // only the outermost: an error that was joined to another by and has more to say
-	case nil:
+	if err == nil {
 		return nil
-	case *fs.PathError:
-		err = e.Err
-	case *os.LinkError:
-		err = e.Err
 	}
-	return &fs.PathError{Op: op, Path: path, Err: err}
+	return &fs.PathError{Op: op, Path: path, Err: bare(err)}
+}
+
+// bare takes the system call and the name from an error.
+func bare(err error) error {
+	switch e := err.(type) { //nolint:errorlint // only the outermost: an error that was joined to another by and has more to say
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	}
+	return err
 }
 
 // and adds to an error what failed while cleaning up after it.

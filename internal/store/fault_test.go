@@ -112,7 +112,7 @@ func fullRole(args []string) error {
 
 // fullAfterInterruption: where a change had died before, the trace of that stays, but takes no room.
 func fullAfterInterruption(f *File, l *Lock) error {
-	if err := errors.Join(l.Close(), os.WriteFile(f.Path+".new", []byte("half"), 0o600)); err != nil {
+	if err := errors.Join(l.Close(), os.WriteFile(stagedFor(f), []byte("half"), 0o600)); err != nil {
 		return err
 	}
 	l, err := lock(f)
@@ -121,9 +121,9 @@ func fullAfterInterruption(f *File, l *Lock) error {
 	}
 	defer l.Close()
 	_, err = l.Stage([]byte(repeated("new", 1<<20)))
-	info, missing := os.Stat(f.Path + ".new")
+	info, missing := os.Stat(stagedFor(f))
 	if missing != nil || info.Size() != 0 {
-		return fmt.Errorf("PATH.new: %v, %v", info, missing) //nolint:errorlint // it may be nil
+		return fmt.Errorf("the trace: %v, %v", info, missing) //nolint:errorlint // it may be nil
 	}
 	return errors.Join(expect(err, syscall.ENOSPC, "write "+f.Path+": no space left on device"), replace(f, l, "small"))
 }
@@ -252,7 +252,7 @@ func TestOwnFolderOfAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-// cycleRole changes a file, changes it back, and changes it again.
+// cycleRole changes a file, begins a change and drops it, and changes the file again.
 func cycleRole(args []string) error {
 	f := At(args[0])
 	l, err := lock(f)
@@ -267,5 +267,5 @@ func cycleRole(args []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.Commit(), s.Revert(), expectContent(f, "first"), replace(f, l, "third"), expectContent(f, "third"))
+	return errors.Join(s.Discard(), expectContent(f, "first"), replace(f, l, "third"), expectContent(f, "third"))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -22,9 +23,10 @@ type File struct {
 	calls *calls // nil: the system's
 }
 
-// calls are the last steps of a change, which no healthy file system fails.
+// calls are steps of a change that no healthy file system fails.
 type calls struct {
 	rename     func(from, to string) error
+	sync       func(file *os.File) error
 	syncFolder func(path string) error
 }
 
@@ -35,11 +37,14 @@ func (f *File) system() calls {
 	if f.calls != nil {
 		return *f.calls
 	}
-	return calls{os.Rename, syncFolder}
+	return calls{os.Rename, (*os.File).Sync, syncFolder}
 }
 
-// Read returns the content. A file that is missing is empty, and so is one whose folder is missing. It takes no lock: a file
-// that is replaced whole is always complete.
+// Read returns the content: nil when the file or its folder is missing, empty and not nil when there is nothing in it. Whether a
+// missing file is as good as an empty one is the caller's to say. A symbolic link that leads nowhere is a [*DanglingLinkError].
+//
+// It takes no lock: a file that is replaced whole is always complete. One that is mounted by itself is written in place; what it
+// is to hold is read then.
 func (f *File) Read() ([]byte, error) {
 	content, err := f.read()
 	return content, failed("read", f.Path, err)
@@ -50,7 +55,25 @@ func (f *File) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, info, err := p.open()
+	for {
+		before := p.revision()
+		content, err := p.content()
+		if content == nil || err != nil {
+			return nil, err
+		}
+		whole, err := p.whole(content)
+		switch {
+		case errors.Is(err, fs.ErrPermission): // what a change that died left may be root's alone
+			return content, nil
+		case err != nil || before == p.revision():
+			return whole, err
+		} // else somebody was writing it meanwhile
+	}
+}
+
+// content reads the file as it is.
+func (p place) content() ([]byte, error) {
+	file, info, err := p.open(os.O_RDONLY)
 	if file == nil || err != nil {
 		return nil, err
 	}
@@ -65,7 +88,7 @@ func contentOf(file *os.File, info fs.FileInfo) ([]byte, error) {
 		return nil, err
 	}
 	if content.Len() > MaxSize {
-		return nil, &RefusedError{file.Name(), "is larger than 64 MiB"}
+		return nil, &RefusedError{file.Name(), tooLarge}
 	}
 	return content.Bytes(), nil
 }

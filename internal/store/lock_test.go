@@ -169,6 +169,24 @@ func TestLockFileStays(t *testing.T) {
 	wantMode(t, f.Path+".lock", 0o600)
 }
 
+// TestPlantedAfterTheLook: a link that comes after the look is not followed, and no writer of a FIFO is waited for.
+func TestPlantedAfterTheLook(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir+"/victim", "", 0o644)
+	must(t, os.Symlink("victim", dir+"/link"))
+	must(t, os.Symlink("made", dir+"/dangling"))
+	for _, name := range []string{"/link", "/dangling"} {
+		if _, err := poll(t.Context(), dir+name); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	must(t, syscall.Mkfifo(dir+"/fifo", 0o644))
+	held, err := poll(t.Context(), dir+"/fifo")
+	must(t, err)
+	must(t, held.Close())
+	wantNames(t, dir, "dangling", "fifo", "link", "victim")
+}
+
 // TestPlantedLockFile: what others put in the place of the lock is not opened.
 func TestPlantedLockFile(t *testing.T) {
 	for why, plant := range map[string]func(path string) error{

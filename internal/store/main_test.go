@@ -18,13 +18,14 @@ const roleVariable = "PORTMAP_STORE_ROLE"
 
 func roles() map[string]func(args []string) error {
 	return map[string]func([]string) error{
-		"count":     countRole,
-		"hold":      holdRole,
-		"rewrite":   rewriteRole,
-		"full":      fullRole,
-		"readonly":  readonlyRole,
-		"forbidden": forbiddenRole,
-		"cycle":     cycleRole,
+		"count":         countRole,
+		"hold":          holdRole,
+		"rewrite":       rewriteRole,
+		"full":          fullRole,
+		"readonly":      readonlyRole,
+		"forbidden":     forbiddenRole,
+		"without lists": withoutListsRole,
+		"cycle":         cycleRole,
 	}
 }
 
@@ -140,6 +141,9 @@ func wantError(t testing.TB, err, is error, text string) {
 		t.Fatalf("error is %q, want %q", err, text)
 	}
 }
+
+// stagedFor is where a new content waits first.
+func stagedFor(f *File) string { return place{path: f.Path}.stagedPaths()[0] }
 
 func pathIn(dir string) string { return filepath.Join(dir, "portmap.conf") }
 

@@ -19,9 +19,6 @@ type place struct {
 	user   user
 }
 
-func (p place) lockPath() string { return p.path + ".lock" }
-func (p place) newPath() string  { return p.path + ".new" }
-
 // maxLinks is how many links the kernel follows in one path (MAXSYMLINKS, include/linux/namei.h).
 const maxLinks = 40
 
@@ -43,7 +40,7 @@ func resolve(path string) (place, error) {
 	}
 	for w.end == nil { // ends: each step takes a name, and links are counted
 		if w.rest == "" {
-			return place{}, &RefusedError{w.at, "is a folder"}
+			return place{}, &RefusedError{w.at, isFolder}
 		}
 		name, rest, _ := strings.Cut(w.rest, "/")
 		w.rest = rest
@@ -59,8 +56,14 @@ type walk struct {
 	at     string // a folder, free of links
 	folder entry  // what it looks like
 	rest   string // what is still to be walked from there
-	links  int
+	links  []followed
 	end    *place // once it is reached
+}
+
+// followed is a symbolic link on the way.
+type followed struct {
+	path  string
+	after int // how much of the way is left when its target has been walked
 }
 
 func (w *walk) enter(path string) error {
@@ -68,7 +71,7 @@ func (w *walk) enter(path string) error {
 	if err != nil {
 		return err
 	}
-	w.at, w.folder = path, entryOf(info)
+	w.at, w.folder = path, folderEntry(path, info)
 	return nil
 }
 
@@ -96,7 +99,7 @@ func (w *walk) step(name string) error {
 	case e.is(fs.ModeSymlink):
 		return w.follow(path)
 	case e.is(fs.ModeDir):
-		w.at, w.folder = path, e
+		w.at, w.folder = path, folderEntry(path, info)
 		return nil
 	case strings.Trim(w.rest, "/") != "":
 		return syscall.ENOTDIR
@@ -121,11 +124,16 @@ func (w *walk) missing(path string) error {
 	if filepath.Dir(w.end.path) != w.at {
 		w.end.folder = nil
 	}
+	for _, link := range w.links {
+		if len(w.rest) >= link.after { // what is missing is a part of its target
+			return &DanglingLinkError{Link: link.path, Target: w.end.path}
+		}
+	}
 	return nil
 }
 
 func (w *walk) follow(path string) error {
-	if w.links++; w.links > maxLinks {
+	if w.links = append(w.links, followed{path, len(w.rest)}); len(w.links) > maxLinks {
 		return syscall.ELOOP
 	}
 	// Links of /proc lead to what a process has open; their text is no path (proc_pid_fd(5)). To follow it would be to find
@@ -148,13 +156,13 @@ func (w *walk) follow(path string) error {
 	return nil
 }
 
-// open opens the file for reading; nil when there is none. It looks at the file once more: it may have come since.
-func (p place) open() (*os.File, fs.FileInfo, error) {
+// open opens the file, with a flag of open(2); nil when there is none. It looks at the file once more: it may have come since.
+func (p place) open(flag int) (*os.File, fs.FileInfo, error) {
 	if p.folder == nil {
 		return nil, nil, nil
 	}
 	// O_NONBLOCK: should it have become a FIFO, do not wait for its writer.
-	file, err := os.OpenFile(p.path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	file, err := os.OpenFile(p.path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}

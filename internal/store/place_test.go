@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -105,7 +106,6 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 		"relative": "../dotfiles/portmap.conf",
 		"chain":    "../dotfiles/link",
 		"folder":   "../way/dotfiles/portmap.conf",
-		"dangling": "../dotfiles/new/folder/portmap.conf",
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -114,9 +114,7 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 			must(t, os.Symlink("portmap.conf", dir+"/dotfiles/link"))
 			must(t, os.Symlink(".", dir+"/way"))
 			must(t, os.Symlink(strings.ReplaceAll(target, "ABSOLUTE", dir), pathIn(dir+"/etc")))
-			if name != "dangling" {
-				put(t, pathIn(dir+"/dotfiles"), "old", 0o640)
-			}
+			put(t, pathIn(dir+"/dotfiles"), "old", 0o640)
 			f := At(pathIn(dir + "/etc"))
 			l := locked(t, f)
 			must(t, replace(f, l, "new"))
@@ -126,10 +124,54 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 			real, err := filepath.EvalSymlinks(f.Path)
 			must(t, err)
 			wantContent(t, At(real), "new")
-			if name != "dangling" {
-				wantMode(t, real, 0o640)
+			wantMode(t, real, 0o640)
+		})
+	}
+}
+
+// TestDanglingLink: the file may be on a disk that is not mounted, and is not to be taken for an empty one, nor made anew.
+func TestDanglingLink(t *testing.T) {
+	for name, c := range map[string]struct{ link, leads, path, target string }{
+		"file":            {"etc/portmap.conf", "../disk/portmap.conf", "etc/portmap.conf", "disk/portmap.conf"},
+		"folder":          {"etc/portmap", "../disk/portmap/", "etc/portmap/portmap.conf", "disk/portmap/portmap.conf"},
+		"part of it":      {"etc/portmap", "../etc/disk/portmap", "etc/portmap/portmap.conf", "etc/disk/portmap/portmap.conf"},
+		"through another": {"etc/portmap.conf", "here/none/portmap.conf", "etc/portmap.conf", "etc/none/portmap.conf"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			must(t, os.Mkdir(dir+"/etc", 0o755))
+			must(t, os.Symlink(".", dir+"/etc/here"))
+			must(t, os.Symlink(c.leads, filepath.Join(dir, c.link)))
+			f := At(filepath.Join(dir, c.path))
+			before := fmt.Sprint(snapshots(t, []string{dir}))
+			_, err := f.Read()
+			wantDangling(t, err, filepath.Join(dir, c.link), filepath.Join(dir, c.target))
+			_, err = f.Lock(t.Context())
+			wantDangling(t, err, filepath.Join(dir, c.link), filepath.Join(dir, c.target))
+			if after := fmt.Sprint(snapshots(t, []string{dir})); after != before {
+				t.Errorf("was %s\n now %s", before, after)
 			}
 		})
+	}
+	t.Run("a file that is missing where a link leads to", func(t *testing.T) {
+		dir := t.TempDir()
+		must(t, os.MkdirAll(dir+"/disk/portmap", 0o755))
+		must(t, os.Symlink("disk", dir+"/etc"))
+		for _, path := range []string{"/etc/portmap.conf", "/etc/portmap/portmap.conf", "/etc/new/portmap.conf"} {
+			content, err := At(dir + path).Read()
+			must(t, err)
+			if content != nil {
+				t.Errorf("%s holds %q", path, content)
+			}
+		}
+	})
+}
+
+func wantDangling(t *testing.T, err error, link, target string) {
+	t.Helper()
+	var dangling *DanglingLinkError
+	if !errors.As(err, &dangling) || dangling.Link != link || dangling.Target != target {
+		t.Errorf("error is %v, want one about %s and %s", err, link, target)
 	}
 }
 
@@ -182,7 +224,7 @@ func TestSwapAfterTheLook(t *testing.T) {
 		p, err := resolve(pathIn(dir))
 		must(t, err)
 		must(t, swap())
-		_, _, err = p.open()
+		_, _, err = p.open(os.O_RDONLY)
 		wantRefused(t, err, why)
 		must(t, os.Remove(pathIn(dir)))
 	}

@@ -11,11 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Staged is a new content that is safe on the disk, in PATH.new, and waits to become the file.
+// Staged is a new content that is safe on the disk, beside the file, and waits to become the file.
 type Staged struct {
 	lock     *Lock
-	previous *os.File    // the file as it was, held open so that it can be put back; nil when there was none
-	was      fs.FileInfo // of previous
+	path     string   // where it waits
+	content  []byte   // the same, for a file that is written in place
+	previous *os.File // the file as it was, held open so that it can be put back; nil when there was none
+	keepsOld bool     // previous becomes PATH.old
+	inPlace  bool     // the file cannot be replaced
 	state    state
 }
 
@@ -24,48 +27,117 @@ type state int
 const (
 	waiting   state = iota
 	committed       // the file has the new content
-	over            // discarded, reverted or failed
+	over            // discarded or failed
 )
 
-// Stage writes the content beside the file, as it will be: with the mode (without set-id bits) and the owner of the present
-// file, or 0644 and ours where there is none. Access-control lists and other extended attributes are not carried over. It is
-// on the disk when Stage returns; so a disk or a quota that is full shows here, and then nothing is left behind. The content
-// may be what the file holds already. A second Stage takes the place of the first.
+// Stage writes the content beside the file, as it will be: with the mode (without set-id bits), the owner, the access-control
+// list and the other extended attributes of the present file, or 0644 and ours where there is none. It is on the disk when
+// Stage returns; so a disk or a quota that is full shows here, and so does a file that cannot be changed: then nothing is left
+// behind. The content may be what the file holds already; it must not be changed before Commit. A second Stage takes the
+// place of the first.
+//
+// An error is a [*ImmutableError] for a file or folder that chattr(1) has made so, a [*MountedError] for a file that is mounted by
+// itself in a folder that cannot be written.
 func (l *Lock) Stage(content []byte) (*Staged, error) {
-	s, err := l.stage(content)
+	s, err := l.stage(content, false)
 	return s, failed("write", l.file.Path, err)
 }
 
-func (l *Lock) stage(content []byte) (*Staged, error) {
-	switch {
-	case l.closed:
+// StageKeepingOld is Stage, and Commit then keeps what the file held before as PATH.old, in the place of what was kept before.
+// Where there was no file, nothing is kept.
+func (l *Lock) StageKeepingOld(content []byte) (*Staged, error) {
+	s, err := l.stage(content, true)
+	return s, failed("write", l.file.Path, err)
+}
+
+func (l *Lock) stage(content []byte, keepOld bool) (*Staged, error) {
+	if l.closed {
 		return nil, fs.ErrClosed
-	case l.flock == nil:
-		return nil, syscall.EROFS
-	case len(content) > MaxSize:
+	}
+	if len(content) > MaxSize {
 		return nil, syscall.EFBIG
+	}
+	if err := l.replaceable(keepOld); err != nil {
+		return nil, err
 	}
 	if l.staged != nil {
 		if err := l.staged.release(); err != nil {
 			return nil, err
 		}
 	}
-	previous, was, err := l.place.open()
-	if err != nil {
+	if err := l.mend(); err != nil {
 		return nil, err
 	}
-	s := &Staged{lock: l, previous: previous, was: was}
-	if err := l.write(content, was); err != nil {
+	s := &Staged{lock: l, content: content, inPlace: traitsOf(l.place.path).mounted}
+	if err := s.prepare(keepOld); err != nil {
 		return nil, and(err, s.end())
 	}
 	l.staged = s
 	return s, nil
 }
 
-// write makes PATH.new. Its name is a fixed one, so that those who are killed leave one file behind and not many; what is found
+// replaceable says why the file could not be replaced in the end, though a new one could be made or the kernel changed.
+func (l *Lock) replaceable(keepOld bool) error {
+	p := l.place
+	if err := changeable(filepath.Dir(p.path), p.path); err != nil {
+		return err
+	}
+	if l.held == nil {
+		if traitsOf(p.path).mounted {
+			return &MountedError{p.path}
+		}
+		return syscall.EROFS
+	}
+	if !keepOld {
+		return nil
+	}
+	if info, err := os.Lstat(p.oldPath()); err == nil && info.IsDir() {
+		return &RefusedError{p.oldPath(), isFolder}
+	}
+	return changeable(p.oldPath())
+}
+
+// prepare writes what Commit needs.
+func (s *Staged) prepare(keepOld bool) (err error) {
+	p, system := s.lock.place, s.lock.file.system()
+	flag := os.O_RDONLY
+	if s.inPlace {
+		flag = os.O_RDWR
+	}
+	previous, info, err := p.open(flag)
+	if err != nil {
+		return err
+	}
+	s.previous, s.keepsOld = previous, keepOld && previous != nil
+	if s.path, err = p.freeStagedPath(); err != nil {
+		return err
+	}
+	err = system.write(s.path, s.content, previous)
+	if s.inPlace && errors.Is(err, syscall.EROFS) {
+		return &MountedError{p.path}
+	}
+	if err != nil {
+		return err
+	}
+	if !s.inPlace && !s.keepsOld {
+		return nil
+	}
+	old, err := contentOf(previous, info)
+	if err == nil {
+		err = system.write(p.previousPath(), old, previous)
+	}
+	if err == nil && s.inPlace {
+		err = reserve(previous, len(s.content))
+	}
+	if err != nil {
+		return and(err, s.drop())
+	}
+	return nil
+}
+
+// write makes a file of ours. Its name is a fixed one, so that those who are killed leave one behind and not many; what is found
 // under it is not written through but taken away, be it a link or someone else's.
-func (l *Lock) write(content []byte, like fs.FileInfo) error {
-	path := l.place.newPath()
+func (c calls) write(path string, content []byte, like *os.File) error {
 	if err := removeIfThere(path); err != nil {
 		return err
 	}
@@ -73,76 +145,84 @@ func (l *Lock) write(content []byte, like fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	err = fill(file, content, like)
+	err = c.fill(file, content, like)
 	if closing := file.Close(); err == nil {
 		err = closing
 	}
 	if err != nil {
-		return and(err, l.drop())
+		return and(err, removeIfThere(path))
 	}
 	return nil
 }
 
-func fill(file *os.File, content []byte, like fs.FileInfo) error {
+func (c calls) fill(file *os.File, content []byte, like *os.File) error {
 	if _, err := file.Write(content); err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o644)
-	if like != nil {
-		mode = like.Mode().Perm()
-		if err := giveTo(file, entryOf(like)); err != nil {
-			return err
-		}
+	var err error
+	if like == nil {
+		err = file.Chmod(0o644) // the umask has no say
+	} else {
+		err = carry(like, file)
 	}
-	if err := file.Chmod(mode); err != nil { // the umask has no say
-		return err
-	}
-	return file.Sync()
-}
-
-// giveTo changes the owner only where it is another: an ordinary user may not even ask for what is so already, where a folder's
-// set-group-ID bit gave the file its group.
-func giveTo(file *os.File, like entry) error {
-	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
-	if e := entryOf(info); e.uid == like.uid && e.gid == like.gid {
-		return nil
-	}
-	return file.Chown(int(like.uid), int(like.gid))
+	return c.sync(file)
 }
 
-// drop takes PATH.new away. Where an earlier change had left one, an empty one stays: the trace of it must not be lost with a
-// change that failed as well.
-func (l *Lock) drop() error {
-	if l.interrupted {
-		return os.Truncate(l.place.newPath(), 0)
-	}
-	return removeIfThere(l.place.newPath())
+// drop takes away what prepare made.
+func (s *Staged) drop() error {
+	return and(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
 }
 
 // Commit makes the new content the file, in one step: whoever reads sees the old or the new one. When it returns the new one
 // is on the disk. If that fails the old content is there as before (or no file, when there was none); should even that not have
 // succeeded, the error says so.
+//
+// A file that is mounted by itself is written in place: readers of this package still see the old or the new content, others may
+// see a part of it for a moment.
 func (s *Staged) Commit() error {
 	if s.state != waiting {
 		return failed("write", s.lock.file.Path, fs.ErrClosed)
 	}
-	system := s.lock.file.system()
-	if err := system.rename(s.lock.place.newPath(), s.lock.place.path); err != nil {
-		return and(failed("write", s.lock.file.Path, err), s.Discard())
+	commit := s.replace
+	if s.inPlace {
+		commit = s.writeInPlace
+	}
+	if err := commit(); err != nil {
+		return failed("write", s.lock.file.Path, err)
+	}
+	s.lock.forget()
+	return nil
+}
+
+// replace is Commit by rename(2). What is kept goes to its name after that: until the new content is the file, what was kept
+// before is still of use.
+func (s *Staged) replace() error {
+	p, system := s.lock.place, s.lock.file.system()
+	if err := system.rename(s.path, p.path); err != nil {
+		return and(err, s.Discard())
 	}
 	s.state = committed
-	if err := system.syncFolder(filepath.Dir(s.lock.place.path)); err != nil {
-		err = failed("write", s.lock.file.Path, err)
-		if back := s.putBack(); back != nil {
-			return fmt.Errorf("%w; and the old content could not be put back: %w", err, back)
-		}
-		return err
+	var err error
+	if s.keepsOld {
+		err = s.endOfPrevious()
 	}
-	s.lock.interrupted = false
-	return nil
+	if err == nil {
+		err = system.syncFolder(filepath.Dir(p.path))
+	}
+	if err != nil {
+		return withBack(err, s.putBack())
+	}
+	return s.end()
+}
+
+func withBack(err, back error) error {
+	if back != nil {
+		return fmt.Errorf("%w; and the old content could not be put back: %w", err, back)
+	}
+	return err
 }
 
 // Discard drops the new content. After Commit it does nothing.
@@ -150,44 +230,32 @@ func (s *Staged) Discard() error {
 	if s.state != waiting {
 		return nil
 	}
-	return failed("discard", s.lock.file.Path, and(s.lock.drop(), s.end()))
-}
-
-// Revert undoes Commit: the file gets its old content, mode and owner back, or goes away when there was none. Before Commit it
-// is the same as Discard, and a second time, or after the lock is closed, it is an error.
-func (s *Staged) Revert() error {
-	switch s.state {
-	case waiting:
-		return s.Discard()
-	case over:
-		return failed("revert", s.lock.file.Path, fs.ErrClosed)
-	}
-	err := s.putBack()
-	if err == nil {
-		err = s.lock.file.system().syncFolder(filepath.Dir(s.lock.place.path))
-	}
-	return failed("revert", s.lock.file.Path, err)
+	return failed("discard", s.lock.file.Path, and(s.drop(), s.end()))
 }
 
 // putBack works from the open file, which the rename took only the name from. (Links to a file without a name can't be made
 // again, linkat(2); a second name from the beginning would be left behind by those who are killed.)
 func (s *Staged) putBack() error {
-	path := s.lock.place.path
+	p, system := s.lock.place, s.lock.file.system()
 	if s.previous == nil {
-		s.state = over
-		return removeIfThere(path)
+		return and(removeIfThere(p.path), s.end())
 	}
-	content, err := contentOf(s.previous, s.was)
+	defer s.end()
+	info, err := s.previous.Stat()
 	if err != nil {
 		return err
 	}
-	if err := s.lock.write(content, s.was); err != nil {
+	content, err := contentOf(s.previous, info)
+	if err != nil {
 		return err
 	}
-	if err := s.lock.file.system().rename(s.lock.place.newPath(), path); err != nil {
-		return and(err, s.lock.drop())
+	if err := system.write(s.path, content, s.previous); err != nil {
+		return err
 	}
-	return s.end()
+	if err := system.rename(s.path, p.path); err != nil {
+		return and(err, s.drop())
+	}
+	return removeIfThere(p.previousPath())
 }
 
 func (s *Staged) release() error { return and(s.Discard(), s.end()) }
@@ -201,13 +269,6 @@ func (s *Staged) end() error {
 	previous := s.previous
 	s.previous = nil
 	return previous.Close()
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // syncFolder makes the names in a folder durable. A file system that can't do this for folders says EINVAL (fsync(2)).

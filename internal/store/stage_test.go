@@ -16,41 +16,12 @@ func TestNothingShowsBeforeCommit(t *testing.T) {
 	l := locked(t, f)
 	s, err := l.Stage([]byte("new"))
 	must(t, err)
-	wantNames(t, dir, "portmap.conf.lock", "portmap.conf.new")
+	wantNames(t, dir, ".portmap.conf.portmap-staged", "portmap.conf.lock")
 	wantContent(t, f, "")
 	must(t, s.Discard())
 	wantNames(t, dir, "portmap.conf.lock")
 	wantError(t, s.Commit(), fs.ErrClosed, "write "+f.Path+": file already closed")
 	must(t, s.Discard())
-}
-
-func TestRevert(t *testing.T) {
-	f := At(pathIn(t.TempDir()))
-	dir := filepath.Dir(f.Path)
-	l := locked(t, f)
-	s, err := l.Stage([]byte("first"))
-	must(t, err)
-	must(t, s.Commit())
-	must(t, s.Revert())
-	wantNames(t, dir, "portmap.conf.lock") // there was none before
-	wantError(t, s.Revert(), fs.ErrClosed, "revert "+f.Path+": file already closed")
-
-	must(t, replace(f, l, "second"))
-	s, err = l.Stage([]byte("third"))
-	must(t, err)
-	must(t, s.Commit())
-	wantContent(t, f, "third")
-	must(t, s.Discard()) // too late, and harmless
-	wantContent(t, f, "third")
-	must(t, s.Revert())
-	wantContent(t, f, "second")
-	wantNames(t, dir, "portmap.conf", "portmap.conf.lock")
-
-	s, err = l.Stage([]byte("fourth"))
-	must(t, err)
-	must(t, s.Revert()) // not committed
-	wantContent(t, f, "second")
-	wantNames(t, dir, "portmap.conf", "portmap.conf.lock")
 }
 
 func TestCloseDiscards(t *testing.T) {
@@ -83,12 +54,30 @@ func TestSecondStageTakesThePlaceOfTheFirst(t *testing.T) {
 	wantContent(t, f, "second")
 }
 
+// TestDraftOfSomebody: what an administrator has beside the file is his.
+func TestDraftOfSomebody(t *testing.T) {
+	f := At(pathIn(t.TempDir()))
+	put(t, f.Path, "old", 0o644)
+	for _, draft := range []string{".new", "~", ".tmp", ".bak"} {
+		put(t, f.Path+draft, "a draft", 0o644)
+	}
+	l := locked(t, f)
+	if l.Interrupted() {
+		t.Error("taken for the trace of a change that died")
+	}
+	must(t, replace(f, l, "new"))
+	must(t, l.Settle())
+	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.bak", "portmap.conf.lock", "portmap.conf.new",
+		"portmap.conf.tmp", "portmap.conf~")
+	wantContent(t, At(f.Path+".new"), "a draft")
+}
+
 // TestInterrupted: the trace of a change that died lasts until a change succeeds.
 func TestInterrupted(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	dir := filepath.Dir(f.Path)
 	put(t, f.Path, "old", 0o644)
-	put(t, f.Path+".new", "half a chan", 0o600)
+	put(t, stagedFor(f), "half a chan", 0o600)
 	interrupted := func(want bool) *Lock {
 		t.Helper()
 		l := locked(t, f)
@@ -116,14 +105,14 @@ func TestInterrupted(t *testing.T) {
 	}
 	must(t, l.Close())
 
-	put(t, f.Path+".new", "", 0o600)
+	put(t, stagedFor(f), "", 0o600)
 	l = interrupted(true)
 	must(t, l.Settle())
 	must(t, l.Settle())
 	must(t, l.Close())
 	must(t, interrupted(false).Close())
 
-	put(t, f.Path+".new", "", 0o600)
+	put(t, stagedFor(f), "", 0o600)
 	l = interrupted(true)
 	s, err = l.Stage([]byte("newer"))
 	must(t, err)
@@ -132,7 +121,7 @@ func TestInterrupted(t *testing.T) {
 	wantContent(t, f, "newer")
 }
 
-// TestLeftoverIsNotWrittenThrough: whatever PATH.new is, it is taken away.
+// TestLeftoverIsNotWrittenThrough: whatever has the name of ours, it is taken away.
 func TestLeftoverIsNotWrittenThrough(t *testing.T) {
 	for name, plant := range map[string]func(path, victim string) error{
 		"symbolic link": func(path, victim string) error { return os.Symlink(victim, path) },
@@ -145,7 +134,7 @@ func TestLeftoverIsNotWrittenThrough(t *testing.T) {
 			dir := t.TempDir()
 			f := At(pathIn(dir))
 			put(t, dir+"/victim", "victim", 0o666)
-			must(t, plant(f.Path+".new", dir+"/victim"))
+			must(t, plant(stagedFor(f), dir+"/victim"))
 			l := locked(t, f)
 			if !l.Interrupted() {
 				t.Error("not seen")
@@ -168,6 +157,7 @@ func failing(t *testing.T, rename, sync map[int]error) *File {
 	f := At(pathIn(t.TempDir()))
 	var renames, syncs int
 	f.calls = &calls{
+		sync: (*os.File).Sync,
 		rename: func(from, to string) error {
 			if renames++; rename[renames] != nil {
 				return &os.LinkError{Op: "rename", Old: from, New: to, Err: rename[renames]}
@@ -203,8 +193,8 @@ func TestFolderSyncFails(t *testing.T) {
 	must(t, err)
 	wantError(t, s.Commit(), syscall.EIO, "write "+f.Path+": input/output error")
 	wantNames(t, dir, "portmap.conf.lock")
-	if err := s.Revert(); !errors.Is(err, fs.ErrClosed) {
-		t.Fatalf("revert after a failed commit: %v", err)
+	if err := s.Commit(); !errors.Is(err, fs.ErrClosed) {
+		t.Fatalf("commit after a failed one: %v", err)
 	}
 
 	put(t, f.Path, "old", 0o640)
@@ -229,20 +219,6 @@ func TestFolderSyncFailsAndNoWayBack(t *testing.T) {
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
 }
 
-func TestRevertFails(t *testing.T) {
-	f := failing(t, map[int]error{2: syscall.ENOSPC}, nil)
-	put(t, f.Path, "old", 0o644)
-	l := locked(t, f)
-	s, err := l.Stage([]byte("new"))
-	must(t, err)
-	must(t, s.Commit())
-	wantError(t, s.Revert(), syscall.ENOSPC, "revert "+f.Path+": no space left on device")
-	wantContent(t, f, "new")
-	must(t, s.Revert()) // the second try has room
-	wantContent(t, f, "old")
-	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
-}
-
 // TestPlantedWhileStaging: a link that comes between the look and the open is not followed either.
 func TestPlantedWhileStaging(t *testing.T) {
 	dir := t.TempDir()
@@ -257,7 +233,7 @@ func TestPlantedWhileStaging(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				os.Symlink("victim", f.Path+".new")
+				os.Symlink("victim", stagedFor(f))
 			}
 		}
 	}()

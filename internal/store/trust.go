@@ -24,8 +24,9 @@ import (
 //   - The file itself may belong to, or be writable by, whom root chose (a chown or chgrp in a folder of root's is root's word),
 //     but not by everybody.
 //
-// An access-control list that lets others write shows as the group's write bit (acl(5)). Since none but root and we can change
-// the way, there is no race between looking at it and walking it.
+// An access-control list that lets others write shows as the group's write bit (acl(5)): of a file that is root's word as well, and
+// of a folder with such a list it is not only our own group that may write. Since none but root and we can change the way, there
+// is no race between looking at it and walking it.
 
 // user is who we are, and so whom to trust.
 type user struct {
@@ -68,15 +69,24 @@ type entry struct {
 	mode     fs.FileMode
 	uid, gid uint32
 	links    uint64
+	acl      bool // of a folder: an access-control list lets others write
 }
 
 func entryOf(info fs.FileInfo) entry {
 	stat := info.Sys().(*syscall.Stat_t)
-	return entry{info.Mode(), stat.Uid, stat.Gid, uint64(stat.Nlink)} //nolint:unconvert // 32 bits on other machines
+	return entry{mode: info.Mode(), uid: stat.Uid, gid: stat.Gid, links: uint64(stat.Nlink)} //nolint:unconvert // 32 bits on other machines
+}
+
+// folderEntry is entryOf for a folder. Its list is read only where the mode says that one may let others write.
+func folderEntry(path string, info fs.FileInfo) entry {
+	e := entryOf(info)
+	e.acl = e.is(groupWrite) && othersWriteByACL(path)
+	return e
 }
 
 const (
 	othersWrite = 0o002
+	groupWrite  = 0o020
 	sharedWrite = 0o022
 )
 
@@ -85,7 +95,7 @@ func (e entry) is(bits fs.FileMode) bool { return e.mode&bits != 0 }
 // objection says why an entry of a folder is not to be trusted, in words that go after its name; empty when it is. A nil entry
 // is one that is yet to be made.
 func (u user) objection(folder entry, e *entry) string {
-	private := folder.is(fs.ModeSticky) || !folder.is(othersWrite) && folder.gid == u.gid
+	private := folder.is(fs.ModeSticky) || !folder.is(othersWrite) && folder.gid == u.gid && !folder.acl
 	switch {
 	case !u.trusts(folder.uid):
 		return "lies in a folder of another user"
@@ -113,7 +123,7 @@ func (e entry) unfit(size int64) string {
 	case e.is(othersWrite):
 		return everybody
 	case size > MaxSize:
-		return "is larger than 64 MiB"
+		return tooLarge
 	}
 	return ""
 }

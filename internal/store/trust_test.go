@@ -9,9 +9,13 @@ func TestObjection(t *testing.T) {
 	const root, me, stranger, myGroup, otherGroup = 0, 1000, 1001, 1000, 50
 	const dir, link, sticky = fs.ModeDir, fs.ModeSymlink, fs.ModeSticky
 	alice := user{uid: me, gid: myGroup}
-	folder := func(mode fs.FileMode, uid, gid uint32) entry { return entry{dir | mode, uid, gid, 2} }
-	made := func(mode fs.FileMode, uid uint32) *entry { return &entry{mode, uid, otherGroup, 1} }
-	linked := &entry{0o644, root, root, 2}
+	folder := func(mode fs.FileMode, uid, gid uint32) entry {
+		return entry{mode: dir | mode, uid: uid, gid: gid, links: 2}
+	}
+	made := func(mode fs.FileMode, uid uint32) *entry {
+		return &entry{mode: mode, uid: uid, gid: otherGroup, links: 1}
+	}
+	linked := &entry{mode: 0o644, uid: root, gid: root, links: 2}
 	const (
 		strangersFolder = "lies in a folder of another user"
 		sharedLink      = "is a symbolic link in a folder that others can write"
@@ -42,7 +46,7 @@ func TestObjection(t *testing.T) {
 		{"/tmp, one's own link", user{}, folder(sticky|0o777, root, root), made(link|0o777, root), sharedLink},
 		{"/tmp, a stranger's file", user{}, folder(sticky|0o777, root, root), made(0o644, stranger), strangersFile},
 		{"/tmp, a stranger's folder", user{}, folder(sticky|0o777, root, root), made(dir|0o755, stranger), strangersFile},
-		{"/tmp, root's folder", user{}, folder(sticky|0o777, root, root), &entry{dir | 0o755, root, root, 5}, ""},
+		{"/tmp, root's folder", user{}, folder(sticky|0o777, root, root), &entry{mode: dir | 0o755, uid: root, gid: root, links: 5}, ""},
 		{"/tmp, a hard link", user{}, folder(sticky|0o777, root, root), linked, hardLink},
 		{"a store of a group, a hard link", user{}, folder(sticky|0o775, root, otherGroup), linked, ""},
 

@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockTimeout = 30 * time.Second
+	firstPause  = time.Millisecond
+	lastPause   = 10 * time.Millisecond
+)
+
+// Acquire takes a lock, until Close or the end of the process, however it ends. It makes the lock file, and its folder, where they
+// are missing. A timeout of 0 stands for 30 seconds; less than 0 is not to wait. The error is then [ErrLocked]. When ctx is done
+// before that, the error is the cause of it. Errors name the path, and paths are refused as those of a [File] are.
+//
+// A lock file is never deleted: whoever had opened it before would then hold a lock on a file without a name, beside the next
+// who makes a new one. Its mode is 0600, since flock(2) asks for no more than a file that can be opened: nobody else is to hold
+// up root.
+func Acquire(ctx context.Context, path string, timeout time.Duration) (io.Closer, error) {
+	p, err := reach(path)
+	if err != nil {
+		return nil, failed("lock", path, err)
+	}
+	held, err := acquire(ctx, p, p.path, timeout)
+	if err != nil {
+		return nil, failed("lock", path, err)
+	}
+	return held, nil
+}
+
+// reach resolves a path, and makes the folder where it is missing.
+func reach(path string) (place, error) {
+	p, err := resolve(path)
+	if err != nil || p.folder != nil {
+		return p, err
+	}
+	if err := makeFolder(filepath.Dir(p.path)); err != nil {
+		return p, err
+	}
+	p, err = resolve(path)
+	if err == nil && p.folder == nil {
+		err = fs.ErrNotExist // made, and gone again
+	}
+	return p, err
+}
+
+func acquire(ctx context.Context, p place, path string, timeout time.Duration) (*flock.Flock, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if err := p.check(path, info); err != nil {
+			return nil, err
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if timeout == 0 {
+		timeout = lockTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, ErrLocked)
+	defer cancel()
+	return poll(ctx, path)
+}
+
+// poll tries again and again, quickly at first: a change takes some milliseconds, and many may wait for theirs. Waiting in
+// flock(2) itself would be fairer, but could not be given up.
+func poll(ctx context.Context, path string) (*flock.Flock, error) {
+	// The flags keep it from following a link, and from waiting for the writer of a FIFO, that came after the look.
+	held := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK), flock.SetPermissions(0o600))
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if ok, err := held.TryLock(); err != nil {
+			return nil, err
+		} else if ok {
+			return held, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// makeFolder makes a folder, and those above it, with mode 0755 whatever the umask: everybody may list the mappings.
+func makeFolder(path string) error {
+	err := os.Mkdir(path, 0o755)
+	if errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+		if err = makeFolder(filepath.Dir(path)); err == nil {
+			err = os.Mkdir(path, 0o755)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another one was quicker
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o755)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
+	return err
+}
