@@ -12,7 +12,12 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(holdVariable) != "" {
+		hold()
+	}
+	lab.Main(m)
+}
 
 func TestFiles(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "portmap")

@@ -1,0 +1,46 @@
+package rundir
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"portmap/internal/store"
+)
+
+// Lock is the right to change the packet rules of a network namespace. Commands with different files have different locks for
+// these, and one kernel.
+type Lock struct{ held io.Closer }
+
+// Lock takes the lock, until Close or the end of the process, however it ends. Timeout and errors are those of [store.Acquire]. Who
+// needs the lock of a file, too, takes this one first.
+//
+// Where no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock holds
+// nothing.
+func (d Dir) Lock(ctx context.Context, timeout time.Duration) (*Lock, error) {
+	if d.name == "" {
+		return &Lock{}, nil
+	}
+	held, err := store.Acquire(ctx, d.path("lock"), timeout)
+	switch {
+	case err == nil:
+		return &Lock{held}, nil
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission), errors.As(err, new(*store.RefusedError)):
+		return &Lock{}, nil
+	}
+	return nil, err
+}
+
+// Held reports whether others are kept out.
+func (l *Lock) Held() bool { return l.held != nil }
+
+// Close gives the lock back.
+func (l *Lock) Close() error {
+	if l.held == nil {
+		return nil
+	}
+	return l.held.Close()
+}
