@@ -3,11 +3,11 @@
 # for an upgrade; others: the removal. rpm and pacman set a file aside that is not as it came.
 set -e
 if [ "${1:-}" = purge ]; then
-    rm -f /etc/portmap/portmap.conf
+    rm -f /etc/portmap/portmap.conf /etc/portmap/portmap.conf.old
     rm -rf /var/lib/portmap-nat
 fi
 if ! [ -e /etc/portmap/portmap.conf ]; then
-    rm -f /etc/portmap/portmap.conf.lock /etc/portmap/portmap.conf.new
+    rm -f /etc/portmap/portmap.conf.lock /etc/portmap/.portmap.conf.portmap-*
     rmdir /etc/portmap 2>/dev/null || true
 fi
 if [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
