@@ -100,7 +100,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if killed == 0 || len(reported) == 0 {
 			t.Errorf("%d were killed, %d reported: the test tests nothing", killed, len(reported))
 		}
-		left, _ := filepath.Glob(p.file + "*")
+		left, _ := os.ReadDir(filepath.Dir(p.file))
 		if len(left) > 2 { // the file and its lock
 			t.Errorf("litter: %v", left)
 		}
@@ -114,7 +114,7 @@ func TestNextChangeMendsAnInterruptedOne(t *testing.T) {
 		p := b.command(t, host)
 		p.run("add", "443:8443")
 		b.add(t, host, "80:8080") // the kernel has it, the file has not
-		if err := os.WriteFile(p.file+".new", []byte(b.line()+"443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
+		if err := os.WriteFile(p.hidden("staged"), []byte(b.line()+"443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out := p.run("add", "81:8081"); out != "added 81:8081/tcp\n" {
@@ -146,7 +146,7 @@ func unchanged(t *testing.T, p portmap, code int, says string, args ...string) {
 	if rulesAfter := p.host.Ruleset(); rulesAfter != rulesBefore {
 		t.Errorf("the rules are not what they were:\n%s", lineDiff(rulesBefore, rulesAfter))
 	}
-	if left, _ := filepath.Glob(p.file + ".new"); len(left) > 0 {
+	if left, _ := filepath.Glob(p.hidden("*")); len(left) > 0 {
 		t.Errorf("litter: %v", left)
 	}
 }

@@ -83,7 +83,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		return report, nil
 	}
 	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice)}
-	p.save = !bytes.Equal(p.content, saved)
+	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = append(h.leftOut, warnings...)

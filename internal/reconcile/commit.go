@@ -16,13 +16,18 @@ type plan struct {
 	save    bool   // whether the file changes at all
 	aim     rules.Set
 	replace bool // take the place of live mappings that no file has
+	keepOld bool // the file that is replaced is kept once
 }
 
 // commit carries a plan out, and returns what it came to in the kernel. Each step that fails undoes those before it.
-func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (done rules.Change, warnings []string, err error) {
+func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []string, err error) {
 	var staged *store.Staged
 	if p.save {
-		if staged, err = lock.Stage(p.content); err != nil {
+		stage := lock.Stage
+		if p.keepOld {
+			stage = lock.StageKeepingOld
+		}
+		if staged, err = stage(p.content); err != nil {
 			return done, nil, err
 		}
 	}
@@ -31,12 +36,11 @@ func (h *Host) commit(ctx context.Context, lock *store.Lock, p plan) (done rules
 		return done, nil, discard(staged, err)
 	}
 	if staged != nil {
-		err = staged.Commit()
-	} else {
-		err = lock.Settle()
-	}
-	if err != nil {
-		return done, nil, h.undo(ctx, done, err)
+		if err := staged.Commit(); err != nil {
+			return done, nil, h.undo(ctx, done, err)
+		}
+	} else if err := lock.Settle(); err != nil { // the mappings are live all the same
+		warnings = append(warnings, err.Error())
 	}
 	if m, ok := h.backend.(*moving); ok { // all is in one place now
 		h.backend = m.Backend

@@ -2,10 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"portmap/internal/conf"
+	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -222,11 +224,28 @@ func (r *Report) replaced(gone []rules.Mapping) {
 	}
 }
 
-func (h *Host) lock(ctx context.Context, dryRun bool) (*store.Lock, error) {
+// locks are the right to change both kernel and file.
+type locks struct {
+	*store.Lock
+	kernel *rundir.Lock
+}
+
+func (l *locks) Close() error { return errors.Join(l.Lock.Close(), l.kernel.Close()) }
+
+// lock takes the kernel's lock first: those with another file wait for it, too.
+func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 	if dryRun {
 		return nil, nil
 	}
-	return h.File.Lock(ctx)
+	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	file, err := h.File.Lock(ctx)
+	if err != nil {
+		return nil, errors.Join(err, kernel.Close())
+	}
+	return &locks{file, kernel}, nil
 }
 
 // plan turns the edition into what is to be done to kernel and file.
@@ -253,7 +272,7 @@ func (e *edition) plan(s state, choice string) plan {
 
 // lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for mappings
 // that should be live already, and where nothing seems to be left, so that the table goes, too.
-func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *store.Lock) error {
+func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *locks) error {
 	interrupted := lock != nil && lock.Interrupted()
 	last := e.aim.Len() == 0 && len(e.remove) > 0
 	if e.everything || !interrupted && len(e.lookFor) == 0 && !last {

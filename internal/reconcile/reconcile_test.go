@@ -118,8 +118,11 @@ func TestFailingSteps(t *testing.T) {
 			}
 		},
 		"the file cannot be written": func(h *Host, _ *fake) {
-			if err := os.MkdirAll(filepath.Join(h.File.Path+".new", "in the way"), 0o755); err != nil {
-				panic(err)
+			for _, name := range []string{"staged", "staged-again"} {
+				inTheWay := filepath.Join(filepath.Dir(h.File.Path), ".portmap.conf.portmap-"+name, "in the way")
+				if err := os.MkdirAll(inTheWay, 0o755); err != nil {
+					panic(err)
+				}
 			}
 		},
 	} {
@@ -235,14 +238,15 @@ func TestInterrupted(t *testing.T) {
 	h, kernel := host(t)
 	h.mustAdd(t, "443:8443")
 	kernel.live.Mappings = append(kernel.live.Mappings, rules.LiveMapping{Mapping: lab.Mappings(t, "80:8080")[0]})
-	if err := os.WriteFile(h.File.Path+".new", []byte("443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
+	staged := filepath.Join(filepath.Dir(h.File.Path), ".portmap.conf.portmap-staged")
+	if err := os.WriteFile(staged, []byte("443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	h.mustAdd(t, "81:8081")
 	if got := kernel.texts(); got != "443:8443/tcp\n81:8081/tcp" {
 		t.Errorf("live are\n%s", got)
 	}
-	if _, err := os.Lstat(h.File.Path + ".new"); err == nil {
+	if _, err := os.Lstat(staged); err == nil {
 		t.Error("its trace is still there")
 	}
 }

@@ -230,6 +230,11 @@ func (m *Mender) apply(ctx context.Context, healed *Healed) (reconcile.Differenc
 
 // keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
 func (m *Mender) keep(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
+	kernel, err := m.host.Run.Lock(ctx, m.host.File.LockTimeout)
+	if err != nil {
+		return reconcile.Difference{}, err
+	}
+	defer kernel.Close()
 	lock, err := m.host.File.Lock(ctx)
 	switch {
 	case err == nil:
