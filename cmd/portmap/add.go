@@ -46,12 +46,7 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 			if err != nil {
 				a.say("%v", err) // advice is all that is lost
 			}
-			if !force {
-				if err := a.guardSSH(mappings, found); err != nil {
-					return err
-				}
-			}
-			return what(a.runAdd(cmd.Context(), mappings, found, o), "add %s", list(mappings))
+			return what(a.runAdd(cmd.Context(), mappings, &found, o, force), "add %s", list(mappings))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -61,19 +56,22 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 		addOption(flags, option, &words)
 	}
 	flags.BoolVar(&o.Replace, "replace", false, "take the place of a mapping that is in the way, in one step")
-	flags.BoolVar(&force, "force", false, "even take the port of the SSH connection this is typed in")
+	flags.BoolVar(&force, "force", false, "even cut somebody off: your SSH connection, or a server whose clients would find none")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
 
-func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found servers.Found, o reconcile.AddOptions) error {
+func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *servers.Found, o reconcile.AddOptions, force bool) error {
 	return a.with(func(h *reconcile.Host) error {
+		if !force {
+			h.Guard = a.guardServers(found)
+		}
 		report, err := h.Add(ctx, mappings, o)
 		if err != nil {
 			return err
 		}
 		a.outcomes(report, o.DryRun)
-		a.noteServers(report, found)
+		a.noteServers(report, *found)
 		if !o.DryRun {
 			a.noteBoot(report)
 		}

@@ -18,10 +18,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) != program {
+	programs := map[string]func(){program: main, listener: listen}
+	if programs[filepath.Base(os.Args[0])] == nil {
 		lab.Enter()
 	}
-	testscript.Main(m, map[string]func(){program: main})
+	testscript.Main(m, programs)
 }
 
 // program is the name under which transcripts find the command: `portmap` is their word for it with a file.
@@ -32,16 +33,18 @@ const program = "portmap-program"
 //	portmap ARGS...         runs the command with --config portmap.conf; ! portmap where it must fail
 //	code N portmap ARGS...  is the same, and must exit with N
 //	code N PROGRAM ARGS...  runs any program
+//	serve NAME ADDRESS...   starts a server of this name that listens on the TCP addresses; stop NAME ends it
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: ownNetwork,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode, "serve": serve, "stop": stop},
 	})
 }
 
 // ownNetwork puts the transcript's thread, and so what it starts, into a new network namespace with loopback alone.
 func ownNetwork(env *testscript.Env) error {
+	env.Values[listener] = map[string]func(){}
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // else the race detector makes each run of the command last a second
 	runtime.LockOSThread()                    // and never unlocked: the thread ends with the transcript
 	ns, err := netns.New()

@@ -200,6 +200,9 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
+	if err := h.guard(report.Outcomes); err != nil {
+		return Report{}, err
+	}
 	if o.dryRun {
 		return report, nil
 	}

@@ -21,6 +21,9 @@ type Host struct {
 	Services  rules.Services
 	Run       rundir.Dir // what is known of this network namespace until the next reboot
 
+	// Guard may refuse a change before anything is changed, by what would become of the mappings; nil refuses nothing.
+	Guard func([]Outcome) error
+
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, rules.Change) error
 
@@ -87,6 +90,24 @@ type Outcome struct {
 	Verb    Verb
 	Mapping rules.Mapping
 	Old     []rules.Mapping // of Replaced: what it stands in the place of
+}
+
+// Incoming returns the outcomes of mappings that were not live before.
+func Incoming(outcomes []Outcome) (incoming []Outcome) {
+	for _, o := range outcomes {
+		if o.Verb == Added || o.Verb == Replaced {
+			incoming = append(incoming, o)
+		}
+	}
+	return incoming
+}
+
+// guard asks Guard about the mappings that come.
+func (h *Host) guard(outcomes []Outcome) error {
+	if incoming := Incoming(outcomes); h.Guard != nil && len(incoming) > 0 {
+		return h.Guard(incoming)
+	}
+	return nil
 }
 
 // Report is what a change did, or in a dry run would do.

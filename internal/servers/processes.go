@@ -13,7 +13,11 @@ import (
 type process struct {
 	pid     int
 	command string
+	ssh     bool // somebody who has the socket open is an SSH server
 }
+
+// isSSH recognizes the servers by which one gets into a host. With ssh.socket, systemd has the socket open as well.
+func isSSH(command string) bool { return command == "sshd" || command == "dropbear" }
 
 // processes finds who has each of the sockets open, in one walk over proc (/proc): of several, the one with the lowest PID.
 // Processes that may not be looked into are passed over; their sockets have no process here.
@@ -34,13 +38,16 @@ func processes(proc string, inodes map[uint32]bool) map[uint32]process {
 			if !inodes[inode] {
 				continue
 			}
-			if old, known := found[inode]; known && old.pid < pid {
-				continue
-			}
 			if p.command == "" {
 				p.command = commandOf(path)
 			}
-			found[inode] = p
+			old, known := found[inode]
+			who := p
+			if known && old.pid < pid {
+				who = old
+			}
+			who.ssh = old.ssh || isSSH(p.command)
+			found[inode] = who
 		}
 	}
 	return found

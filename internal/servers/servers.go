@@ -16,6 +16,7 @@ type Server struct {
 	Address  string // what it is bound to: "[::]:8443"
 	Port     uint16 `json:"-"`
 	Loopback bool   `json:"-"` // it is bound to a loopback address
+	SSH      bool   `json:"-"` // one gets into this host by it
 }
 
 // Who names the server for a sentence: "node[812] (user rwserve)".
@@ -65,6 +66,7 @@ func Find(mappings []rules.Mapping) (Found, error) {
 
 // Name finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no command.
 func (f *Found) Name() {
+	f.who = map[uint32]process{}
 	if len(f.wanted) > 0 {
 		f.who = processes("/proc", f.wanted)
 	}
@@ -88,17 +90,26 @@ func (f Found) Of(m rules.Mapping) []Server {
 	if len(m.Targets()) > 0 {
 		return nil
 	}
-	return f.list(m, m.TargetPorts())
+	return f.list(func(visit func(socket)) { f.each(&m, m.TargetPorts(), visit) })
 }
 
 // Shadowed returns the servers that listen on the listen ports themselves: new connections pass them by.
 func (f Found) Shadowed(m rules.Mapping) []Server {
-	return f.list(m, m.ListenPorts())
+	return f.list(func(visit func(socket)) { f.eachShadowed(&m, visit) })
 }
 
-func (f Found) list(m rules.Mapping, ports rules.Ports) []Server {
+// eachShadowed calls visit for the sockets on the listen ports that lose packets to the mapping.
+func (f Found) eachShadowed(m *rules.Mapping, visit func(socket)) {
+	f.each(m, m.ListenPorts(), func(s socket) {
+		if m.Interface() == "" || !s.loopback() { // --interface leaves the connections of this host itself alone
+			visit(s)
+		}
+	})
+}
+
+func (f Found) list(each func(func(socket))) []Server {
 	var list []Server
-	f.each(&m, ports, func(s socket) {
+	each(func(s socket) {
 		server := f.server(s)
 		if !slices.Contains(list, server) {
 			list = append(list, server)
@@ -117,6 +128,9 @@ func (f Found) server(s socket) Server {
 	p := f.who[s.inode]
 	return Server{
 		PID: p.pid, Command: p.command, User: name, Address: s.local.String(),
-		Port: s.local.Port(), Loopback: s.local.Addr().Unmap().IsLoopback(),
+		Port: s.local.Port(), Loopback: s.loopback(), SSH: p.ssh || s.protocol == rules.TCP && s.local.Port() == sshPort && p.pid == 1,
 	}
 }
+
+// sshPort is where an init process that listens starts sshd with the first connection: ssh.socket of systemd.
+const sshPort = 22

@@ -193,7 +193,7 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true})
-	if len(got) != 2 || got[77] != (process{90, "master"}) || got[78] != (process{1000, "e?[2Jvil"}) {
+	if len(got) != 2 || got[77] != (process{pid: 90, command: "master"}) || got[78] != (process{pid: 1000, command: "e?[2Jvil"}) {
 		t.Errorf("%+v", got)
 	}
 	if got := processes(filepath.Join(proc, "nosuch"), nil); len(got) != 0 {

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"portmap/internal/reconcile"
+	"portmap/internal/servers"
+	"portmap/internal/session"
+	"portmap/rules"
+)
+
+// guard refuses mappings that take the port of the SSH connection this command is typed in. At boot there is none.
+func (a *app) guard(incoming []reconcile.Outcome) error {
+	conn, ok := session.FromEnvironment(a.getenv)
+	if !ok {
+		conn, ok = session.FromParents("/proc")
+	}
+	if !ok {
+		return nil
+	}
+	for _, in := range incoming {
+		m := in.Mapping
+		packet := rules.Packet{Protocol: rules.TCP, Source: conn.Client, Destination: conn.Server, DestinationLocal: true, Interface: m.Interface()}
+		if m.Claims(packet) {
+			return &sshError{m, conn}
+		}
+	}
+	return nil
+}
+
+// guardServers refuses, beyond that, mappings that cut a server off from its clients.
+func (a *app) guardServers(found *servers.Found) func([]reconcile.Outcome) error {
+	return func(incoming []reconcile.Outcome) error {
+		if err := a.guard(incoming); err != nil {
+			return err
+		}
+		list := make([]servers.Incoming, 0, len(incoming))
+		for _, in := range incoming {
+			list = append(list, servers.Incoming{Mapping: in.Mapping, Old: in.Old})
+		}
+		if err := servers.Guard(list, found); err != nil {
+			return &refusal{err, a.wayOut(err)}
+		}
+		return nil
+	}
+}
+
+// refusal is an error that --force overrides.
+type refusal struct {
+	error
+	remedy string
+}
+
+func (e *refusal) Unwrap() error { return e.error }
+
+// Remedy returns what to do first, and what to type.
+func (e *refusal) Remedy() string { return e.remedy }
+
+func (a *app) wayOut(err error) string {
+	force := "sudo " + a.command("--force")
+	var cut *servers.CutOffError
+	switch {
+	case !errors.As(err, &cut):
+		return "if you mean it: " + force
+	case cut.Swapped():
+		return "the public port comes first: sudo " + a.swapped(cut.Mapping) + "; if you mean it: " + force
+	case cut.Near.Port != 0:
+		return "have that one listen on every address first, then add the mapping; to cut the clients off until then: " + force
+	case cut.Partly && cut.Families == rules.IPv6:
+		return "have the server on the target port listen on [::], or leave IPv6 as it is: sudo " + a.command("-4") + "; if you mean it: " + force
+	}
+	return "start the server on the target port first, then add the mapping; to cut the clients off until then: " + force
+}
+
+// swapped returns the line that was typed with the ports of one mapping the other way round.
+func (a *app) swapped(m rules.Mapping) string {
+	args := slices.Clone(a.args)
+	for i, word := range args {
+		if typed, err := (&rules.Parser{Services: lookupPort}).Parse([]string{word}); err == nil && typed.Spec() == m.Spec() {
+			args[i] = otherWay(m)
+		}
+	}
+	return strings.Join(append([]string{"portmap"}, args...), " ")
+}
+
+func otherWay(m rules.Mapping) string {
+	address := strings.TrimSuffix(m.Spec(), m.ListenPorts().String()+":"+m.TargetPorts().String()+"/"+m.Protocols().String())
+	spec := address + m.TargetPorts().String() + ":" + m.ListenPorts().String()
+	if m.Protocols() != rules.TCP {
+		spec += "/" + m.Protocols().String()
+	}
+	return spec
+}

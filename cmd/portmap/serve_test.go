@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// listener is the program behind the servers of transcripts.
+const listener = "portmap-listener"
+
+// listen is a server with a name: it listens on the TCP addresses, says so, and stays.
+func listen() {
+	if err := listenAs(os.Args[1], os.Args[2:]); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("listening")
+	select {}
+}
+
+func listenAs(name string, addresses []string) error {
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil { // what others see, proc(5)
+		return err
+	}
+	for _, address := range addresses {
+		network := "tcp" // on [::] it listens for IPv4, too
+		if addr, err := netip.ParseAddrPort(address); err == nil && addr.Addr().Is4() {
+			network = "tcp4"
+		}
+		if _, err := net.Listen(network, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve starts a server, which ends with the transcript.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command(listener, args...)
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	end := func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	ts.Defer(end)
+	ts.Value(listener).(map[string]func())[args[0]] = end
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "listening\n" {
+		ts.Fatalf("serve %v: %s", args, line)
+	}
+}
+
+func stop(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Value(listener).(map[string]func())[args[0]]()
+}
