@@ -149,7 +149,7 @@ func conflictRemedy(a *app, err error) string {
 		return "take one of them out: " + conflict.With.String()
 	case conflict.Name:
 		return "choose another name; `portmap list` shows those that are taken"
-	case slices.Contains(a.args, "--replace"):
+	case slices.Contains(a.args, "--replace"), a.typedBoth(conflict):
 		return "leave one of them out"
 	case conflict.Mapping.ListenPorts() != conflict.With.ListenPorts() || conflict.Mapping.Protocols() != conflict.With.Protocols():
 		return "to put it in the place of all of that one: " + a.command("--replace")

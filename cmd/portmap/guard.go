@@ -77,12 +77,24 @@ func (a *app) wayOut(err error) string {
 // swapped returns the line that was typed with the ports of one mapping the other way round.
 func (a *app) swapped(m rules.Mapping) string {
 	args := slices.Clone(a.args)
-	for i, word := range args {
-		if typed, err := (&rules.Parser{Services: lookupPort}).Parse([]string{word}); err == nil && typed.Spec() == m.Spec() {
-			args[i] = otherWay(m)
-		}
+	if i := a.typed(m); i >= 0 {
+		args[i] = otherWay(m)
 	}
 	return strings.Join(append([]string{"portmap"}, args...), " ")
+}
+
+// typedBoth reports whether the two mappings of a conflict stand on the command line: --replace makes no room between them.
+func (a *app) typedBoth(c *rules.ConflictError) bool {
+	return c.Mapping.Spec() != c.With.Spec() && a.typed(c.With) >= 0
+}
+
+// typed returns the place of the word on the command line that stands for a mapping, or -1.
+func (a *app) typed(m rules.Mapping) int {
+	parser := rules.Parser{Services: lookupPort}
+	return slices.IndexFunc(a.args, func(word string) bool {
+		typed, err := parser.Parse([]string{word})
+		return err == nil && typed.Spec() == m.Spec()
+	})
 }
 
 func otherWay(m rules.Mapping) string {
