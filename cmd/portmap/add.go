@@ -72,6 +72,7 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 		}
 		a.outcomes(report, o.DryRun)
 		a.noteServers(report, *found)
+		a.noteOthers(ctx, report)
 		if !o.DryRun {
 			a.noteBoot(report)
 		}

@@ -1,0 +1,250 @@
+package others
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"portmap/ipt"
+	"portmap/rules"
+)
+
+// legacy looks through the tables of iptables-legacy, where there are any: to run the program would make them.
+func (r *Rules) legacy(ctx context.Context) error {
+	var errs []error
+	for _, program := range [...]struct {
+		name, tables string
+		families     rules.Families
+	}{
+		{"iptables-legacy", "ip_tables_names", rules.IPv4},
+		{"ip6tables-legacy", "ip6_tables_names", rules.IPv6},
+	} {
+		names, err := os.ReadFile("/proc/thread-self/net/" + program.tables)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, table := range strings.Fields(string(names)) {
+			if table != "nat" && table != "raw" {
+				continue
+			}
+			chains, err := legacyRules(ctx, program.name, table)
+			errs = append(errs, err)
+			r.walkLegacy(chains, table, program.name, program.families)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, families rules.Families) {
+	priority := map[string]int{"nat": -100, "raw": -300}[table] // linux/netfilter_ipv4.h
+	w := walk{rules: func(chain string) []rule { return chains[chain] }, ours: "PORTMAP"}
+	w.visit = func(chain string, found rule) {
+		r.add(Rule{System: Legacy, Table: table + " of " + program, Chain: chain, Priority: priority, rule: found})
+	}
+	for _, base := range [...]string{"PREROUTING", "OUTPUT"} {
+		under := anyPacket()
+		under.families, under.own = families, base == "OUTPUT"
+		w.from(base, under, 0)
+	}
+}
+
+// legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the program, and there are
+// none.
+func legacyRules(ctx context.Context, program, table string) (map[string][]rule, error) {
+	path := find(program)
+	if path == "" {
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "-t", table, "-S")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	chains, complete := readRules(output)
+	if !complete {
+		cancel()
+		_ = cmd.Wait()
+		return nil, nil
+	}
+	return chains, cmd.Wait()
+}
+
+// find looks where the backend looks: never in the environment's PATH.
+func find(program string) string {
+	for _, folder := range ipt.SystemFolders() {
+		path := filepath.Join(folder, program)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+func readRules(output io.Reader) (chains map[string][]rule, complete bool) {
+	chains = map[string][]rule{}
+	lines := bufio.NewScanner(output)
+	for count := 0; lines.Scan(); {
+		words := split(lines.Text())
+		if len(words) < 2 || words[0] != "-A" {
+			continue
+		}
+		if count++; count > maxRules {
+			return nil, false
+		}
+		chains[words[1]] = append(chains[words[1]], parse(words[2:]))
+	}
+	return chains, lines.Err() == nil
+}
+
+// split splits a line of iptables -S; comments stand in quotes, with a backslash before each quote inside (libxtables/xtables.c,
+// xtables_save_string).
+func split(line string) (words []string) {
+	var word strings.Builder
+	quoted := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted && i+1 < len(line):
+			i++
+			word.WriteByte(line[i])
+		case c == ' ' && !quoted:
+			words = append(words, word.String())
+			word.Reset()
+		default:
+			word.WriteByte(c)
+		}
+	}
+	return append(words, word.String())
+}
+
+// parse reads the words of a rule behind the chain's name.
+func parse(words []string) rule {
+	r := rule{match: anyPacket()}
+	var target, destination string
+	possible := true
+	for i := 0; i < len(words); i++ {
+		inverted := words[i] == "!" && i+1 < len(words)
+		if inverted {
+			i++
+		}
+		value := ""
+		if takesValue(words[i]) && i+1 < len(words) {
+			value = words[i+1]
+		}
+		n := anyPacket()
+		switch option := words[i]; option {
+		case "-j", "-g":
+			target = value
+		case "--to-destination":
+			destination = " to " + value
+		case "--to-ports":
+			destination = " to :" + value
+		case "--notrack":
+			target = "NOTRACK"
+		default:
+			n = condition(option, value, inverted)
+		}
+		if value != "" {
+			i++
+		}
+		var some bool
+		r.match, some = r.match.and(n)
+		possible = possible && some
+	}
+	switch target {
+	case "DNAT":
+		r.action, r.to = translate, "dnat"+destination
+	case "REDIRECT":
+		r.action, r.to = translate, "redirect"+destination
+	case "NOTRACK":
+		r.action, r.to = untrack, "notrack"
+	default:
+		r.jump = target // of a target that is no chain there are no rules
+	}
+	if !possible {
+		r.match.protocols = 0
+	}
+	return r
+}
+
+func takesValue(option string) bool {
+	return strings.HasPrefix(option, "-") && !slices.Contains([]string{"--notrack", "--random", "--random-fully", "--persistent", "--limit-iface-in"}, option)
+}
+
+// condition reads one condition. Of an inverted one only ports are read: of the others what it excludes is little.
+func condition(option, value string, inverted bool) match {
+	n := anyPacket()
+	switch option {
+	case "-p":
+		if !inverted {
+			n.protocols = map[string]rules.Protocols{"tcp": rules.TCP, "udp": rules.UDP}[value]
+		}
+	case "--dport", "--dports":
+		if n.ports = portList(value); n.ports != nil && inverted {
+			n.ports = exceptAll(n.ports)
+		}
+		n.unread = n.ports == nil
+	case "-s", "-d":
+		network, err := netip.ParsePrefix(value)
+		switch {
+		case inverted:
+		case err != nil:
+			n.unread = true
+		case option == "-s":
+			n.from = []netip.Prefix{network}
+		default:
+			n.to = []netip.Prefix{network}
+		}
+	case "-i":
+		if !inverted && !strings.HasSuffix(value, "+") { // which begins names
+			n.iface = value
+		}
+	case "-m":
+		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype"}, value)
+	case "--comment", "--dst-type", "--limit-iface-in":
+	default:
+		n.unread = strings.HasPrefix(option, "-") && !strings.HasPrefix(option, "--random") && option != "--persistent"
+	}
+	return n
+}
+
+// portList reads "443", "8000:8010" or "80,443,8000:8010"; nil where it cannot.
+func portList(text string) (list []rules.Ports) {
+	for _, item := range strings.Split(text, ",") {
+		first, last, isRange := strings.Cut(item, ":")
+		if !isRange {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		if err1 != nil || err2 != nil {
+			return nil
+		}
+		list = append(list, rules.Ports{First: uint16(from), Last: uint16(to)})
+	}
+	return list
+}
+
+func exceptAll(ports []rules.Ports) []rules.Ports {
+	rest := []rules.Ports{{First: 0, Last: 65535}}
+	for _, p := range ports {
+		rest, _ = intersect(rest, except(p), commonPorts)
+	}
+	return rest
+}

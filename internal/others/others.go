@@ -1,0 +1,130 @@
+package others
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"portmap/rules"
+)
+
+// System is where rules are: of several, each has an order of its own.
+type System int
+
+// The systems.
+const (
+	Tables   System = iota // a table of nf_tables that one tool made for itself
+	IPTables               // the tables of iptables-nft
+	Legacy                 // the tables of iptables-legacy
+)
+
+// Rule is a rule of another tool that acts on packets.
+type Rule struct {
+	System   System
+	Table    string // "ip nat"; of iptables-legacy "nat of iptables-legacy"
+	Chain    string
+	Tool     string // whose rule it is; empty where that is not known
+	Priority int    // of the chain with which the way to it begins
+	Untracks bool   // it keeps packets out of connection tracking; else it translates their destination
+	rule
+}
+
+// Text writes the rule with all that leads to it, as nft would: "tcp dport 443 dnat to 172.17.0.2:443".
+func (r Rule) Text() string { return strings.TrimSpace(r.match.text() + " " + r.to) }
+
+// Rules are the rules that a look has found.
+type Rules struct {
+	list []Rule
+	own  []netip.Addr // addresses of this host
+}
+
+// Look reads the rules of others in this network namespace. It needs CAP_NET_ADMIN. With an error some may be missing.
+func Look(ctx context.Context) (Rules, error) {
+	var found Rules
+	err := errors.Join(found.tables(), found.legacy(ctx))
+	if len(found.list) > 0 {
+		found.own = ownAddresses()
+	}
+	return found, err
+}
+
+// Met is a rule that acts on packets of a mapping, and the first of its ports that concerns.
+type Met struct {
+	Rule
+	Port uint16
+}
+
+// Meet returns the rules that act on packets that a mapping claims.
+func (r Rules) Meet(m rules.Mapping) (met []Met) {
+	for _, other := range r.list {
+		if port, ok := other.match.meets(&m, r.isOwn); ok {
+			met = append(met, Met{other, port})
+		}
+	}
+	return met
+}
+
+// add keeps a rule, once: chains for packets from outside and for this host's own often lead to the same rule.
+func (r *Rules) add(other Rule) {
+	other.Untracks = other.action == untrack
+	other.Tool = toolOf(other)
+	i := slices.IndexFunc(r.list, func(old Rule) bool {
+		return old.Table == other.Table && old.Chain == other.Chain && old.Text() == other.Text() && old.Priority == other.Priority
+	})
+	if i < 0 {
+		r.list = append(r.list, other)
+	} else if !other.match.own {
+		r.list[i].match.own = false
+	}
+}
+
+// isOwn reports whether some address of a network is one of this host.
+func (r Rules) isOwn(network netip.Prefix) bool {
+	if loopback := netip.MustParsePrefix("127.0.0.0/8"); network.Overlaps(loopback) {
+		return true
+	}
+	return slices.ContainsFunc(r.own, network.Contains)
+}
+
+func ownAddresses() (own []netip.Addr) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range all {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, prefix.Addr())
+		}
+	}
+	return own
+}
+
+// toolOf knows tools by how they name their chains and tables.
+func toolOf(r Rule) string {
+	for _, known := range [...]struct{ begins, tool string }{
+		{"DOCKER", "Docker"},
+		{"KUBE-", "Kubernetes"},
+		{"CNI-", "CNI"},
+		{"NETAVARK-", "Podman"},
+		{"ufw", "ufw"},
+	} {
+		if strings.HasPrefix(r.Chain, known.begins) {
+			return known.tool
+		}
+	}
+	_, table, _ := strings.Cut(r.Table, " ")
+	switch table {
+	case "firewalld":
+		return "firewalld"
+	case "docker-bridges":
+		return "Docker"
+	case "kube-proxy":
+		return "Kubernetes"
+	case "netavark":
+		return "Podman"
+	}
+	return ""
+}

@@ -1,0 +1,237 @@
+package others
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"portmap/rules"
+
+	vnetlink "github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// table is a table of nf_tables.
+type table struct {
+	family uint8
+	name   string
+}
+
+// chain is a chain of nf_tables. Of a base chain the hook is set.
+type chain struct {
+	table
+	name     string
+	kind     string // "nat", "filter"
+	base     bool
+	hook     uint32
+	priority int32
+	uses     uint32 // rules in it, and jumps to it (nf_tables_api.c, struct nft_chain)
+}
+
+// conntrack is where connection tracking stands: NF_IP_PRI_CONNTRACK, linux/netfilter_ipv4.h. NAT needs it.
+const conntrack = -200
+
+// concerns reports whether packets to this host, or of its own, meet the chain where it can matter.
+func (c chain) concerns() bool {
+	return c.base && (c.hook == unix.NF_INET_PRE_ROUTING || c.hook == unix.NF_INET_LOCAL_OUT) &&
+		(c.kind == "nat" || c.kind == "filter" && c.priority < conntrack)
+}
+
+// ours reports whether the table is portmap's.
+func (t table) ours() bool { return t.family == unix.NFPROTO_INET && t.name == "portmap" }
+
+func (t table) String() string {
+	return map[uint8]string{unix.NFPROTO_IPV4: "ip ", unix.NFPROTO_IPV6: "ip6 ", unix.NFPROTO_INET: "inet "}[t.family] + t.name
+}
+
+func (t table) families() rules.Families {
+	return map[uint8]rules.Families{unix.NFPROTO_IPV4: rules.IPv4, unix.NFPROTO_IPV6: rules.IPv6, unix.NFPROTO_INET: rules.BothFamilies}[t.family]
+}
+
+// system tells the tables of iptables-nft from others.
+func (c chain) system() System {
+	switch c.table.String() {
+	case "ip nat", "ip6 nat", "ip raw", "ip6 raw":
+		if c.name == "PREROUTING" || c.name == "OUTPUT" {
+			return IPTables
+		}
+	}
+	return Tables
+}
+
+// tables looks through nf_tables.
+func (r *Rules) tables() error {
+	chains, err := chains()
+	if err != nil {
+		return err
+	}
+	reading := reading{chains: chains, rules: map[chainName][]rule{}}
+	for _, base := range chains {
+		if !base.concerns() || base.ours() {
+			continue
+		}
+		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
+		w.visit = func(name string, found rule) {
+			r.add(Rule{System: base.system(), Table: base.table.String(), Chain: name, Priority: int(base.priority), rule: found})
+		}
+		under := anyPacket()
+		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT
+		w.from(base.name, under, 0)
+	}
+	return reading.err
+}
+
+type chainName struct {
+	table
+	name string
+}
+
+// reading is what was read of the rules so far: each chain once.
+type reading struct {
+	chains map[chainName]chain
+	rules  map[chainName][]rule
+	read   int
+	err    error
+}
+
+// of returns the rules of a table's chains, one chain at a time. A chain with more than may still be read is left.
+func (r *reading) of(t table) func(string) []rule {
+	return func(name string) []rule {
+		key := chainName{t, name}
+		list, known := r.rules[key]
+		uses := int(r.chains[key].uses)
+		if known || uses == 0 || r.read+uses > maxRules {
+			return list
+		}
+		r.read += uses
+		list, err := rulesOf(key)
+		r.err = errors.Join(r.err, err)
+		r.rules[key] = list
+		return list
+	}
+}
+
+const subsystem = unix.NFNL_SUBSYS_NFTABLES << 8
+
+// dump asks for a list, and hands over the attributes of each message. A list that changed while it was read is as good as
+// any: what is said of it is a hint.
+func dump(family uint8, request, answer uint16, attributes []byte, each func(family uint8, attributes []byte)) error {
+	req := nl.NewNetlinkRequest(subsystem|int(request), unix.NLM_F_DUMP)
+	req.AddRawData(append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...)) // struct nfgenmsg
+	err := req.ExecuteIter(unix.NETLINK_NETFILTER, subsystem|answer, func(message []byte) bool {
+		if len(message) >= 4 {
+			each(message[0], message[4:])
+		}
+		return true
+	})
+	if errors.Is(err, vnetlink.ErrDumpInterrupted) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func chains() (map[chainName]chain, error) {
+	all := map[chainName]chain{}
+	err := dump(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, nil, func(family uint8, b []byte) {
+		c := chain{table: table{family: family}}
+		attributes(b, func(kind uint16, value []byte) {
+			switch kind {
+			case unix.NFTA_CHAIN_TABLE:
+				c.table.name = unix.ByteSliceToString(value)
+			case unix.NFTA_CHAIN_NAME:
+				c.name = unix.ByteSliceToString(value)
+			case unix.NFTA_CHAIN_TYPE:
+				c.kind = unix.ByteSliceToString(value)
+			case unix.NFTA_CHAIN_USE:
+				c.uses = number(value)
+			case unix.NFTA_CHAIN_HOOK:
+				c.base = true
+				attributes(value, func(kind uint16, value []byte) {
+					switch kind {
+					case unix.NFTA_HOOK_HOOKNUM:
+						c.hook = number(value)
+					case unix.NFTA_HOOK_PRIORITY:
+						c.priority = int32(number(value))
+					}
+				})
+			}
+		})
+		if c.families() != 0 {
+			all[chainName{c.table, c.name}] = c
+		}
+	})
+	return all, err
+}
+
+func rulesOf(c chainName) (list []rule, err error) {
+	request := nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(c.table.name)).Serialize()
+	request = append(request, nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(c.name)).Serialize()...)
+	err = dump(c.family, unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, request, func(_ uint8, b []byte) {
+		attributes(b, func(kind uint16, value []byte) {
+			if kind == unix.NFTA_RULE_EXPRESSIONS {
+				list = append(list, decode(c.table, value))
+			}
+		})
+	})
+	return list, err
+}
+
+// key is an element of a set: of an interval set the first of a run, or with end the first behind one.
+type key struct {
+	value []byte
+	end   bool
+}
+
+// maxElements is how many elements of a set are looked at.
+const maxElements = 1000
+
+// elements returns the keys of a set, and whether these are all.
+func elements(t table, set string) (keys []key, all bool) {
+	request := nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(t.name)).Serialize()
+	request = append(request, nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(set)).Serialize()...)
+	all = true
+	err := dump(t.family, unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, request, func(_ uint8, b []byte) {
+		attributes(b, func(kind uint16, list []byte) {
+			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				return
+			}
+			attributes(list, func(_ uint16, element []byte) {
+				if all = all && len(keys) < maxElements; all {
+					keys = append(keys, keyOf(element))
+				}
+			})
+		})
+	})
+	return keys, all && err == nil
+}
+
+func keyOf(element []byte) (k key) {
+	attributes(element, func(kind uint16, value []byte) {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			attributes(value, func(_ uint16, v []byte) { k.value = v })
+		case unix.NFTA_SET_ELEM_FLAGS:
+			k.end = number(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		}
+	})
+	return k
+}
+
+func number(value []byte) uint32 {
+	if len(value) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(value)
+}
+
+// attributes calls each for every netlink attribute in b. What does not hold together ends it.
+func attributes(b []byte, each func(kind uint16, value []byte)) {
+	for len(b) >= unix.SizeofNlAttr {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofNlAttr || length > len(b) {
+			return
+		}
+		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:length])
+		b = b[min((length+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(b)):]
+	}
+}
