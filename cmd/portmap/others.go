@@ -17,7 +17,7 @@ func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
 	if a.quiet || len(added) == 0 {
 		return
 	}
-	found, err := others.Look(ctx)
+	found, err := others.Look(ctx, added)
 	if err != nil {
 		a.say("look at the rules of others: %v", err) // advice is all that is lost
 	}
@@ -28,7 +28,7 @@ func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
 	case r.Shared:
 		system = others.IPTables
 	}
-	for _, advice := range others.Advise(added, found, system) {
+	for _, advice := range others.Advise(found, system) {
 		a.note("%s", advice)
 	}
 }

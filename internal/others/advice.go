@@ -6,10 +6,10 @@ import (
 	"portmap/rules"
 )
 
-// Advise says, in a line for each mapping that was added, which rules of others meet its packets, and who gets them. System is
+// Advise says, in a line for each mapping that was asked about, which rules of others meet its packets, and who gets them. System is
 // where portmap's own rules are.
-func Advise(added []rules.Mapping, found Rules, system System) (lines []string) {
-	for _, m := range added {
+func Advise(found Rules, system System) (lines []string) {
+	for _, m := range found.mappings {
 		var translates, untracks []Met
 		for _, met := range found.Meet(m) {
 			if met.Untracks {

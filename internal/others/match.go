@@ -64,10 +64,11 @@ func commonPorts(a, b rules.Ports) (rules.Ports, bool) {
 }
 
 func commonNetwork(a, b netip.Prefix) (netip.Prefix, bool) {
+	both := a.Overlaps(b)
 	if a.Bits() < b.Bits() {
 		a = b
 	}
-	return a, a.Overlaps(b)
+	return a, both
 }
 
 // except returns all ports but some.
@@ -86,6 +87,9 @@ func except(ports rules.Ports) (rest []rules.Ports) {
 func (m match) meets(mapping *rules.Mapping, isOwn func(netip.Prefix) bool) (port uint16, ok bool) {
 	if m.ports == nil && m.unread || m.own && mapping.Interface() != "" {
 		return 0, false
+	}
+	if m.ports != nil && !slices.ContainsFunc(m.ports, mapping.ListenPorts().Overlaps) {
+		return 0, false // most rules are about another port
 	}
 	theirs := match{
 		families: mapping.Families(), protocols: mapping.Protocols(), ports: []rules.Ports{mapping.ListenPorts()},

@@ -37,17 +37,16 @@ func (r Rule) Text() string { return strings.TrimSpace(r.match.text() + " " + r.
 
 // Rules are the rules that a look has found.
 type Rules struct {
-	list []Rule
-	own  []netip.Addr // addresses of this host
+	mappings []rules.Mapping // that are asked about
+	list     []Rule
+	own      []netip.Addr // addresses of this host, once they were needed
 }
 
-// Look reads the rules of others in this network namespace. It needs CAP_NET_ADMIN. With an error some may be missing.
-func Look(ctx context.Context) (Rules, error) {
-	var found Rules
+// Look reads the rules of others in this network namespace, and keeps those that act on packets of the mappings. It needs
+// CAP_NET_ADMIN. With an error some may be missing.
+func Look(ctx context.Context, mappings []rules.Mapping) (Rules, error) {
+	found := Rules{mappings: mappings}
 	err := errors.Join(found.tables(), found.legacy(ctx))
-	if len(found.list) > 0 {
-		found.own = ownAddresses()
-	}
 	return found, err
 }
 
@@ -58,7 +57,7 @@ type Met struct {
 }
 
 // Meet returns the rules that act on packets that a mapping claims.
-func (r Rules) Meet(m rules.Mapping) (met []Met) {
+func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 	for _, other := range r.list {
 		if port, ok := other.match.meets(&m, r.isOwn); ok {
 			met = append(met, Met{other, port})
@@ -67,8 +66,12 @@ func (r Rules) Meet(m rules.Mapping) (met []Met) {
 	return met
 }
 
-// add keeps a rule, once: chains for packets from outside and for this host's own often lead to the same rule.
+// add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often lead to the same
+// rule.
 func (r *Rules) add(other Rule) {
+	if !slices.ContainsFunc(r.mappings, func(m rules.Mapping) bool { _, ok := other.match.meets(&m, r.isOwn); return ok }) {
+		return
+	}
 	other.Untracks = other.action == untrack
 	other.Tool = toolOf(other)
 	i := slices.IndexFunc(r.list, func(old Rule) bool {
@@ -82,7 +85,10 @@ func (r *Rules) add(other Rule) {
 }
 
 // isOwn reports whether some address of a network is one of this host.
-func (r Rules) isOwn(network netip.Prefix) bool {
+func (r *Rules) isOwn(network netip.Prefix) bool {
+	if r.own == nil {
+		r.own = ownAddresses()
+	}
 	if loopback := netip.MustParsePrefix("127.0.0.0/8"); network.Overlaps(loopback) {
 		return true
 	}

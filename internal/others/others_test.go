@@ -2,6 +2,7 @@ package others
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -141,7 +142,7 @@ func TestShapes(t *testing.T) {
 	for _, shape := range shapes() {
 		t.Run(shape.name, func(t *testing.T) {
 			host := lab.New(t).Host("host")
-			host.Run("ip", "link", "add", "eth0", "type", "dummy")
+			host.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
 			host.Address("eth0", "192.0.2.1/24")
 			shape.seed(t, host)
 			line := shape.add
@@ -150,11 +151,11 @@ func TestShapes(t *testing.T) {
 			}
 			var found Rules
 			var err error
-			host.Do(func() { found, err = Look(context.Background()) })
+			host.Do(func() { found, err = Look(context.Background(), lab.Mappings(t, line)) })
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := Advise(lab.Mappings(t, line), found, Tables)
+			got := Advise(found, Tables)
 			if want := min(len(shape.says), 1); len(got) != want {
 				t.Fatalf("%d lines, want %d: %q", len(got), want, got)
 			}
@@ -163,6 +164,34 @@ func TestShapes(t *testing.T) {
 					t.Errorf("%s\n\twithout %q", got[0], text)
 				}
 			}
+		})
+	}
+}
+
+// What a look costs on a host without rules, beside Docker with 300 published ports, and where there are too many to be read.
+func BenchmarkLook(b *testing.B) {
+	for _, ports := range []int{0, 1, 300, 3000} {
+		b.Run(fmt.Sprint(ports), func(b *testing.B) {
+			host := lab.New(b).Host("host")
+			rules := "*nat\n-N DOCKER\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
+			for i := range ports {
+				rules += fmt.Sprintf("-A DOCKER -p tcp -m tcp --dport %d -j DNAT --to-destination 172.17.0.2:80\n", 443+i)
+			}
+			if ports > 0 {
+				cmd := exec.Command("iptables-nft-restore")
+				cmd.Stdin = strings.NewReader(rules + "COMMIT\n")
+				if r := host.TryCommand(cmd); r.Code != 0 {
+					b.Fatal(r.Err)
+				}
+			}
+			mappings := lab.Mappings(b, "443:8443")
+			host.Do(func() {
+				for b.Loop() {
+					if _, err := Look(context.Background(), mappings); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		})
 	}
 }

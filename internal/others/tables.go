@@ -1,8 +1,10 @@
 package others
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"portmap/rules"
 
@@ -66,10 +68,7 @@ func (r *Rules) tables() error {
 		return err
 	}
 	reading := reading{chains: chains, rules: map[chainName][]rule{}}
-	for _, base := range chains {
-		if !base.concerns() || base.ours() {
-			continue
-		}
+	for _, base := range bases(chains) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
 		w.visit = func(name string, found rule) {
 			r.add(Rule{System: base.system(), Table: base.table.String(), Chain: name, Priority: int(base.priority), rule: found})
@@ -79,6 +78,21 @@ func (r *Rules) tables() error {
 		w.from(base.name, under, 0)
 	}
 	return reading.err
+}
+
+// bases returns the chains with which the ways of packets begin, in the order in which a packet meets them; at the same place
+// IPv4 comes first.
+func bases(chains map[chainName]chain) (list []chain) {
+	for _, c := range chains {
+		if c.concerns() && !c.ours() {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b chain) int {
+		return cmp.Or(cmp.Compare(a.hook, b.hook), cmp.Compare(a.priority, b.priority), cmp.Compare(a.family, b.family),
+			cmp.Compare(a.table.name, b.table.name), cmp.Compare(a.name, b.name))
+	})
+	return list
 }
 
 type chainName struct {
