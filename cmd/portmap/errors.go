@@ -206,7 +206,8 @@ func (e *whatError) Error() string { return e.what + ": " + e.error.Error() }
 func (e *whatError) Unwrap() error { return e.error }
 
 func what(err error, format string, args ...any) error {
-	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) || as[*rules.ConflictError](err) || as[*rules.LoopError](err) || as[*sshError](err) || as[*refusal](err) {
+	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) || as[*rules.ConflictError](err) ||
+		as[*rules.LoopError](err) || as[*sshError](err) || as[*refusal](err) {
 		return err // these begin with the mapping themselves
 	}
 	return &whatError{fmt.Sprintf(format, args...), err}

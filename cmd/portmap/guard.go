@@ -12,9 +12,13 @@ import (
 )
 
 // guard refuses mappings that take the port of the SSH connection this command is typed in. At boot there is none.
-func (a *app) guard(incoming []reconcile.Outcome) error {
+func (a *app) guard(incoming []reconcile.Outcome) error { return a.guardConnection(incoming, true) }
+
+// guardConnection looks at the processes above this one only where it is asked to, since most mappings are for
+// ports where nobody listens.
+func (a *app) guardConnection(incoming []reconcile.Outcome, above bool) error {
 	conn, ok := session.FromEnvironment(a.getenv)
-	if !ok {
+	if !ok && above {
 		conn, ok = session.FromParents("/proc")
 	}
 	if !ok {
@@ -33,7 +37,8 @@ func (a *app) guard(incoming []reconcile.Outcome) error {
 // guardServers refuses, beyond that, mappings that cut a server off from its clients.
 func (a *app) guardServers(found *servers.Found) func([]reconcile.Outcome) error {
 	return func(incoming []reconcile.Outcome) error {
-		if err := a.guard(incoming); err != nil {
+		listens := func(in reconcile.Outcome) bool { return len(found.Shadowed(in.Mapping)) > 0 } // as sshd would have to
+		if err := a.guardConnection(incoming, slices.ContainsFunc(incoming, listens)); err != nil {
 			return err
 		}
 		list := make([]servers.Incoming, 0, len(incoming))
