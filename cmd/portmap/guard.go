@@ -26,7 +26,9 @@ func (a *app) guardConnection(incoming []reconcile.Outcome, above bool) error {
 	}
 	for _, in := range incoming {
 		m := in.Mapping
-		packet := rules.Packet{Protocol: rules.TCP, Source: conn.Client, Destination: conn.Server, DestinationLocal: true, Interface: m.Interface()}
+		packet := rules.Packet{
+			Protocol: rules.TCP, Source: conn.Client, Destination: conn.Server, DestinationLocal: true, Interface: m.Interface(),
+		}
 		if m.Claims(packet) {
 			return &sshError{m, conn}
 		}
@@ -74,7 +76,8 @@ func (a *app) wayOut(err error) string {
 	case cut.Near.Port != 0:
 		return "have that one listen on every address first, then add the mapping; to cut the clients off until then: " + force
 	case cut.Partly && cut.Families == rules.IPv6:
-		return "have the server on the target port listen on [::], or leave IPv6 as it is: sudo " + a.command("-4") + "; if you mean it: " + force
+		return "have the server on the target port listen on [::], or leave IPv6 as it is: sudo " + a.command("-4") +
+			"; if you mean it: " + force
 	}
 	return "start the server on the target port first, then add the mapping; to cut the clients off until then: " + force
 }

@@ -20,11 +20,13 @@ func Advise(found Rules, system System) (lines []string) {
 		}
 		if len(translates) > 0 {
 			first := translates[0]
-			lines = append(lines, fmt.Sprintf("warning: another rule translates port %d already: %s; %s", first.Port, first.where(len(translates)-1), first.winner(m, system)))
+			lines = append(lines, fmt.Sprintf("warning: another rule translates port %d already: %s; %s",
+				first.Port, first.where(len(translates)-1), first.winner(m, system)))
 		}
 		if len(untracks) > 0 {
 			first := untracks[0]
-			lines = append(lines, fmt.Sprintf("warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
+			lines = append(lines, fmt.Sprintf(
+				"warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
 				first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)))
 		}
 	}

@@ -184,7 +184,8 @@ func parse(words []string) rule {
 }
 
 func takesValue(option string) bool {
-	return strings.HasPrefix(option, "-") && !slices.Contains([]string{"--notrack", "--random", "--random-fully", "--persistent", "--limit-iface-in"}, option)
+	alone := []string{"--notrack", "--random", "--random-fully", "--persistent", "--limit-iface-in"}
+	return strings.HasPrefix(option, "-") && !slices.Contains(alone, option)
 }
 
 // condition reads one condition. Of an inverted one only ports are read: of the others what it excludes is little.

@@ -38,7 +38,8 @@ func (m match) and(n match) (both match, possible bool) {
 	both.ports, ports = intersect(m.ports, n.ports, commonPorts)
 	both.to, to = intersect(m.to, n.to, commonNetwork)
 	both.from, from = intersect(m.from, n.from, commonNetwork)
-	return both, ports && to && from && both.families != 0 && both.protocols != 0 && (m.iface == "" || n.iface == "" || m.iface == n.iface)
+	sameInterface := m.iface == "" || n.iface == "" || m.iface == n.iface
+	return both, ports && to && from && sameInterface && both.families != 0 && both.protocols != 0
 }
 
 // intersect returns what is in both lists; nil is everything.

@@ -47,7 +47,9 @@ func (t table) String() string {
 }
 
 func (t table) families() rules.Families {
-	return map[uint8]rules.Families{unix.NFPROTO_IPV4: rules.IPv4, unix.NFPROTO_IPV6: rules.IPv6, unix.NFPROTO_INET: rules.BothFamilies}[t.family]
+	return map[uint8]rules.Families{
+		unix.NFPROTO_IPV4: rules.IPv4, unix.NFPROTO_IPV6: rules.IPv6, unix.NFPROTO_INET: rules.BothFamilies,
+	}[t.family]
 }
 
 // system tells the tables of iptables-nft from others.
