@@ -13,7 +13,7 @@ import (
 func (a *app) apply() *cobra.Command {
 	var file string
 	var o reconcile.ApplyOptions
-	var keepGoing bool
+	var keepGoing, force bool
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the kernel match the file, in one transaction",
@@ -37,6 +37,9 @@ are to go.`,
 			}
 			return what(a.with(func(h *reconcile.Host) error {
 				h.KeepGoing = keepGoing
+				if !force {
+					h.Guard = a.guard
+				}
 				report, err := h.Apply(cmd.Context(), content, o)
 				if err != nil {
 					return err
@@ -54,6 +57,7 @@ are to go.`,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
 	cmd.Flags().BoolVar(&o.Empty, "empty", false, "remove every mapping where FILE has none or does not exist")
+	cmd.Flags().BoolVar(&force, "force", false, "even take the port of your SSH connection")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
 	return cmd

@@ -3,10 +3,7 @@ package reconcile
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"portmap/internal/conf"
 	"portmap/rules"
@@ -78,6 +75,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	if report.Moved = moved(h.backend, d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
 		report.note(variantNote(h.backend))
 	}
+	if err := h.guard(report.Outcomes); err != nil {
+		return Report{}, err
+	}
 	if o.DryRun {
 		report.Warnings = h.leftOut
 		return report, nil
@@ -102,8 +102,7 @@ func (h *Host) refuseEmpty(d Difference, next Content, saved []byte) error {
 	if count == 0 {
 		return nil
 	}
-	_, err := os.Stat(h.File.Path)
-	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: next.Name == h.File.Path && errors.Is(err, fs.ErrNotExist)}
+	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: next.Name == h.File.Path && saved == nil}
 	if len(h.leftOut) > 0 {
 		return fmt.Errorf("%w (%s)", empty, h.leftOut[0])
 	}
