@@ -135,7 +135,7 @@ func (b backend) change(t testing.TB, h *lab.Host, c rules.Change) {
 		if err := live.Apply(context.Background(), c); err != nil {
 			return err
 		}
-		return flows.Forget(c)
+		return flows.Forget(flows.Change{Removed: c.Remove, Added: c.Add})
 	})
 }
 

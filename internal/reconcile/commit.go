@@ -15,8 +15,9 @@ type plan struct {
 	content []byte // the new file
 	save    bool   // whether the file changes at all
 	aim     rules.Set
-	replace bool // take the place of live mappings that no file has
-	keepOld bool // the file that is replaced is kept once
+	asked   rules.Change // what becomes of the mappings that should be live; the kernel may have lost some before
+	replace bool         // take the place of live mappings that no file has
+	keepOld bool         // the file that is replaced is kept once
 }
 
 // commit carries a plan out, and returns what it came to in the kernel. Each step that fails undoes those before it.
@@ -49,8 +50,8 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 	if limit := limits(h.backend, p.aim); limit != "" {
 		warnings = append(warnings, limit)
 	}
-	if h.Forget != nil && !done.Empty() {
-		if err := h.Forget(ctx, done); err != nil {
+	if h.Forget != nil {
+		if err := h.Forget(ctx, p.flows(done)); err != nil {
 			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
 		}
 	}

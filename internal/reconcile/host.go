@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"portmap/internal/conf"
+	"portmap/internal/flows"
 	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -25,7 +26,7 @@ type Host struct {
 	Guard func([]Outcome) error
 
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
-	Forget func(context.Context, rules.Change) error
+	Forget func(context.Context, flows.Change) error
 
 	backend rules.Backend // once it is open
 	fixed   string        // what the file said about it then

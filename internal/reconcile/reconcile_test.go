@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/flows"
 	"portmap/internal/lab"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -271,7 +272,7 @@ func TestLastMapping(t *testing.T) {
 // That connection tracking could not be told is a warning: the change stands.
 func TestForgetFails(t *testing.T) {
 	h, _ := host(t)
-	h.Forget = func(context.Context, rules.Change) error { return unix.EOPNOTSUPP }
+	h.Forget = func(context.Context, flows.Change) error { return unix.EOPNOTSUPP }
 	report, err := h.Add(context.Background(), lab.Mappings(t, "443:8443/udp"), AddOptions{})
 	if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "open connections may go their old way") {
 		t.Errorf("%+v, %v", report, err)

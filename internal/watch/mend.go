@@ -251,7 +251,7 @@ func (m *Mender) keep(ctx context.Context, healed *Healed) (reconcile.Difference
 	}
 	var warnings []string
 	if m.host.Forget != nil {
-		if err := m.host.Forget(ctx, d.Change); err != nil {
+		if err := m.host.Forget(ctx, d.Flows()); err != nil {
 			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
 		}
 	}

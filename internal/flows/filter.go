@@ -1,0 +1,134 @@
+package flows
+
+import (
+	"net/netip"
+
+	"portmap/rules"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// flow is an entry of connection tracking.
+type flow struct {
+	first rules.Packet   // as the client sent it, without its interface
+	to    netip.AddrPort // where it really goes: what replies come from
+}
+
+// flowOf reads an entry. Other protocols than TCP and UDP are not ok.
+func flowOf(entry *netlink.ConntrackFlow) (f flow, ok bool) {
+	switch entry.Forward.Protocol {
+	case unix.IPPROTO_TCP:
+		f.first.Protocol = rules.TCP
+	case unix.IPPROTO_UDP:
+		f.first.Protocol = rules.UDP
+	default:
+		return f, false
+	}
+	source, ok1 := netip.AddrFromSlice(entry.Forward.SrcIP)
+	destination, ok2 := netip.AddrFromSlice(entry.Forward.DstIP)
+	to, ok3 := netip.AddrFromSlice(entry.Reverse.SrcIP)
+	f.first.Source = source.Unmap()
+	f.first.Destination = netip.AddrPortFrom(destination.Unmap(), entry.Forward.DstPort)
+	f.first.DestinationLocal = true
+	f.to = netip.AddrPortFrom(to.Unmap(), entry.Reverse.SrcPort)
+	return f, ok1 && ok2 && ok3
+}
+
+// host is what the filter asks of the host.
+type host interface {
+	// isLocal reports whether packets to the address are for this host.
+	isLocal(netip.Addr) bool
+
+	// arrival returns the interface that packets arrive on; none where they come from this host. It is not always known.
+	arrival(source, destination netip.Addr) (iface string, known bool)
+}
+
+// portIndex finds the mappings for a listen port.
+type portIndex map[uint16][]*rules.Mapping
+
+func (x portIndex) add(mappings []rules.Mapping, wanted func(port uint16) bool) {
+	for i := range mappings {
+		ports := mappings[i].ListenPorts()
+		for k := range ports.Count() {
+			if port := ports.First + uint16(k); wanted(port) {
+				x[port] = append(x[port], &mappings[i])
+			}
+		}
+	}
+}
+
+// filter chooses the entries to delete.
+type filter struct {
+	removed, added, restored portIndex
+	after                    portIndex // for the ports of those
+	host                     host
+}
+
+func newFilter(c Change, h host) *filter {
+	f := &filter{portIndex{}, portIndex{}, portIndex{}, portIndex{}, h}
+	all := func(uint16) bool { return true }
+	f.removed.add(c.Removed, all)
+	f.added.add(c.Added, all)
+	f.restored.add(c.Restored, all)
+	concerned := func(port uint16) bool { return len(f.removed[port])+len(f.added[port]) > 0 }
+	f.after.add(c.After.Mappings(), concerned)
+	f.after.add(c.Added, concerned) // also those that no file has
+	return f
+}
+
+// MatchConntrackFlow reports whether an entry is untrue now.
+func (f *filter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
+	w, ok := flowOf(entry)
+	return ok && f.untrue(w) && f.host.isLocal(w.first.Destination.Addr())
+}
+
+func (f *filter) untrue(w flow) bool {
+	listen := w.first.Destination
+	switch {
+	case w.to.Addr() != listen.Addr(): // mappings change the port only: this is the work of others
+		return false
+	case f.make(f.after, w):
+		return false
+	case f.make(f.removed, w):
+		return true
+	case w.first.Protocol != rules.UDP:
+		return false
+	case w.to.Port() == listen.Port():
+		return f.claim(f.added, w)
+	}
+	return f.claim(f.restored, w)
+}
+
+// make reports whether one of the mappings can have sent the flow to where it goes. An arrival that is not known counts for
+// every interface: of two mappings that differ in the interface only, the one that stays then keeps the flows of both.
+func (f *filter) make(by portIndex, w flow) bool {
+	listen := w.first.Destination.Port()
+	for _, m := range by[listen] {
+		if m.TargetOf(listen) == w.to.Port() && f.fits(m, w, true) {
+			return true
+		}
+	}
+	return false
+}
+
+// claim reports whether one of the mappings surely claims the flow.
+func (f *filter) claim(by portIndex, w flow) bool {
+	for _, m := range by[w.first.Destination.Port()] {
+		if f.fits(m, w, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// fits reports whether a mapping claims the flow, and returns unknown where that depends on an arrival that is not known.
+func (f *filter) fits(m *rules.Mapping, w flow, unknown bool) bool {
+	packet := w.first
+	packet.Interface = m.Interface()
+	if !m.Claims(packet) || m.Interface() == "" {
+		return m.Claims(packet)
+	}
+	iface, known := f.host.arrival(w.first.Source, w.first.Destination.Addr())
+	return known && iface == m.Interface() || !known && unknown
+}
