@@ -125,11 +125,15 @@ table ip redirects {
 		for _, args := range [][]string{
 			{"add", "443:8443/tcp,udp"},
 			{"add", "443:9443/tcp,udp", "--replace"},
+			{"add", "80:8080"},
 			{"remove", "443"},
 		} {
 			command.run(args...)
 			p.undisturbed("after " + strings.Join(args, " "))
 		}
+		command.write(b.line() + "80:8080\n443:8443/tcp,udp\n")
+		command.run("apply")
+		p.undisturbed("after the file was edited by hand")
 	})
 }
 
@@ -236,9 +240,7 @@ func TestFlowsAfterAFlushByOthers(t *testing.T) {
 				must("after the flush", 8443)
 				args := command.files(change.args, map[string]string{"new": "443:9443/udp\n", "other": "80:8080/udp\n"})
 				if change.file != "" {
-					if err := os.WriteFile(command.file, []byte(b.line()+change.file), 0o644); err != nil {
-						t.Fatal(err)
-					}
+					command.write(b.line() + change.file)
 				}
 				command.run(args...)
 				must("after the change", change.want)
@@ -253,6 +255,14 @@ func (b backend) flushOurs(h *lab.Host) {
 		h.Run("nft", "delete", "table", "inet", "portmap")
 	} else {
 		b.flush(h)
+	}
+}
+
+// write writes the file by hand.
+func (p portmap) write(content string) {
+	p.t.Helper()
+	if err := os.WriteFile(p.file, []byte(content), 0o644); err != nil {
+		p.t.Fatal(err)
 	}
 }
 

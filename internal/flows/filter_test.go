@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/lab"
 	"portmap/rules"
 
 	"github.com/vishvananda/netlink"
@@ -53,19 +54,12 @@ func entry(t *testing.T, text string) *netlink.ConntrackFlow {
 	return e
 }
 
-func parse(t *testing.T, text string) (list []rules.Mapping) {
+func listOf(t *testing.T, text string) []rules.Mapping {
 	t.Helper()
-	for _, line := range strings.Split(text, "; ") {
-		if line == "" {
-			continue
-		}
-		m, err := (&rules.Parser{}).Parse(strings.Fields(line))
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, m)
+	if text == "" {
+		return nil
 	}
-	return list
+	return lab.Mappings(t, strings.Split(text, "; ")...)
 }
 
 func TestWhatIsForgotten(t *testing.T) {
@@ -121,11 +115,11 @@ func TestWhatIsForgotten(t *testing.T) {
 		{name: "untranslated UDP of the host itself, by a card", added: "443:8443/udp --interface eth0", flow: "udp 192.0.2.1 " + direct},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			after, err := rules.NewSet(append(parse(t, test.beside), parse(t, test.added)...)...)
+			after, err := rules.NewSet(append(listOf(t, test.beside), listOf(t, test.added)...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := Change{parse(t, test.removed), parse(t, test.added), parse(t, test.restored), after}
+			c := Change{listOf(t, test.removed), listOf(t, test.added), listOf(t, test.restored), after}
 			if got := newFilter(c, plainHost{}).MatchConntrackFlow(entry(t, test.flow)); got != test.forgotten {
 				t.Errorf("%s: forgotten: %t; want %t", test.flow, got, test.forgotten)
 			}
@@ -136,11 +130,11 @@ func TestWhatIsForgotten(t *testing.T) {
 // The table can hold hundreds of thousands of flows: it is read only where one of them can be untrue.
 func TestTheTableIsNotReadForNothing(t *testing.T) {
 	for text, want := range map[string]bool{"": false, "443:8443/tcp": false, "443:8443/udp": true, "443:8443; 53:5353/tcp,udp": true} {
-		if got := (Change{Added: parse(t, text)}).concerns(); got != want {
+		if got := (Change{Added: listOf(t, text)}).concerns(); got != want {
 			t.Errorf("added %q: concerns: %t; want %t", text, got, want)
 		}
 	}
-	if !(Change{Removed: parse(t, "443:8443/tcp")}).concerns() {
+	if !(Change{Removed: listOf(t, "443:8443/tcp")}).concerns() {
 		t.Error("a removed mapping for TCP concerns no flows")
 	}
 }
