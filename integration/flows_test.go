@@ -39,8 +39,12 @@ type peer struct {
 	entries, name string
 }
 
+// newPeer is a client that has begun to talk.
 func newPeer(t testing.TB, host, client *lab.Host, source, to string) *peer {
 	t.Helper()
+	for _, timeout := range [...]string{"udp_timeout", "udp_timeout_stream"} { // longer than a slow machine takes for the test
+		host.Run("sysctl", "-qw", "net.netfilter.nf_conntrack_"+timeout+"=600")
+	}
 	p := &peer{t: t, host: host, source: source, to: to, talk: client.Talk(to), flow: client.Flow("udp", to), name: client.Name}
 	p.talk.Must(t, "at first")
 	answer, err := p.flow.Ask()
