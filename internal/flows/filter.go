@@ -72,8 +72,10 @@ func newFilter(c Change, h host) *filter {
 	f.added.add(c.Added, all)
 	f.restored.add(c.Restored, all)
 	concerned := func(port uint16) bool { return len(f.removed[port])+len(f.added[port]) > 0 }
-	f.after.add(c.After.Mappings(), concerned)
 	f.after.add(c.Added, concerned) // also those that no file has
+	for _, s := range c.After {
+		f.after.add(s.Mappings(), concerned)
+	}
 	return f
 }
 

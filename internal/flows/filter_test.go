@@ -119,7 +119,7 @@ func TestWhatIsForgotten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := Change{listOf(t, test.removed), listOf(t, test.added), listOf(t, test.restored), after}
+			c := Change{listOf(t, test.removed), listOf(t, test.added), listOf(t, test.restored), []rules.Set{after}}
 			if got := newFilter(c, plainHost{}).MatchConntrackFlow(entry(t, test.flow)); got != test.forgotten {
 				t.Errorf("%s: forgotten: %t; want %t", test.flow, got, test.forgotten)
 			}

@@ -19,7 +19,7 @@ type Change struct {
 	Removed  []rules.Mapping // the file or the kernel had them: they may have translated flows
 	Added    []rules.Mapping // put into the kernel; one that only got a name is in both lists
 	Restored []rules.Mapping // those of Added that the kernel had lost: what they said before that is not known
-	After    rules.Set       // what should be live now
+	After    []rules.Set     // what should be live now, file by file
 }
 
 // concerns reports whether there can be flows to forget. A new mapping for TCP makes nothing untrue, and the table, which may

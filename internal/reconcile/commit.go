@@ -16,6 +16,7 @@ type plan struct {
 	save    bool   // whether the file changes at all
 	aim     rules.Set
 	asked   rules.Change // what becomes of the mappings that should be live; the kernel may have lost some before
+	others  rules.Set    // what other files hold beside aim
 	replace bool         // take the place of live mappings that no file has
 	keepOld bool         // the file that is replaced is kept once
 }

@@ -255,7 +255,7 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 func (e *edition) plan(s state, choice string) plan {
 	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add, Before: s.all.Mappings()}}
 	p.change.Reset = e.reset
-	p.asked = rules.Change{Remove: e.remove, Add: e.add}
+	p.asked, p.others = rules.Change{Remove: e.remove, Add: e.add}, s.others.set
 	var save []rules.Mapping
 	var inPlaceOf [][]rules.Mapping
 	for i, m := range e.add {
