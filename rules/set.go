@@ -179,10 +179,15 @@ func clash(a, b Mapping) string {
 
 // overlap reports whether there can be a packet that both mappings claim.
 func overlap(a, b *Mapping) bool {
-	return a.ports.Overlaps(b.ports) &&
-		a.protocols&b.protocols != 0 &&
-		a.families&b.families != 0 &&
-		rareOverlap(a.rare, b.rare)
+	return a.ports.Overlaps(b.ports) && sharesClients(a, b)
+}
+
+// SharesClients reports whether a client can use both mappings at one address: whether there would be a packet that
+// both claim if they had the same listen ports.
+func (m Mapping) SharesClients(o Mapping) bool { return sharesClients(&m, &o) }
+
+func sharesClients(a, b *Mapping) bool {
+	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && rareOverlap(a.rare, b.rare)
 }
 
 func rareOverlap(a, b *rare) bool {

@@ -66,6 +66,22 @@ func (a *app) noteServers(r reconcile.Report, found servers.Found) {
 	for _, advice := range servers.Advise(added, found) {
 		a.note("%s", advice)
 	}
+	a.noteSharedTarget(added)
+}
+
+// noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
+func (a *app) noteSharedTarget(added []rules.Mapping) {
+	kernel := servers.ThisKernel()
+	if !kernel.ConfusesSockets() {
+		return // and the file need not be read again
+	}
+	saved, err := a.saved()
+	if err != nil {
+		return
+	}
+	if warning := servers.SharedTarget(kernel, added, append(saved.Mappings(), added...)); warning != "" {
+		a.note("%s", warning)
+	}
 }
 
 func count(n int, noun string) string {

@@ -10,9 +10,11 @@ import (
 
 func TestKernelsThatConfuseSockets(t *testing.T) {
 	for release, want := range map[string]bool{
-		"6.1.0-18-amd64": true, "6.6.87": true, "5.15.0-91-generic": true, "4.19.0": true, "5.14.0-427.el9.x86_64": true,
-		"6.7.0": false, "6.7-rc1": false, "6.12.41+deb13-amd64": false, "6.18.44-fc-v782": false, "10.1.0": false,
-		"": false, "next": false,
+		"6.1.0-18-amd64": true, "6.6.87": true, "5.15.0-91-generic": true, "4.19.0": true,
+		"5.14.0-427.el9.x86_64": true,
+		"6.7.0":                 false, "6.7-rc1": false, "6.12.41+deb13-amd64": false, "6.18.44": false,
+		"10.1.0": false,
+		"":       false, "next": false,
 	} {
 		if got := (Kernel{release, true}).ConfusesSockets(); got != want {
 			t.Errorf("%q: %t; want %t", release, got, want)
