@@ -42,10 +42,11 @@ type peer struct {
 // newPeer is a client that has begun to talk.
 func newPeer(t testing.TB, host, client *lab.Host, source, to string) *peer {
 	t.Helper()
-	for _, timeout := range [...]string{"udp_timeout", "udp_timeout_stream"} { // longer than a slow machine takes for the test
+	for _, timeout := range [...]string{"udp_timeout", "udp_timeout_stream"} { // longer than a slow machine takes
 		host.Run("sysctl", "-qw", "net.netfilter.nf_conntrack_"+timeout+"=600")
 	}
-	p := &peer{t: t, host: host, source: source, to: to, talk: client.Talk(to), flow: client.Flow("udp", to), name: client.Name}
+	p := &peer{t: t, host: host, name: client.Name, source: source, to: to}
+	p.talk, p.flow = client.Talk(to), client.Flow("udp", to)
 	p.talk.Must(t, "at first")
 	answer, err := p.flow.Ask()
 	if err != nil {
@@ -60,11 +61,13 @@ func newPeer(t testing.TB, host, client *lab.Host, source, to string) *peer {
 func (p *peer) tracked(protocol string) string {
 	p.t.Helper()
 	address, port, _ := strings.Cut(p.to, ":")
-	return id(p.host.Run("conntrack", "-L", "-p", protocol, "-s", p.source, "-d", address, "--orig-port-dst", port, "-o", "id"))
+	flow := []string{"-p", protocol, "-s", p.source, "-d", address, "--orig-port-dst", port}
+	return id(p.host.Run("conntrack", append([]string{"-L", "-o", "id"}, flow...)...))
 }
 
-// undisturbed fails the test where one of the flows has lost its entry, or does not go on. A TCP connection that has lost
-// it can seem to go on, since connection tracking picks it up in the middle (nf_conntrack_tcp_loose).
+// undisturbed fails the test where one of the flows has lost its entry, or does not go on. A TCP connection
+// that has lost it can seem to go on, since connection tracking picks it up in the middle
+// (nf_conntrack_tcp_loose).
 func (p *peer) undisturbed(when string) {
 	p.t.Helper()
 	if now := p.tracked("tcp") + " " + p.tracked("udp"); now != p.entries {
@@ -76,8 +79,8 @@ func (p *peer) undisturbed(when string) {
 	}
 }
 
-// Docker's shape of NAT, to another address and to the very port that a mapping has as its target: its clients are nobody's
-// business.
+// Docker's shape of NAT, to another address and to the very port that a mapping has as its target: its
+// clients are nobody's business.
 func TestFlowsThatOthersSendToAnotherAddress(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		n := lab.New(t)
@@ -141,8 +144,8 @@ table ip redirects {
 	})
 }
 
-// One port is mapped once for each network card, to one server. Connection tracking does not record the card. It is known
-// where the address and the way back agree; the flows that cannot be told apart stay.
+// One port is mapped once for each network card, to one server. Connection tracking does not record the card.
+// It is known where the address and the way back agree; the flows that cannot be told apart stay.
 func TestFlowsOfAnotherInterface(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		n := lab.New(t)
@@ -178,8 +181,8 @@ func TestFlowsOfAnotherInterface(t *testing.T) {
 	})
 }
 
-// A mapping that got only a name, or a sibling, changes no flow's way. A TCP connection to a server on the listen port
-// itself stays there.
+// A mapping that got only a name, or a sibling, changes no flow's way. A TCP connection to a server on the
+// listen port itself stays there.
 func TestFlowsThatGoTheSameWay(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)
@@ -190,7 +193,10 @@ func TestFlowsThatGoTheSameWay(t *testing.T) {
 		command := b.command(t, host)
 		direct := client.Talk("192.0.2.1:80")
 		direct.Must(t, "at first")
-		before := host.Run("conntrack", "-L", "-p", "tcp", "--orig-port-dst", "80", "-o", "id")
+		entry := func() string {
+			return id(host.Run("conntrack", "-L", "-p", "tcp", "--orig-port-dst", "80", "-o", "id"))
+		}
+		before := entry()
 		command.run("add", "443:8443/tcp,udp")
 		p := newPeer(t, host, client, "192.0.2.2", "192.0.2.1:443")
 		command.run("add", "443:8443/tcp,udp", "--replace", "--name", "shop")
@@ -201,15 +207,15 @@ func TestFlowsThatGoTheSameWay(t *testing.T) {
 		p.undisturbed("after it got a sibling")
 		command.run("add", "80:8443/tcp,udp")
 		p.undisturbed("after another mapping came")
-		if after := host.Run("conntrack", "-L", "-p", "tcp", "--orig-port-dst", "80", "-o", "id"); id(after) != id(before) {
-			t.Errorf("the entry of the connection to port 80 itself was\n%snow\n%s", before, after)
+		if after := entry(); after != before {
+			t.Errorf("the entry of the connection to port 80 itself was %s and is %s", before, after)
 		}
 		direct.Must(t, "after its port was mapped")
 	})
 }
 
-// Others flushed the rules. A flow that a mapping had translated still goes its way, as long as NAT is on, and the next
-// change finds nothing in the kernel to remove.
+// Others flushed the rules. A flow that a mapping had translated still goes its way, as long as NAT is on,
+// and the next change finds nothing in the kernel to remove.
 func TestFlowsAfterAFlushByOthers(t *testing.T) {
 	for _, change := range []struct {
 		name string
@@ -286,7 +292,8 @@ func (p portmap) files(args []string, files map[string]string) []string {
 	return out
 }
 
-// Connections that talk while the rules are gone go on where others keep NAT and connection tracking on: README says so.
+// Connections that talk while the rules are gone go on where others keep NAT and connection tracking on:
+// README says so.
 func TestConnectionsOutliveAFlushBesideOthersNAT(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)

@@ -40,7 +40,8 @@ type host interface {
 	// isLocal reports whether packets to the address are for this host.
 	isLocal(netip.Addr) bool
 
-	// arrival returns the interface that packets arrive on; none where they come from this host. It is not always known.
+	// arrival returns the interface that packets arrive on; none where they come from this host. It is not
+	// always known.
 	arrival(source, destination netip.Addr) (iface string, known bool)
 }
 
@@ -90,21 +91,22 @@ func (f *filter) untrue(w flow) bool {
 	switch {
 	case w.to.Addr() != listen.Addr(): // mappings change the port only: this is the work of others
 		return false
-	case f.make(f.after, w):
+	case f.sentBy(f.after, w):
 		return false
-	case f.make(f.removed, w):
+	case f.sentBy(f.removed, w):
 		return true
 	case w.first.Protocol != rules.UDP:
 		return false
 	case w.to.Port() == listen.Port():
-		return f.claim(f.added, w)
+		return f.claimedBy(f.added, w)
 	}
-	return f.claim(f.restored, w)
+	return f.claimedBy(f.restored, w)
 }
 
-// make reports whether one of the mappings can have sent the flow to where it goes. An arrival that is not known counts for
-// every interface: of two mappings that differ in the interface only, the one that stays then keeps the flows of both.
-func (f *filter) make(by portIndex, w flow) bool {
+// sentBy reports whether one of the mappings can have sent the flow to where it goes. An arrival that is not
+// known counts for every interface: of two mappings that differ in the interface only, the one that stays
+// then keeps the flows of both.
+func (f *filter) sentBy(by portIndex, w flow) bool {
 	listen := w.first.Destination.Port()
 	for _, m := range by[listen] {
 		if m.TargetOf(listen) == w.to.Port() && f.fits(m, w, true) {
@@ -114,8 +116,8 @@ func (f *filter) make(by portIndex, w flow) bool {
 	return false
 }
 
-// claim reports whether one of the mappings surely claims the flow.
-func (f *filter) claim(by portIndex, w flow) bool {
+// claimedBy reports whether one of the mappings surely claims the flow.
+func (f *filter) claimedBy(by portIndex, w flow) bool {
 	for _, m := range by[w.first.Destination.Port()] {
 		if f.fits(m, w, false) {
 			return true
@@ -124,7 +126,8 @@ func (f *filter) claim(by portIndex, w flow) bool {
 	return false
 }
 
-// fits reports whether a mapping claims the flow, and returns unknown where that depends on an arrival that is not known.
+// fits reports whether a mapping claims the flow, and returns unknown where that depends on an arrival that
+// is not known.
 func (f *filter) fits(m *rules.Mapping, w flow, unknown bool) bool {
 	packet := w.first
 	packet.Interface = m.Interface()

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plainHost has the address 192.0.2.1 on eth0 and 198.51.100.1 on eth1. It does not know how packets from 203.0.113.0/24
-// arrive.
+// plainHost has the address 192.0.2.1 on eth0 and 198.51.100.1 on eth1. It does not know how packets from
+// 203.0.113.0/24 arrive.
 type plainHost struct{}
 
 func (plainHost) isLocal(addr netip.Addr) bool {
@@ -38,11 +38,8 @@ func entry(t *testing.T, text string) *netlink.ConntrackFlow {
 	t.Helper()
 	words := strings.Fields(text)
 	to, from := netip.MustParseAddrPort(words[2]), netip.MustParseAddrPort(words[3])
-	source := netip.MustParseAddr(words[1])
-	e := &netlink.ConntrackFlow{
-		Forward: netlink.IPTuple{SrcIP: source.AsSlice(), SrcPort: 40000, DstIP: to.Addr().AsSlice(), DstPort: to.Port()},
-		Reverse: netlink.IPTuple{SrcIP: from.Addr().AsSlice(), SrcPort: from.Port(), DstIP: source.AsSlice(), DstPort: 40000},
-	}
+	client := netip.AddrPortFrom(netip.MustParseAddr(words[1]), 40000)
+	e := &netlink.ConntrackFlow{Forward: tuple(client, to), Reverse: tuple(from, client)}
 	switch words[0] {
 	case "tcp":
 		e.Forward.Protocol = unix.IPPROTO_TCP
@@ -52,6 +49,12 @@ func entry(t *testing.T, text string) *netlink.ConntrackFlow {
 		e.Forward.Protocol = unix.IPPROTO_ICMP
 	}
 	return e
+}
+
+func tuple(from, to netip.AddrPort) netlink.IPTuple {
+	return netlink.IPTuple{
+		SrcIP: from.Addr().AsSlice(), SrcPort: from.Port(), DstIP: to.Addr().AsSlice(), DstPort: to.Port(),
+	}
 }
 
 func listOf(t *testing.T, text string) []rules.Mapping {
@@ -64,6 +67,7 @@ func listOf(t *testing.T, text string) []rules.Mapping {
 
 func TestWhatIsForgotten(t *testing.T) {
 	const mapped, direct = "192.0.2.1:443 192.0.2.1:8443", "192.0.2.1:443 192.0.2.1:443"
+	const eth0, eth1 = "443:8443 --interface eth0", "443:8443 --interface eth1"
 	for _, test := range []struct {
 		name                             string
 		removed, added, restored, beside string // beside: stays
@@ -72,47 +76,67 @@ func TestWhatIsForgotten(t *testing.T) {
 	}{
 		{name: "of a removed mapping, TCP", removed: "443:8443", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
 		{name: "of a removed mapping, UDP", removed: "443:8443/udp", flow: "udp 192.0.2.2 " + mapped, forgotten: true},
-		{name: "of a removed mapping, IPv6", removed: "443:8443", flow: "tcp 2001:db8::2 [2001:db8::1]:443 [2001:db8::1]:8443", forgotten: true},
+		{name: "of a removed mapping, IPv6",
+			removed: "443:8443", flow: "tcp 2001:db8::2 [2001:db8::1]:443 [2001:db8::1]:8443", forgotten: true},
 		{name: "of a removed mapping for the other protocol", removed: "443:8443/tcp", flow: "udp 192.0.2.2 " + mapped},
 		{name: "of a removed mapping for the other family", removed: "443:8443 -6", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "of a removed mapping for another address", removed: "198.51.100.1:443:8443", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "of a removed mapping for other sources", removed: "443:8443 --source 10.0.0.0/8", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "of a removed range, its port", removed: "440-449:8440-8449", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
+		{name: "of a removed mapping for another address",
+			removed: "198.51.100.1:443:8443", flow: "tcp 192.0.2.2 " + mapped},
+		{name: "of a removed mapping for other sources",
+			removed: "443:8443 --source 10.0.0.0/8", flow: "tcp 192.0.2.2 " + mapped},
+		{name: "of a removed range, its port",
+			removed: "440-449:8440-8449", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
 		{name: "of a removed range, another port", removed: "440-449:8441-8450", flow: "tcp 192.0.2.2 " + mapped},
 		{name: "to another address", removed: "443:8443", flow: "tcp 192.0.2.2 192.0.2.1:443 172.17.0.2:8443"},
-		{name: "to another address, its port added", added: "443:8443/udp", restored: "443:8443/udp", flow: "udp 192.0.2.2 192.0.2.1:443 172.17.0.2:443"},
+		{name: "to another address, its port added",
+			added: "443:8443/udp", restored: "443:8443/udp", flow: "udp 192.0.2.2 192.0.2.1:443 172.17.0.2:443"},
 		{name: "to another port", removed: "443:8443", flow: "tcp 192.0.2.2 192.0.2.1:443 192.0.2.1:7443"},
-		{name: "to another port, its port added", added: "443:8443/udp", flow: "udp 192.0.2.2 192.0.2.1:443 192.0.2.1:7443"},
+		{name: "to another port, its port added",
+			added: "443:8443/udp", flow: "udp 192.0.2.2 192.0.2.1:443 192.0.2.1:7443"},
 		{name: "forwarded", removed: "443:8443", flow: "tcp 192.0.2.2 192.0.2.77:443 192.0.2.77:8443"},
 		{name: "of a third protocol", removed: "443:8443", added: "443:8443/udp", flow: "icmp 192.0.2.2 " + direct},
 
 		{name: "renamed", removed: "443:8443", added: "443:8443 --name shop", flow: "tcp 192.0.2.2 " + mapped},
 		{name: "with a sibling", removed: "443:8443", added: "443:8443/tcp,udp", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "with another target", removed: "443:8443", added: "443:9443", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
-		{name: "still within the sources", removed: "443:8443", added: "443:8443 --source 192.0.2.0/24", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "out of the sources", removed: "443:8443", added: "443:8443 --source 10.0.0.0/8", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
+		{name: "with another target",
+			removed: "443:8443", added: "443:9443", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
+		{name: "still within the sources",
+			removed: "443:8443", added: "443:8443 --source 192.0.2.0/24", flow: "tcp 192.0.2.2 " + mapped},
+		{name: "out of the sources",
+			removed: "443:8443", added: "443:8443 --source 10.0.0.0/8",
+			flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
 
 		{name: "untranslated UDP", added: "443:8443/udp", flow: "udp 192.0.2.2 " + direct, forgotten: true},
-		{name: "untranslated UDP of the host itself", added: "443:8443/udp", flow: "udp 192.0.2.1 " + direct, forgotten: true},
+		{name: "untranslated UDP of the host itself",
+			added: "443:8443/udp", flow: "udp 192.0.2.1 " + direct, forgotten: true},
 		{name: "untranslated UDP to another port", added: "444:8443/udp", flow: "udp 192.0.2.2 " + direct},
-		{name: "untranslated UDP from elsewhere", added: "443:8443/udp --source 10.0.0.0/8", flow: "udp 192.0.2.2 " + direct},
+		{name: "untranslated UDP from elsewhere",
+			added: "443:8443/udp --source 10.0.0.0/8", flow: "udp 192.0.2.2 " + direct},
 		{name: "untranslated TCP", added: "443:8443/tcp,udp", flow: "tcp 192.0.2.2 " + direct},
 		{name: "untranslated TCP, restored", added: "443:8443", restored: "443:8443", flow: "tcp 192.0.2.2 " + direct},
 		{name: "untranslated, its mapping removed", removed: "443:8443/udp", flow: "udp 192.0.2.2 " + direct},
 
-		{name: "restored, what it said before is not known", added: "443:9443/udp", restored: "443:9443/udp", flow: "udp 192.0.2.2 " + mapped, forgotten: true},
-		{name: "restored, it says the same", added: "443:8443/udp", restored: "443:8443/udp", flow: "udp 192.0.2.2 " + mapped},
-		{name: "restored, TCP", added: "443:9443/tcp,udp", restored: "443:9443/tcp,udp", flow: "tcp 192.0.2.2 " + mapped},
+		{name: "restored, what it said before is not known",
+			added: "443:9443/udp", restored: "443:9443/udp", flow: "udp 192.0.2.2 " + mapped, forgotten: true},
+		{name: "restored, it says the same",
+			added: "443:8443/udp", restored: "443:8443/udp", flow: "udp 192.0.2.2 " + mapped},
+		{name: "restored, TCP",
+			added: "443:9443/tcp,udp", restored: "443:9443/tcp,udp", flow: "tcp 192.0.2.2 " + mapped},
 
-		{name: "by the removed card", removed: "443:8443 --interface eth0", beside: "443:8443 --interface eth1", flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
-		{name: "by the other card", removed: "443:8443 --interface eth1", beside: "443:8443 --interface eth0", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "by the other card, alone", removed: "443:8443 --interface eth1", flow: "tcp 192.0.2.2 " + mapped},
-		{name: "by a card that is not known", removed: "443:8443 --interface eth1", beside: "443:8443 --interface eth0", flow: "tcp 203.0.113.2 " + mapped},
-		{name: "by a card that is not known, the one target", removed: "443:8443 --interface eth1", beside: "443:9443 --interface eth0", flow: "tcp 203.0.113.2 " + mapped, forgotten: true},
-		{name: "untranslated UDP by the card", added: "443:8443/udp --interface eth0", flow: "udp 192.0.2.2 " + direct, forgotten: true},
-		{name: "untranslated UDP by the other card", added: "443:8443/udp --interface eth1", flow: "udp 192.0.2.2 " + direct},
-		{name: "untranslated UDP by a card that is not known", added: "443:8443/udp --interface eth1", flow: "udp 203.0.113.2 " + direct},
-		{name: "untranslated UDP of the host itself, by a card", added: "443:8443/udp --interface eth0", flow: "udp 192.0.2.1 " + direct},
+		{name: "by the removed card", removed: eth0, beside: eth1, flow: "tcp 192.0.2.2 " + mapped, forgotten: true},
+		{name: "by the other card", removed: eth1, beside: eth0, flow: "tcp 192.0.2.2 " + mapped},
+		{name: "by the other card, alone", removed: eth1, flow: "tcp 192.0.2.2 " + mapped},
+		{name: "by a card that is not known", removed: eth1, beside: eth0, flow: "tcp 203.0.113.2 " + mapped},
+		{name: "by a card that is not known, the one target",
+			removed: eth1, beside: "443:9443 --interface eth0", flow: "tcp 203.0.113.2 " + mapped, forgotten: true},
+		{name: "untranslated UDP by the card",
+			added: "443:8443/udp --interface eth0", flow: "udp 192.0.2.2 " + direct, forgotten: true},
+		{name: "untranslated UDP by the other card",
+			added: "443:8443/udp --interface eth1", flow: "udp 192.0.2.2 " + direct},
+		{name: "untranslated UDP by a card that is not known",
+			added: "443:8443/udp --interface eth1", flow: "udp 203.0.113.2 " + direct},
+		{name: "untranslated UDP of the host itself, by a card",
+			added: "443:8443/udp --interface eth0", flow: "udp 192.0.2.1 " + direct},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			after, err := rules.NewSet(append(listOf(t, test.beside), listOf(t, test.added)...)...)
@@ -129,7 +153,9 @@ func TestWhatIsForgotten(t *testing.T) {
 
 // The table can hold hundreds of thousands of flows: it is read only where one of them can be untrue.
 func TestTheTableIsNotReadForNothing(t *testing.T) {
-	for text, want := range map[string]bool{"": false, "443:8443/tcp": false, "443:8443/udp": true, "443:8443; 53:5353/tcp,udp": true} {
+	for text, want := range map[string]bool{
+		"": false, "443:8443/tcp": false, "443:8443/udp": true, "443:8443; 53:5353/tcp,udp": true,
+	} {
 		if got := (Change{Added: listOf(t, text)}).concerns(); got != want {
 			t.Errorf("added %q: concerns: %t; want %t", text, got, want)
 		}

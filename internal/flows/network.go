@@ -12,11 +12,12 @@ type network struct {
 	owners   map[netip.Addr][]int // the interfaces that have an address; nil before the first question
 	names    map[int]string       // of interfaces
 	local    map[netip.Addr]bool
-	arrivals map[[2]netip.Addr]string // by source and destination; a missing name is an arrival that is not known
+	arrivals map[[2]netip.Addr]string // by source and destination; or unknown
 }
 
-// isLocal looks at the addresses of all interfaces, since one in a VRF is not local in the main routing table, and asks that
-// table, since it can say that a whole network is local (ip-route(8), type local). What cannot be looked up is not local.
+// isLocal looks at the addresses of all interfaces, since one in a VRF is not local in the main routing
+// table, and asks that table, since it can say that a whole network is local (ip-route(8), type local). What
+// cannot be looked up is not local.
 func (n *network) isLocal(addr netip.Addr) bool {
 	n.read()
 	if len(n.owners[addr]) > 0 {
@@ -34,9 +35,9 @@ func (n *network) isLocal(addr netip.Addr) bool {
 // unknown is no name of an interface (dev_valid_name in net/core/dev.c).
 const unknown = "/"
 
-// arrival finds what connection tracking does not record. A flow arrives on the interface that has the address it is sent
-// to, if replies leave by that interface too. Where the two differ, as with two interfaces and one default route, either can
-// be the one.
+// arrival finds what connection tracking does not record. A flow arrives on the interface that has the
+// address it is sent to, if replies leave by that interface too. Where the two differ, as with two interfaces
+// and one default route, either can be the one.
 func (n *network) arrival(source, destination netip.Addr) (iface string, known bool) {
 	if n.isLocal(source) {
 		return "", true
@@ -55,7 +56,8 @@ func (n *network) findArrival(source, destination netip.Addr) string {
 	if len(owners) != 1 {
 		return unknown
 	}
-	routes, err := netlink.RouteGetWithOptions(source.AsSlice(), &netlink.RouteGetOptions{SrcAddr: destination.AsSlice()})
+	back := &netlink.RouteGetOptions{SrcAddr: destination.AsSlice()}
+	routes, err := netlink.RouteGetWithOptions(source.AsSlice(), back)
 	if err != nil || len(routes) != 1 || routes[0].LinkIndex != owners[0] {
 		return unknown
 	}

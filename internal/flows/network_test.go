@@ -39,12 +39,13 @@ func TestArrivalAndLocalAddresses(t *testing.T) {
 		} {
 			iface, known := asked.arrival(netip.MustParseAddr(test.source), netip.MustParseAddr(test.destination))
 			if known != test.known || known && iface != test.iface {
-				t.Errorf("from %s to %s: %q, known: %t; want %q, %t", test.source, test.destination, iface, known, test.iface, test.known)
+				t.Errorf("%+v: %q, known: %t", test, iface, known)
 			}
 		}
 		for text, want := range map[string]bool{
-			"192.0.2.1": true, "2001:db8::1": true, "127.0.0.1": true, "127.0.0.9": true, "::1": true, "203.0.113.9": true,
-			"192.0.2.2": false, "10.0.0.1": false, "2001:db8::2": false,
+			"192.0.2.1": true, "2001:db8::1": true, "127.0.0.1": true, "127.0.0.9": true, "::1": true,
+			"203.0.113.9": true,
+			"192.0.2.2":   false, "10.0.0.1": false, "2001:db8::2": false,
 		} {
 			if got := asked.isLocal(netip.MustParseAddr(text)); got != want {
 				t.Errorf("%s: local: %t; want %t", text, got, want)

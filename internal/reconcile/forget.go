@@ -11,8 +11,8 @@ import (
 // ForgetFlows is the Forget of a real host.
 func ForgetFlows(_ context.Context, c flows.Change) error { return flows.Forget(c) }
 
-// flows returns what a change that is done means for flows. The kernel may have lost mappings before it. What was asked to go
-// may have translated flows although it was not live, and what came back unasked was lost.
+// flows returns what a change that is done means for flows. The kernel may have lost mappings before it. What
+// was asked to go may have translated flows although it was not live, and what came back unasked was lost.
 func (p plan) flows(done rules.Change) flows.Change {
 	return flows.Change{
 		Removed:  append(rules.Minus(p.asked.Remove, done.Remove), done.Remove...),
@@ -27,9 +27,9 @@ func (d Difference) Flows() flows.Change {
 	return plan{aim: d.aim, asked: d.asked(d.aim)}.flows(d.Change)
 }
 
-// asked returns the part of the difference that comes from a change of the file. Before is what the file said; a file that was
-// edited by hand does not say it any more, but the kernel does. If the kernel has none of the mappings, or damaged ones, others
-// flushed them, and only the file tells.
+// asked returns the part of the difference that comes from a change of the file. Before is what the file
+// said; a file that was edited by hand does not say it any more, but the kernel does. If the kernel has none
+// of the mappings, or damaged ones, others flushed them, and only the file tells.
 func (d Difference) asked(before rules.Set) rules.Change {
 	asked := before.Diff(d.aim)
 	if flushed := d.Damaged != "" || len(d.Change.Add) == d.aim.Len() && len(d.Change.Remove) == 0; !flushed {
