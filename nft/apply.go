@@ -42,48 +42,59 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	return b.recount(ctx, change)
 }
 
-// send tries with the table as it is first: that it is there is the rule, and asking costs as much as trying. Not so when the
-// change is large, or the last look found no table: the kernel waits for its readers before it gives a transaction up, which
-// takes some 15 ms (nf_tables_api.c, __nf_tables_abort). It reports whether the table now holds what the change adds and
+// send looks whose table it is before it changes anything. It reports whether the table now holds what the change adds and
 // nothing else.
 func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
-	if change.Reset {
-		return true, kernelError(b.sendReset(change, add))
-	}
-	if len(change.Add) < recountFrom && !b.absent {
-		if err = b.sendElements(remove, add); !errors.Is(err, unix.ENOENT) {
+	info, err := b.table()
+	switch {
+	case err != nil:
+		return false, err
+	case info.owner != 0:
+		return false, &OwnedError{info.owner}
+	case change.Reset:
+		return true, b.sendReset(info.there, add, len(change.Add) > 0)
+	case info.there:
+		unused, err := b.unused(change)
+		if err != nil {
 			return false, drift(err)
 		}
-	}
-	there, _, lookErr := b.table()
-	switch {
-	case lookErr != nil:
-		return false, lookErr
-	case there && err == nil:
-		return false, drift(b.sendElements(remove, add))
-	case there || len(change.Remove) > 0:
+		return false, drift(b.sendElements(remove, unused, add))
+	case len(change.Remove) > 0:
 		return false, fmt.Errorf("%w (nf_tables: %w)", rules.ErrDrift, unix.ENOENT)
 	}
 	return true, drift(b.queue(b.addSkeleton, func() error { return b.addObjects(add) }))
 }
 
-func (b *Backend) sendReset(change rules.Change, add objects) error {
-	if len(change.Add) == 0 {
-		return b.queue(b.removeTable)
+// sendReset deletes the table where it is there, and makes it anew where something is to be in it. A table that holds something
+// of others is not deleted.
+func (b *Backend) sendReset(there bool, add objects, anew bool) error {
+	var steps []func() error
+	if there {
+		s, err := b.survey()
+		if err != nil {
+			return err
+		}
+		r := newReading()
+		r.table(s)
+		if err := foreignError(r.foreign); err != nil {
+			return err
+		}
+		steps = append(steps, b.removeTable)
 	}
-	return b.queue(b.removeTable, b.addSkeleton, func() error { return b.addObjects(add) })
+	if anew {
+		steps = append(steps, b.addSkeleton, func() error { return b.addObjects(add) })
+	}
+	return drift(b.queue(steps...))
 }
 
-// removeTable makes the table before it deletes it, so that there is one to delete.
 func (b *Backend) removeTable() error {
-	b.conn.AddTable(table())
 	b.conn.DelTable(table())
 	return nil
 }
 
-func (b *Backend) sendElements(remove, add objects) error {
+func (b *Backend) sendElements(remove objects, unused *portSet, add objects) error {
 	return b.queue(
-		func() error { return b.deleteElements(remove) },
+		func() error { return b.deleteElements(remove, unused) },
 		func() error { return b.deleteRules(remove) },
 		func() error { return b.addObjects(add) })
 }
@@ -155,6 +166,10 @@ func (b *Backend) counts(sent objects) bool {
 		if err := b.elements(p.name, func() { n = 0 }, func([]byte) { n++ }); err != nil || n != want {
 			return false
 		}
+	}
+	n := 0
+	if err := b.elements(targetsName, func() { n = 0 }, func([]byte) { n++ }); err != nil || n != sent.target.count() {
+		return false
 	}
 	list, err := b.rules("")
 	return err == nil && len(list) == len(skeleton())+len(sent.rules)+len(sent.texts)

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -20,7 +19,6 @@ type Backend struct {
 	socket  *socket
 	list    lister
 	options []nftables.ConnOption
-	absent  bool // the last look found no table: a hint, and no more
 }
 
 // Open connects to nf_tables. Reading and changing need CAP_NET_ADMIN; without it the calls, not Open, answer
@@ -89,24 +87,22 @@ func (b *Backend) Live(ctx context.Context) (live rules.Live, err error) {
 }
 
 func (b *Backend) read(ctx context.Context) (rules.Live, error) {
-	there, damage, err := b.table()
-	if err != nil || !there {
+	s, err := b.survey()
+	if err != nil || !s.info.there {
 		return rules.Live{}, err
 	}
-	r := reading{entries: map[string]*entry{}, damaged: damage}
-	list, err := b.rules("")
-	if err != nil {
+	r := newReading()
+	r.table(s)
+	if err := r.compareRules(s.rules, b.finder(s.sets)); err != nil {
 		return rules.Live{}, kernelError(err)
 	}
-	r.rules(list)
 	for at, p := range maps() {
 		if err := ctx.Err(); err != nil {
 			return rules.Live{}, err
 		}
-		var found []element
-		switch err := b.elements(p.name, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) }); {
-		case errors.Is(err, unix.ENOENT):
-			r.damage("map %s is gone", p.name)
+		found, err := b.elementsOf(p.name)
+		switch {
+		case isAbsent(err): // it was said already
 		case err != nil:
 			return rules.Live{}, kernelError(err)
 		}
@@ -114,40 +110,56 @@ func (b *Backend) read(ctx context.Context) (rules.Live, error) {
 			r.element(at, e)
 		}
 	}
+	targets, err := b.elementsOf(targetsName)
+	if err != nil && !isAbsent(err) {
+		return rules.Live{}, kernelError(err)
+	}
+	r.targets(targets)
 	return r.live(), nil
 }
 
-// table reports whether our table is there, and what is wrong with it as a whole.
-func (b *Backend) table() (there bool, damage string, err error) {
-	answer, err := b.query(unix.NFT_MSG_GETTABLE, 0, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
-	b.absent = errors.Is(err, unix.ENOENT)
-	if b.absent {
-		return false, "", nil
+// finder returns the sets in which rules look something up. What those of a rule hold is read when it is asked for.
+func (b *Backend) finder(list []kernelSet) setFinder {
+	byName := make(map[string]kernelSet, len(list))
+	for _, s := range list {
+		byName[s.name] = s
 	}
-	for _, m := range answer {
-		attributes(body(m.Data), func(kind uint16, value []byte) {
-			if kind == unix.NFTA_TABLE_FLAGS && len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_TABLE_F_DORMANT != 0 {
-				damage = "the table is switched off (dormant)"
-			}
-		})
+	return func(name string) (setContent, error) {
+		s := byName[name]
+		content := setContent{keyLen: s.keyLen, interval: s.flags&unix.NFT_SET_INTERVAL != 0, isMap: s.flags&unix.NFT_SET_MAP != 0}
+		if s.flags&unix.NFT_SET_ANONYMOUS == 0 {
+			content.name = name
+			return content, nil
+		}
+		var err error
+		content.elements, err = b.elementsOf(name)
+		return content, err
 	}
-	return true, damage, kernelError(err)
 }
 
-// Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick.
+// Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick. A table of our name that
+// is somebody else's is a [*ForeignError].
 func (b *Backend) Present() (bool, error) {
-	there, _, err := b.table()
-	return there, err
+	info, err := b.table()
+	return info.there, err
 }
 
 // Probe finds out whether this kernel can do what the mappings need, by trying: it makes all that is there without any
-// mapping, under another name, and deletes it in the same transaction. Nobody sees any of it.
+// mapping, and deletes it in the same transaction. Nobody sees any of it. Where the table is there already it has nothing to
+// find out.
 func (b *Backend) Probe() error {
-	return kernelError(b.queue(func() error { return b.addSkeleton() }, b.removeTable))
+	there, err := b.Present()
+	if err != nil || there {
+		return err
+	}
+	return kernelError(b.queue(b.addSkeleton, b.removeTable))
 }
 
 // Temporary returns the live mappings that are in no file. It reads their texts alone, not the maps.
 func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
+	if there, err := b.Present(); err != nil || !there {
+		return nil, err
+	}
 	list, err := b.rules(chainTexts)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, kernelError(err)

@@ -44,9 +44,37 @@ func benchmarkAddOne(b *testing.B, others int) {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		if err := backend.Apply(ctx, rules.Change{Remove: one}); err != nil {
+		if err := backend.Apply(ctx, rules.Change{Remove: one, Before: all}); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+// A look at everything, with more and more mappings live.
+func BenchmarkLive(b *testing.B) {
+	for _, mappings := range []int{1, 1000, 60000} {
+		b.Run(fmt.Sprint(mappings), func(b *testing.B) {
+			host := lab.New(b).Host("host")
+			host.Do(func() {
+				backend, err := Open()
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer backend.Close()
+				var lines []string
+				for i := range mappings {
+					lines = append(lines, fmt.Sprintf("%d:60100", i+1))
+				}
+				if err := backend.Apply(context.Background(), rules.Change{Reset: true, Add: lab.Mappings(b, lines...)}); err != nil {
+					b.Fatal(err)
+				}
+				for b.Loop() {
+					if _, err := backend.Live(context.Background()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	vnetlink "github.com/vishvananda/netlink"
@@ -89,6 +90,25 @@ func attributes(b []byte, each func(kind uint16, value []byte)) {
 	}
 }
 
+// attributeMap is a message or a nested attribute, taken apart. Of several of one kind it has the last.
+type attributeMap map[uint16][]byte
+
+func fields(b []byte) attributeMap {
+	m := attributeMap{}
+	attributes(b, func(kind uint16, value []byte) { m[kind] = value })
+	return m
+}
+
+// number returns an attribute of 32 bits, 0 where it is missing.
+func (m attributeMap) number(kind uint16) uint32 {
+	if v := m[kind]; len(v) == 4 {
+		return binary.BigEndian.Uint32(v)
+	}
+	return 0
+}
+
+func (m attributeMap) text(kind uint16) string { return unix.ByteSliceToString(m[kind]) }
+
 func nlaAlign(n int) int { return (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1) }
 
 func stringAttribute(kind uint16, s string) []byte {
@@ -103,6 +123,7 @@ func stringAttribute(kind uint16, s string) []byte {
 // element is one element of one of the maps.
 type element struct {
 	key     []byte
+	end     bool // of an interval set: the run that began before it ends here
 	target  uint16
 	comment []byte
 	packets uint64
@@ -124,6 +145,12 @@ func (b *Backend) elements(set string, begin func(), each func(encoded []byte)) 
 	})
 }
 
+// elementsOf lists a set or map that is small, or of which all is wanted.
+func (b *Backend) elementsOf(set string) (found []element, err error) {
+	err = b.elements(set, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) })
+	return found, err
+}
+
 func decodeElement(b []byte) (e element) {
 	attributes(b, func(kind uint16, value []byte) {
 		switch kind {
@@ -135,8 +162,10 @@ func decodeElement(b []byte) (e element) {
 					e.target = binary.BigEndian.Uint16(v)
 				}
 			})
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_USERDATA:
-			e.comment = comment(value)
+			e.comment = comment(value, 0)
 		case unix.NFTA_SET_ELEM_EXPR:
 			e.packets = packets(value)
 		}
@@ -144,15 +173,15 @@ func decodeElement(b []byte) (e element) {
 	return e
 }
 
-// comment finds the comment in user data: type, length and value of a byte, a byte and a string with its NUL; 0 is the
-// type of a comment in elements and rules alike (libnftnl, include/libnftnl/udata.h).
-func comment(userdata []byte) []byte {
+// comment finds the comment in user data: type, length and value of a byte, a byte and a string with its NUL. Its type is 0 in
+// elements and rules, and another in sets (libnftnl, include/libnftnl/udata.h).
+func comment(userdata []byte, kind byte) []byte {
 	for len(userdata) >= 2 {
-		kind, length := userdata[0], int(userdata[1])
+		length := int(userdata[1])
 		if length > len(userdata)-2 {
 			return nil
 		}
-		if kind == 0 && length > 0 {
+		if userdata[0] == kind && length > 0 {
 			return userdata[2 : 2+length-1]
 		}
 		userdata = userdata[2+length:]
@@ -184,6 +213,7 @@ type kernelRule struct {
 	handle  uint64
 	comment string
 	packets uint64
+	exprs   [][]byte
 }
 
 // rules lists the rules of the table, of one chain or of all.
@@ -213,10 +243,94 @@ func decodeRule(m []byte) (r kernelRule) {
 				r.handle = binary.BigEndian.Uint64(value)
 			}
 		case unix.NFTA_RULE_USERDATA:
-			r.comment = string(comment(value))
+			r.comment = string(comment(value, 0))
 		case unix.NFTA_RULE_EXPRESSIONS:
-			attributes(value, func(_ uint16, e []byte) { r.packets += packets(e) })
+			attributes(value, func(_ uint16, e []byte) {
+				r.packets += packets(e)
+				r.exprs = append(r.exprs, e)
+			})
 		}
 	})
 	return r
 }
+
+// kernelChain is a chain as the kernel lists it.
+type kernelChain struct {
+	base           bool
+	kind           string
+	hook, priority uint32
+	policy         uint32
+}
+
+func (b *Backend) chain(name string) (c kernelChain, err error) {
+	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
+	answer, err := b.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	for _, m := range answer {
+		f := fields(body(m.Data))
+		hook, base := f[unix.NFTA_CHAIN_HOOK]
+		h := fields(hook)
+		c = kernelChain{
+			base: base, kind: f.text(unix.NFTA_CHAIN_TYPE), policy: f.number(unix.NFTA_CHAIN_POLICY),
+			hook: h.number(unix.NFTA_HOOK_HOOKNUM), priority: h.number(unix.NFTA_HOOK_PRIORITY),
+		}
+	}
+	return c, err
+}
+
+// kernelSet is a set or map as the kernel lists it, without its elements.
+type kernelSet struct {
+	name     string
+	flags    uint32
+	keyType  uint32
+	keyLen   uint32
+	dataType uint32
+	dataLen  uint32
+	size     uint32 // at most so many elements; 0 for any number
+	exprs    string // what each element carries: names, joined by spaces
+	comment  string
+}
+
+func (b *Backend) set(name string) (s kernelSet, err error) {
+	request := append(stringAttribute(unix.NFTA_SET_TABLE, tableName), stringAttribute(unix.NFTA_SET_NAME, name)...)
+	answer, err := b.query(unix.NFT_MSG_GETSET, 0, request)
+	for _, m := range answer {
+		s = decodeSet(fields(body(m.Data)))
+	}
+	return s, err
+}
+
+// sets lists the sets and maps of the table, anonymous ones, too.
+func (b *Backend) sets() (list []kernelSet, err error) {
+	err = again(func() error {
+		answer, err := b.query(unix.NFT_MSG_GETSET, netlink.Dump, stringAttribute(unix.NFTA_SET_TABLE, tableName))
+		list = nil
+		for _, m := range answer {
+			list = append(list, decodeSet(fields(body(m.Data))))
+		}
+		return err
+	})
+	return list, err
+}
+
+func decodeSet(f attributeMap) kernelSet {
+	s := kernelSet{
+		name:     f.text(unix.NFTA_SET_NAME),
+		flags:    f.number(unix.NFTA_SET_FLAGS),
+		keyType:  f.number(unix.NFTA_SET_KEY_TYPE),
+		keyLen:   f.number(unix.NFTA_SET_KEY_LEN),
+		dataType: f.number(unix.NFTA_SET_DATA_TYPE),
+		dataLen:  f.number(unix.NFTA_SET_DATA_LEN),
+		size:     fields(f[unix.NFTA_SET_DESC]).number(unix.NFTA_SET_DESC_SIZE),
+		comment:  string(comment(f[unix.NFTA_SET_USERDATA], setComment)),
+	}
+	var names []string
+	if e, one := f[nftaSetExpr]; one {
+		names = append(names, fields(e).text(unix.NFTA_EXPR_NAME))
+	}
+	attributes(f[nftaSetExpressions], func(_ uint16, e []byte) { names = append(names, fields(e).text(unix.NFTA_EXPR_NAME)) })
+	s.exprs = strings.Join(names, " ")
+	return s
+}
+
+// isAbsent reports whether the kernel has no object of that name.
+func isAbsent(err error) bool { return errors.Is(err, unix.ENOENT) }

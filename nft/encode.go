@@ -14,12 +14,13 @@ import (
 // objects is what mappings are in the kernel. The elements of maps are made only when they are sent: there can be very many.
 type objects struct {
 	mapped [mapCount][]*rules.Mapping // by the map that holds them
-	rules  []*rule                    // in the chain `mapped`
+	rules  []*rule                    // in the chains `mapped` and `invalid`
 	texts  []*rule
+	target *portSet
 }
 
 func encode(mappings []rules.Mapping) (objects, error) {
-	var o objects
+	o := objects{target: &portSet{}}
 	for i := range mappings {
 		m := &mappings[i]
 		if err := m.PortOnly(); err != nil {
@@ -27,11 +28,13 @@ func encode(mappings []rules.Mapping) (objects, error) {
 		}
 		if m.Restricted() {
 			o.rules = append(o.rules, restricted(m)...)
+			o.rules = append(o.rules, dropRestricted(m)...)
 		} else {
 			at := mapOf(m)
 			o.mapped[at] = append(o.mapped[at], m)
 		}
 		o.texts = append(o.texts, texts(m)...)
+		o.target.addTargets(m)
 	}
 	return o, nil
 }
@@ -99,7 +102,16 @@ func restricted(m *rules.Mapping) []*rule {
 }
 
 func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports) *rule {
-	r := &rule{chain: chainMapped, comment: label(m)}
+	r := newRule(chainMapped, label(m)).restrict(m, sources)
+	r.protocol(m.Protocols()).toPorts(ports).count()
+	if ports.Count() == 1 {
+		return r.dnatTo(m.TargetOf(ports.First))
+	}
+	return r.dnatShifted(ports, m.TargetOf(ports.First))
+}
+
+// restrict matches what a mapping asks of a packet beside protocol and port.
+func (r *rule) restrict(m *rules.Mapping, sources []netip.Prefix) *rule {
 	switch {
 	case len(sources) > 0:
 		r.fromNetworks(rules.FamilyOf(sources[0].Addr()), sources)
@@ -114,11 +126,7 @@ func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports)
 	if m.Listen().IsValid() {
 		r.toAddress(m.Listen())
 	}
-	r.protocol(m.Protocols()).toPorts(ports).count()
-	if ports.Count() == 1 {
-		return r.dnatTo(m.TargetOf(ports.First))
-	}
-	return r.dnatShifted(ports, m.TargetOf(ports.First))
+	return r
 }
 
 // sourceGroups cuts the sources into runs of one family and of a size that fits a set; one empty group where there are

@@ -23,6 +23,5 @@ func texts(m *rules.Mapping) []*rule {
 }
 
 func note(comment string) *rule {
-	r := &rule{chain: chainTexts, comment: comment}
-	return r.nothing()
+	return newRule(chainTexts, comment).nothing()
 }

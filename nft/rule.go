@@ -37,6 +37,8 @@ const (
 	regKey   = 8
 )
 
+func newRule(chain, comment string) *rule { return &rule{chain: chain, comment: comment} }
+
 func (r *rule) add(text string, exprs ...expr.Any) *rule {
 	r.words = append(r.words, text)
 	r.exprs = append(r.exprs, exprs...)
@@ -100,9 +102,19 @@ func (r *rule) protocol(p rules.Protocols) *rule {
 // toThisHost matches packets to an address of this host, whichever it is: a router's and the host's own connections to
 // others pass on untouched.
 func (r *rule) toThisHost() *rule {
-	return r.add("fib daddr type local",
-		&expr.Fib{Register: regFirst, FlagDADDR: true, ResultADDRTYPE: true},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)})
+	return r.addressType("fib daddr type local", expr.Fib{})
+}
+
+// toIncoming matches packets to an address of the interface by which they came. With an interface in the question the kernel
+// asks the routing table of its VRF, without one the main tables only (net/ipv4/fib_frontend.c, inet_dev_addr_type). On the way out
+// the same question, `fib daddr . oif`, has no use: the interface of a packet to an address in a VRF is the VRF itself.
+func (r *rule) toIncoming() *rule {
+	return r.addressType("fib daddr . iif type local", expr.Fib{FlagIIF: true})
+}
+
+func (r *rule) addressType(text string, question expr.Fib) *rule {
+	question.Register, question.FlagDADDR, question.ResultADDRTYPE = regFirst, true, true
+	return r.add(text, &question, &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeBytes(unix.RTN_LOCAL)})
 }
 
 func (r *rule) arrivedOn(iface string) *rule {
@@ -245,7 +257,13 @@ func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
 // dnatLookup sends the connection to the port that the map has for it; where it has none, the next rule is tried.
 func (r *rule) dnatLookup(p portMap) *rule {
 	text, _ := p.keyText()
-	var key []expr.Any
+	key, found := p.find()
+	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), append(key, found, dnat(found.DestRegister))...)
+}
+
+// find looks a packet up in the map: the expressions that load its key, and the one that leaves the server's port in its
+// destination register.
+func (p portMap) find() (key []expr.Any, found *expr.Lookup) {
 	register := uint32(regKey)
 	if p.address {
 		field := destinationField(p.families, regFirst)
@@ -256,12 +274,10 @@ func (r *rule) dnatLookup(p portMap) *rule {
 	if !p.address {
 		proto = regFirst
 	}
-	key = append(key,
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto},
-		portField(register+1),
-		&expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true},
-		dnat(regFirst))
-	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), key...)
+	key = append(key, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto}, portField(register+1))
+	return key, &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
 }
 
 func portBytes(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }
+
+func nativeBytes(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }

@@ -1,18 +1,75 @@
 package nft
 
 import (
+	"fmt"
+
 	"portmap/rules"
 
 	"github.com/google/nftables"
 )
 
 const (
-	tableName       = "portmap"
-	chainPrerouting = "prerouting"
-	chainOutput     = "output"
-	chainMapped     = "mapped"
-	chainTexts      = "texts"
+	tableName            = "portmap"
+	chainPrerouting      = "prerouting"
+	chainOutput          = "output"
+	chainGuardPrerouting = "guard_prerouting"
+	chainGuardOutput     = "guard_output"
+	chainMapped          = "mapped"
+	chainInvalid         = "invalid"
+	chainTexts           = "texts"
 )
+
+// mark is the comment of each set and map of ours. A table `inet portmap` in which no set carries it is somebody else's.
+const mark = "made by portmap"
+
+// chain is one chain of the table. A base chain has a hook, a type and a priority, and accepts what its rules let pass.
+type chain struct {
+	name     string
+	kind     nftables.ChainType  // empty for a chain that is only jumped to
+	hook     *nftables.ChainHook // nil likewise
+	hookName string
+	priority nftables.ChainPriority
+	text     string // the priority as nft lists it
+}
+
+// Priorities of the base chains. Of several nat chains the first one that translates a connection decides (nf_nat_core.c,
+// nf_nat_inet_fn), and of two with one priority the order is that of their making. So ours stand one before the usual place,
+// -100 (linux/netfilter_ipv4.h, NF_IP_PRI_NAT_DST): the same chain wins in every order of starting. The guards stand behind
+// connection tracking (-200), which must have judged a segment before they look at it.
+const (
+	natPriority   nftables.ChainPriority = -101
+	guardPriority nftables.ChainPriority = -150
+)
+
+// chains lists the chains of the table. Those that are jumped to come first.
+func chains() []chain {
+	nat, filter := nftables.ChainTypeNAT, nftables.ChainTypeFilter
+	return []chain{
+		{name: chainTexts},
+		{name: chainMapped},
+		{name: chainInvalid},
+		{chainGuardPrerouting, filter, nftables.ChainHookPrerouting, "prerouting", guardPriority, "mangle"},
+		{chainGuardOutput, filter, nftables.ChainHookOutput, "output", guardPriority, "mangle"},
+		{chainPrerouting, nat, nftables.ChainHookPrerouting, "prerouting", natPriority, "dstnat - 1"},
+		{chainOutput, nat, nftables.ChainHookOutput, "output", natPriority, "-101"}, // the hook has no symbolic name in nft
+	}
+}
+
+// object returns the nf_tables chain.
+func (c chain) object() *nftables.Chain {
+	if c.hook == nil {
+		return &nftables.Chain{Name: c.name, Table: table()}
+	}
+	policy := nftables.ChainPolicyAccept
+	return &nftables.Chain{
+		Name: c.name, Table: table(), Type: c.kind, Hooknum: c.hook, Priority: &c.priority, Policy: &policy,
+	}
+}
+
+// line is the declaration of a base chain as nft writes it.
+func (c chain) line() string {
+	return fmt.Sprintf("type %s hook %s priority %s; policy accept;", c.kind, c.hookName, c.text)
+}
 
 // portMap is one map of the table: from what a packet is addressed to, to the server's port.
 type portMap struct {
@@ -69,9 +126,35 @@ func (p portMap) set() *nftables.Set {
 		IsMap:         true,
 		Concatenation: true,
 		Counter:       true,
+		Comment:       mark,
 		KeyType:       nftables.MustConcatSetType(key...),
 		DataType:      nftables.TypeInetService,
 	}
+}
+
+// targetsName is the set of the target ports of mappings for TCP. See invalid.go.
+const targetsName = "targets"
+
+// targetSet returns the nf_tables set. With the protocol in its key it has the elements' form of the maps, and the kernel takes
+// a hash for it; with the port alone it would take a bitmap, whose elements are looked up one by one when they are added
+// (nft_set_bitmap.c, nft_bitmap_elem_find).
+func targetSet() *nftables.Set {
+	return &nftables.Set{
+		Table:         table(),
+		Name:          targetsName,
+		Concatenation: true,
+		Comment:       mark,
+		KeyType:       nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
+	}
+}
+
+// sets lists the sets and maps of the table.
+func sets() []*nftables.Set {
+	list := []*nftables.Set{targetSet()}
+	for _, p := range maps() {
+		list = append(list, p.set())
+	}
+	return list
 }
 
 // keyText is the key as nft writes it, in a rule and, as types, in the declaration of the map.
@@ -84,18 +167,4 @@ func (p portMap) keyText() (rule, types string) {
 		return "ip6 daddr . " + rule, "ipv6_addr . " + types
 	}
 	return rule, types
-}
-
-// baseChains are the two doors: nat chains see the first packet of a connection alone. The output hook has no symbolic
-// priority in nft; -100 is NF_IP_PRI_NAT_DST (linux/netfilter_ipv4.h) in both.
-func baseChains() []*nftables.Chain {
-	priority := nftables.ChainPriorityNATDest
-	policy := nftables.ChainPolicyAccept
-	chain := func(name string, hook *nftables.ChainHook) *nftables.Chain {
-		return &nftables.Chain{Name: name, Table: table(), Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority, Policy: &policy}
-	}
-	return []*nftables.Chain{
-		chain(chainPrerouting, nftables.ChainHookPrerouting),
-		chain(chainOutput, nftables.ChainHookOutput),
-	}
 }

@@ -17,28 +17,29 @@ func WriteText(w io.Writer, set rules.Set) error {
 		return err
 	}
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "#!/usr/sbin/nft -f\n# %d mappings, by `portmap export --format nft`\n\n", set.Len())
+	fmt.Fprintf(out, "#!/usr/sbin/nft -f\n# %d mappings, by `portmap export --format nft`\n", set.Len())
+	fmt.Fprintf(out, "# It takes the place of the table inet %s, whatever that holds.\n\n", tableName)
 	fmt.Fprintf(out, "table inet %[1]s\ndelete table inet %[1]s\n\ntable inet %[1]s {\n", tableName)
+	writeTargets(out, o.target)
 	for at, p := range maps() {
 		writeMap(out, p, at, o)
 	}
-	chains := map[string][]*rule{}
+	byChain := map[string][]*rule{}
 	for _, list := range [...][]*rule{skeleton(), o.rules, o.texts} {
 		for _, r := range list {
-			chains[r.chain] = append(chains[r.chain], r)
+			byChain[r.chain] = append(byChain[r.chain], r)
 		}
 	}
-	writeChain(out, chainTexts, "", chains)
-	writeChain(out, chainMapped, "", chains)
-	writeChain(out, chainPrerouting, "type nat hook prerouting priority dstnat; policy accept;", chains)
-	writeChain(out, chainOutput, "type nat hook output priority -100; policy accept;", chains)
+	for _, c := range chains() {
+		writeChain(out, c, byChain[c.name])
+	}
 	fmt.Fprintln(out, "}")
 	return out.Flush()
 }
 
 func writeMap(out *bufio.Writer, p portMap, at int, o objects) {
 	_, types := p.keyText()
-	fmt.Fprintf(out, "\tmap %s {\n\t\ttype %s : inet_service\n\t\tcounter\n", p.name, types)
+	fmt.Fprintf(out, "\tmap %s {\n\t\ttype %s : inet_service\n\t\tcounter\n\t\tcomment \"%s\"\n", p.name, types, mark)
 	separator := "\t\telements = {"
 	for e := range elementsOf(o.mapped[at]) {
 		fmt.Fprintf(out, "%s\n\t\t\t%s comment \"%s\" : %d", separator, keyValue(e.Key), e.Comment, binary.BigEndian.Uint16(e.Val))
@@ -50,12 +51,25 @@ func writeMap(out *bufio.Writer, p portMap, at int, o objects) {
 	fmt.Fprint(out, "\t}\n\n")
 }
 
-func writeChain(out *bufio.Writer, name, hook string, chains map[string][]*rule) {
-	fmt.Fprintf(out, "\tchain %s {\n", name)
-	if hook != "" {
-		fmt.Fprintf(out, "\t\t%s\n", hook)
+func writeTargets(out *bufio.Writer, targets *portSet) {
+	fmt.Fprintf(out, "\tset %s {\n\t\ttype inet_proto . inet_service\n\t\tcomment \"%s\"\n", targetsName, mark)
+	separator := "\t\telements = {"
+	for e := range targets.targetElements() {
+		fmt.Fprintf(out, "%s\n\t\t\t%s", separator, keyValue(e.Key))
+		separator = ","
 	}
-	for _, r := range chains[name] {
+	if targets.count() > 0 {
+		fmt.Fprint(out, " }\n")
+	}
+	fmt.Fprint(out, "\t}\n\n")
+}
+
+func writeChain(out *bufio.Writer, c chain, list []*rule) {
+	fmt.Fprintf(out, "\tchain %s {\n", c.name)
+	if c.hook != nil {
+		fmt.Fprintf(out, "\t\t%s\n", c.line())
+	}
+	for _, r := range list {
 		fmt.Fprintf(out, "\t\t%s\n", r.line())
 	}
 	fmt.Fprint(out, "\t}\n")

@@ -39,18 +39,16 @@ func (s *socket) wait() {
 	}
 }
 
-// addSkeleton makes the table, its maps, chains and the rules that are always there.
+// addSkeleton makes the table, which must not exist, its sets, maps, chains and the rules that are always there.
 func (b *Backend) addSkeleton() error {
-	b.conn.AddTable(table())
-	for _, p := range maps() {
-		if err := b.conn.AddSet(p.set(), nil); err != nil {
+	b.conn.CreateTable(table())
+	for _, s := range sets() {
+		if err := b.conn.AddSet(s, nil); err != nil {
 			return err
 		}
 	}
-	b.conn.AddChain(&nftables.Chain{Name: chainTexts, Table: table()})
-	b.conn.AddChain(&nftables.Chain{Name: chainMapped, Table: table()})
-	for _, c := range baseChains() {
-		b.conn.AddChain(c)
+	for _, c := range chains() {
+		b.conn.AddChain(c.object())
 	}
 	return b.addRules(skeleton())
 }
@@ -79,13 +77,20 @@ func (b *Backend) addObjects(o objects) error {
 			return err
 		}
 	}
+	if err := inMessages(targetSet(), o.target.targetElements(), b.conn.SetAddElements); err != nil {
+		return err
+	}
 	if err := b.addRules(o.rules); err != nil {
 		return err
 	}
 	return b.addRules(o.texts)
 }
 
-func (b *Backend) deleteElements(o objects) error {
+// deleteElements deletes the elements of the mappings in o, and target ports that are not used any more.
+func (b *Backend) deleteElements(o objects, unused *portSet) error {
+	if err := inMessages(targetSet(), unused.targetElements(), b.conn.SetDeleteElements); err != nil {
+		return err
+	}
 	for at, p := range maps() {
 		if err := inMessages(p.set(), elementsOf(o.mapped[at]), b.conn.SetDeleteElements); err != nil {
 			return err
@@ -96,18 +101,21 @@ func (b *Backend) deleteElements(o objects) error {
 
 // deleteRules deletes the rules of the mappings in o. Rules go by their handles, so the chains are read first.
 func (b *Backend) deleteRules(o objects) error {
-	for _, part := range [...]struct {
-		chain string
-		rules []*rule
-	}{{chainMapped, o.rules}, {chainTexts, o.texts}} {
-		if len(part.rules) == 0 {
+	byChain := map[string][]*rule{}
+	for _, list := range [...][]*rule{o.rules, o.texts} {
+		for _, r := range list {
+			byChain[r.chain] = append(byChain[r.chain], r)
+		}
+	}
+	for _, c := range chains() {
+		if len(byChain[c.name]) == 0 {
 			continue
 		}
-		there, err := b.rules(part.chain)
+		there, err := b.rules(c.name)
 		if err != nil {
 			return err
 		}
-		if err := b.deleteCommented(part.chain, part.rules, there); err != nil {
+		if err := b.deleteCommented(c.name, byChain[c.name], there); err != nil {
 			return err
 		}
 	}

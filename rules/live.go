@@ -27,7 +27,7 @@ func (c Change) Inverse() Change {
 type Live struct {
 	Mappings []LiveMapping // sorted by [Compare]: a kernel has no order of its own
 	// Damaged says, in a phrase, what is not as portmap leaves it: a rule that is missing, an entry that no mapping
-	// explains. It is empty where all is well. A Reset mends it.
+	// explains. It is empty where all is well. A Reset mends it, or is refused and names what others have put in.
 	Damaged string
 }
 

@@ -31,7 +31,7 @@ func OpenBackend(ctx context.Context, choice, saved string, everywhere bool) (ru
 		return nil, err
 	}
 	inTables, err := tables.Present()
-	if errors.Is(err, unix.EPERM) && fixed != "iptables" {
+	if fixed != "iptables" && (errors.Is(err, unix.EPERM) || errors.As(err, new(*nft.ForeignError)) || errors.As(err, new(*nft.OwnedError))) {
 		return tables, nil // what is asked of it will say so
 	}
 	inChains := false
