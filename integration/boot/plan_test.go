@@ -66,6 +66,11 @@ func throughIptables() map[string]plan {
 	}
 }
 
+// virtualRouting is a host with a network card in a VRF.
+func virtualRouting() map[string]plan {
+	return map[string]plan{"nft": {"serve", "install", "add", "vrf"}}
+}
+
 // A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
 type control struct {
 	plan plan

@@ -69,3 +69,10 @@ func one(t *testing.T, pattern string) string {
 func TestQemu(t *testing.T) {
 	qemu(t, judge()).check(t, judge())
 }
+
+// A VRF needs a kernel that has them: Debian's, and not that of every machine on which tests run.
+func TestQemuVRF(t *testing.T) {
+	for name, p := range virtualRouting() {
+		t.Run(name, func(t *testing.T) { qemu(t, p).check(t, p) })
+	}
+}

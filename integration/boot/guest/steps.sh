@@ -153,6 +153,29 @@ add() {
     reach 10
 }
 
+# vrf: an address in a VRF is one of this host, too, though the main routing table does not have it.
+vrf() {
+    sysctl -qw net.ipv4.tcp_l3mdev_accept=1 # the server, which knows of no VRF, takes connections from all
+    ip netns add tenant
+    ip link add blue type vrf table 100
+    ip link set blue up
+    ip link add blue0 type veth peer name eth0 netns tenant
+    ip link set blue0 master blue
+    ip address add 198.51.100.1/24 dev blue0
+    ip address add 2001:db8:b::1/64 dev blue0 nodad
+    ip -n tenant address add 198.51.100.2/24 dev eth0
+    ip -n tenant address add 2001:db8:b::2/64 dev eth0 nodad
+    ip -n tenant link set eth0 up
+    ip link set blue0 up
+    within 10 all_reach_vrf || die "$(cat /run/boot-unlike)"
+    all_reach || die "$(cat /run/boot-unlike)"
+}
+
+all_reach_vrf() {
+    expect 198.51.100.2 https://198.51.100.1/ ip netns exec tenant &&
+        expect 2001:db8:b::2 'https://[2001:db8:b::1]/' ip netns exec tenant
+}
+
 # legacy: a host that uses iptables-legacy.
 legacy() {
     update-alternatives --set iptables /usr/sbin/iptables-legacy
