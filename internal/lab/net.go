@@ -25,6 +25,8 @@ type Host struct {
 	ns   netns.NsHandle
 	nl   *netlink.Handle
 	eth  int // interfaces so far
+
+	kernel Kernel
 }
 
 // Host adds a host with nothing but its loopback interface.
@@ -128,6 +130,9 @@ func (h *Host) Do(f func()) {
 		runtime.LockOSThread() // and never unlocked: the thread belongs to the host now, and ends
 		err := netns.Set(h.ns)
 		defer func() { done <- err }()
+		if err == nil {
+			err = h.enter()
+		}
 		if err == nil {
 			f()
 		}
