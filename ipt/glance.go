@@ -109,18 +109,19 @@ func natTable(family rules.Families) *nftables.Table {
 }
 
 // has reports whether there is a chain. Without nf_tables there is nobody to answer: nfnetlink knows no such subsystem
-// (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
+// (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg), or is not there itself (net/netlink/af_netlink.c, netlink_create).
 func (t *tables) has(family rules.Families, name string) (bool, error) {
-	if err := t.open(); err != nil {
-		return false, err
+	err := t.open()
+	if err == nil {
+		_, err = t.conn.ListChain(natTable(family), name)
+		err = tablesError(err)
 	}
-	_, err := t.conn.ListChain(natTable(family), name)
 	for _, none := range [...]unix.Errno{unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
 		if err != nil && says(err, none) {
 			return false, nil
 		}
 	}
-	return err == nil, tablesError(err)
+	return err == nil, err
 }
 
 func (t *tables) chain(family rules.Families, name string) (s seen, err error) {

@@ -21,6 +21,10 @@ type Backend struct {
 	options []nftables.ConnOption
 }
 
+// ErrMissing says that the kernel has no nf_tables. Open finds that out if there is no nfnetlink either, Present
+// otherwise.
+var ErrMissing = errors.New("this kernel has no nf_tables")
+
 // Open connects to nf_tables. Reading and changing need CAP_NET_ADMIN; without it the calls, not Open, answer
 // [unix.EPERM].
 func Open() (*Backend, error) {
@@ -35,7 +39,10 @@ func open(list lister, options ...nftables.ConnOption) (*Backend, error) {
 
 func (b *Backend) connect() error {
 	conn, err := nftables.New(b.options...)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT): // af_netlink.c, netlink_create
+		return ErrMissing
+	case err != nil:
 		return kernelError(err)
 	}
 	b.conn = conn
@@ -138,7 +145,7 @@ func (b *Backend) finder(list []kernelSet) setFinder {
 }
 
 // Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick. A table of our name that
-// is somebody else's is a [*ForeignError].
+// is somebody else's is a [*ForeignError]. If the kernel has no nf_tables, the error is [ErrMissing].
 func (b *Backend) Present() (bool, error) {
 	info, err := b.table()
 	return info.there, err

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,8 +145,11 @@ func (b *Backend) table() (tableInfo, error) {
 
 func (b *Backend) tableInfo() (info tableInfo, err error) {
 	answer, err := b.query(unix.NFT_MSG_GETTABLE, 0, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
-	if isAbsent(err) {
+	switch {
+	case isAbsent(err):
 		return tableInfo{}, nil
+	case errors.Is(err, unix.EINVAL): // nobody is there to take the message (nfnetlink.c, nfnetlink_rcv_msg)
+		return tableInfo{}, ErrMissing
 	}
 	for _, m := range answer {
 		info.there = true
