@@ -63,7 +63,7 @@ func sentences() []sentence {
 		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: permission},
 		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
 		{is: isErr(fs.ErrPermission), code: exitNotPermitted},
-		{is: errno(syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
+		{is: errno(syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
 			why: "this kernel has no nf_tables, or lacks a part of it", remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
 		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
 		{is: errno(syscall.EROFS), code: exitFailed, remedy: says("the file system is read-only; name a file elsewhere with --config, or use --temporary")},

@@ -28,6 +28,7 @@ func TestSentences(t *testing.T) {
 		{exitError(1), 1, ""},
 		{nftables(syscall.EPERM), 3, "portmap: add 443:8443/tcp: not permitted; the kernel's packet rules need root or CAP_NET_ADMIN\n  sudo portmap add 443:8443\n"},
 		{nftables(syscall.EOPNOTSUPP), 1, "portmap: add 443:8443/tcp: this kernel has no nf_tables, or lacks a part of it\n  load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
+		{what(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1, "portmap: list: look for servers: protocol not supported\n"},
 		{nftables(syscall.ENOMEM), 1, "portmap: add 443:8443/tcp: the kernel has no memory for that many rules; nothing was changed\n  as root in the first user namespace the limits are higher\n"},
 		{nftables(syscall.EINVAL), 1, "portmap: add 443:8443/tcp: nf_tables: invalid argument\n"},
 		{what(rules.ErrDrift, "add 443:8443/tcp"), 1, "portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n  `portmap diff` shows the difference, `portmap apply` mends it\n"},

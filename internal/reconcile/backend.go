@@ -12,64 +12,131 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenBackend opens the packet filter of this host that is to be used: the one that choice names; for "auto" the one that the
+// OpenBackend opens the packet filter of this host that is to be used: the one that flag names; for "auto" the one that the
 // file fixes, else the one that holds mappings already, else nft where the kernel has it, else iptables. Where the other one
 // holds mappings, too, what is opened is both: it reads both, and a change that resets moves them.
 //
 // everywhere looks for such mappings also where the one to be used holds some.
-func OpenBackend(ctx context.Context, choice, saved string, everywhere bool) (rules.Backend, error) {
-	fixed := choice
-	switch choice {
-	case "auto":
-		fixed = saved
-	case "nft", "iptables":
-	default:
-		return nil, &rules.InvalidError{Mapping: "--backend", Part: choice, Why: "not a backend", Fix: "write auto, nft or iptables"}
-	}
-	tables, err := nft.Open()
+func OpenBackend(ctx context.Context, flag, saved string, everywhere bool) (rules.Backend, error) {
+	name, err := requested(flag, saved)
 	if err != nil {
 		return nil, err
 	}
-	inTables, err := tables.Present()
-	if fixed != "iptables" && (errors.Is(err, unix.EPERM) || errors.As(err, new(*nft.ForeignError)) || errors.As(err, new(*nft.OwnedError))) {
-		return tables, nil // what is asked of it will say so
-	}
-	inChains := false
-	if fixed != "iptables" && (everywhere || !inTables) {
-		inChains, _ = ipt.Present(ctx, ipt.Options{}) // where that cannot be found out, there are none
-	}
-	if fixed == "" {
-		fixed = decide(tables, inTables, inChains)
-	}
-	if fixed == "nft" && !inChains {
-		return tables, nil
-	}
-	chains, err := ipt.Open(ctx, ipt.Options{})
-	switch {
-	case err != nil:
-		tables.Close()
+	var o opened
+	f, err := o.survey(ctx, name, everywhere)
+	if err != nil {
+		o.closeAllBut(choice{})
 		return nil, err
-	case fixed == "nft":
-		return &moving{Backend: tables, old: chains}, nil
-	case inTables:
-		return &moving{Backend: chains, old: tables}, nil
 	}
-	tables.Close()
-	return chains, nil
+	c, err := choose(f)
+	o.closeAllBut(c)
+	if err != nil {
+		return nil, err
+	}
+	return o.backend(c), nil
 }
 
-// decide chooses where nobody has.
-func decide(tables *nft.Backend, inTables, inChains bool) string {
+// opened are the packet filters that were opened to ask them; nil for one that was not, or cannot be.
+type opened struct {
+	tables *nft.Backend
+	chains *ipt.Backend
+}
+
+// survey finds out what the choice depends on, and no more: to ask iptables costs a process, to try nft a
+// transaction. A packet filter that is not asked is taken for usable, and for one without mappings.
+func (o *opened) survey(ctx context.Context, name string, everywhere bool) (facts, error) {
+	f := facts{requested: name}
+	var err error
+	f.nft, err = o.askTables()
+	switch denied := refused(err); {
+	case denied && name != iptablesName:
+		return f, nil // what is asked of nft later will say so
+	case err != nil && !denied:
+		return f, err
+	}
+	if name != iptablesName && (everywhere || !f.nft.holds) {
+		f.iptables.holds, _ = ipt.Present(ctx, ipt.Options{}) // where that cannot be found out, there are none
+	}
+	if name == "" && !f.nft.holds && !f.iptables.holds && f.nft.unusable == nil {
+		if err := o.tables.Probe(); lacking(err) {
+			f.nft.unusable = err
+		} else if err != nil && !refused(err) {
+			return f, err
+		}
+	}
+	if name == iptablesName || f.iptables.holds || f.nft.unusable != nil {
+		f.iptables.unusable = o.openChains(ctx, f.nft.unusable)
+	}
+	return f, nil
+}
+
+// refused reports whether nf_tables is there and not to be used: without permission, or because the table of our name is
+// somebody else's.
+func refused(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.As(err, new(*nft.ForeignError)) || errors.As(err, new(*nft.OwnedError))
+}
+
+// lacking reports whether an error of nf_tables says that the kernel has no part of it that is needed (nf_tables_api.c,
+// nft_expr_type_get and nft_chain_validate_hook). Any other error is of the moment, and no reason to use iptables for good.
+func lacking(err error) bool {
+	if errors.Is(err, nft.ErrMissing) {
+		return true
+	}
+	for _, errno := range [...]unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EINVAL, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// askTables opens nf_tables, and asks for mappings. That the kernel has none is no error.
+func (o *opened) askTables() (filter, error) {
+	tables, err := nft.Open()
+	if err == nil {
+		o.tables = tables
+		var holds bool
+		if holds, err = tables.Present(); err == nil {
+			return filter{holds: holds}, nil
+		}
+	}
+	if errors.Is(err, nft.ErrMissing) {
+		return filter{unusable: err}, nil
+	}
+	return filter{}, err
+}
+
+// openChains opens iptables. Where the kernel has no nf_tables, iptables-nft is of no use: it works through them.
+func (o *opened) openChains(ctx context.Context, tables error) (err error) {
+	options := ipt.Options{}
+	if errors.Is(tables, nft.ErrMissing) {
+		options.Variant = ipt.Legacy
+	}
+	o.chains, err = ipt.Open(ctx, options)
+	return err
+}
+
+// closeAllBut closes what is not part of the choice.
+func (o *opened) closeAllBut(c choice) {
+	if o.tables != nil && c.use != nftName && c.from != nftName {
+		o.tables.Close()
+	}
+	if o.chains != nil && c.use != iptablesName && c.from != iptablesName {
+		o.chains.Close()
+	}
+}
+
+// backend returns what was chosen.
+func (o *opened) backend(c choice) rules.Backend {
 	switch {
-	case inTables:
-		return "nft"
-	case inChains:
-		return "iptables"
+	case c == choice{nftName, iptablesName}:
+		return &moving{Backend: o.tables, old: o.chains}
+	case c == choice{iptablesName, nftName}:
+		return &moving{Backend: o.chains, old: o.tables}
+	case c.use == nftName:
+		return o.tables
 	}
-	if err := tables.Probe(); err != nil && !errors.Is(err, unix.EPERM) {
-		return "iptables"
-	}
-	return "nft"
+	return o.chains
 }
 
 // moving is two packet filters that both hold mappings: the one to be used, and one from which they are to go.

@@ -2,14 +2,24 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 
 	"portmap/internal/conf"
 	"portmap/internal/flows"
 	"portmap/rules"
+
+	"golang.org/x/sys/unix"
 )
 
 // ForgetFlows is the Forget of a real host.
-func ForgetFlows(_ context.Context, c flows.Change) error { return flows.Forget(c) }
+func ForgetFlows(_ context.Context, c flows.Change) error {
+	err := flows.Forget(c)
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) { // a kernel without ctnetlink
+		return errors.New("this kernel does not let its connection tracking be changed; " +
+			"to have that: sudo modprobe nf_conntrack_netlink")
+	}
+	return err
+}
 
 // flows returns what a change that is done means for flows. The kernel may have lost mappings before it. What
 // was asked to go may have translated flows although it was not live, and what came back unasked was lost.
