@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -58,10 +59,12 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 		a.say("flush will not know of this watch: %v", err)
 	}
 	kernel, err := watch.Listen()
-	if err != nil {
+	switch {
+	case err == nil:
+		defer kernel.Close()
+	case !errors.Is(err, watch.ErrSilent): // then the rules are those of iptables-legacy, of which nobody tells anyway
 		return err
 	}
-	defer kernel.Close()
 	file, err := watch.FolderOf(a.config)
 	if err != nil {
 		return err

@@ -31,18 +31,34 @@ const (
 	answerWithin  = 5 * time.Second
 )
 
-// Listen opens the kernel's notifications, in the network namespace of the thread. It needs CAP_NET_ADMIN.
+// ErrSilent says that the kernel has no nf_tables, and so no notifications.
+var ErrSilent = errors.New("this kernel has no nf_tables")
+
+// Listen opens the kernel's notifications, in the network namespace of the thread. It needs CAP_NET_ADMIN. The error is
+// [ErrSilent] where the kernel has none.
 func Listen() (*Kernel, error) {
 	k := &Kernel{}
 	var err error
 	if k.queries, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
-		return nil, fmt.Errorf("nf_tables: %w", err)
+		return nil, listenError(err)
 	}
-	if k.notices, err = subscribe(); err != nil {
+	if _, err = k.Generation(); err == nil { // nfnetlink lets its groups be joined whoever is there to speak
+		k.notices, err = subscribe()
+	}
+	if err != nil {
 		k.queries.Close()
-		return nil, fmt.Errorf("nf_tables: listen for changes: %w", err)
+		return nil, listenError(err)
 	}
 	return k, nil
+}
+
+// listenError tells a kernel without nf_tables from other trouble: it has no such socket (af_netlink.c,
+// netlink_create), or nobody to take the message (nfnetlink.c, nfnetlink_rcv_msg).
+func listenError(err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		return ErrSilent
+	}
+	return fmt.Errorf("listen for changes: %w", err)
 }
 
 func subscribe() (*netlink.Conn, error) {

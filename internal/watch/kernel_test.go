@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -97,5 +98,17 @@ func TestNoticesEnd(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Error("whoever waits for notices waits for ever")
+	}
+}
+
+// Where there is no nf_tables nobody speaks, and that is told from other trouble.
+func TestSilentKernel(t *testing.T) {
+	host := lab.New(t).Host("host")
+	for _, kernel := range []lab.Kernel{lab.NoTables, lab.NoNfnetlink} {
+		var err error
+		host.On(kernel).Do(func() { _, err = Listen() })
+		if !errors.Is(err, ErrSilent) {
+			t.Errorf("kernel %d: %v", kernel, err)
+		}
 	}
 }
