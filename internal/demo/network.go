@@ -25,8 +25,8 @@ const (
 	keyFile    = folder + "/key.pem"
 )
 
-// privateFiles covers folder, and /run, where portmap keeps what it knows of a network, with empty file systems, and /proc
-// with that of this PID namespace, for these processes alone.
+// privateFiles covers folder, and /run, where portmap keeps what it knows of a network, and iptables-legacy its lock,
+// with empty file systems, and /proc with that of this PID namespace, for these processes alone.
 func privateFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
