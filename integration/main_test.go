@@ -198,6 +198,7 @@ type portmap struct {
 	path    string
 	file    string
 	options []string
+	without []string // programs of /usr/sbin that this host does not have
 }
 
 func (b backend) command(t testing.TB, h *lab.Host) portmap {
@@ -206,7 +207,7 @@ func (b backend) command(t testing.TB, h *lab.Host) portmap {
 	if err != nil {
 		t.Fatal(err, path)
 	}
-	p := portmap{t, h, path, filepath.Join(t.TempDir(), "portmap.conf"), nil}
+	p := portmap{t: t, host: h, path: path, file: filepath.Join(t.TempDir(), "portmap.conf")}
 	if b.name != "nft" { // which is what the command takes by itself
 		p.options = []string{"--backend", b.choice}
 	}
@@ -214,7 +215,12 @@ func (b backend) command(t testing.TB, h *lab.Host) portmap {
 }
 
 func (p portmap) cmd(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.path, slices.Concat([]string{"--config", p.file}, p.options, args)...)
+	line := slices.Concat([]string{p.path, "--config", p.file}, p.options, args)
+	if len(p.without) > 0 { // by something that nobody can run, in a mount namespace of the command's own
+		hide := "while [ $1 != -- ]; do mount --bind /dev/null /usr/sbin/$1 || exit 99; shift; done; shift; exec \"$@\""
+		line = slices.Concat([]string{"unshare", "-m", "sh", "-c", hide, "hide"}, p.without, []string{"--"}, line)
+	}
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	return cmd
 }
