@@ -71,6 +71,15 @@ func virtualRouting() map[string]plan {
 	return map[string]plan{"nft": {"serve", "install", "add", "vrf"}}
 }
 
+// withoutNfTables is a host whose kernel has none, and whose iptables is iptables-nft unless one asks for the other.
+func withoutNfTables() plan {
+	return plan{
+		"serve", "without nf_tables", "install", "fallback",
+		"reboot",
+		"restored", "lost iptables-legacy", "remove", "purge",
+	}
+}
+
 // A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
 type control struct {
 	plan plan

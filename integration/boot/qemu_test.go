@@ -76,3 +76,8 @@ func TestQemuVRF(t *testing.T) {
 		t.Run(name, func(t *testing.T) { qemu(t, p).check(t, p) })
 	}
 }
+
+// Only a machine of its own can have another kernel.
+func TestQemuWithoutNfTables(t *testing.T) {
+	qemu(t, withoutNfTables()).check(t, withoutNfTables())
+}

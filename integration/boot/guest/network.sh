@@ -6,7 +6,7 @@ set -eu
 mkdir -p /run/boot
 # What the kernel holds before the first packet can come; others' word, not portmap's own.
 {
-    nft list ruleset
+    nft list ruleset || echo 'no nf_tables'
     ! grep -qs . /proc/net/ip_tables_names || iptables-legacy-save
 } >/run/boot/rules-before-network
 

@@ -75,7 +75,7 @@ serve() {
     useradd --system --no-create-home --shell /usr/sbin/nologin rwserve
     systemctl enable --now rwserve
     within 120 listens || die "the server does not listen: $(systemctl status rwserve 2>&1 | tail -n 5)"
-    expect 192.0.2.2 https://192.0.2.1:8443/ ip netns exec client || die "$(cat /run/boot-unlike)"
+    within 10 expect 192.0.2.2 https://192.0.2.1:8443/ ip netns exec client || die "$(cat /run/boot-unlike)"
     unanswered || die 'a client is answered on 443 before there is a mapping'
 }
 
@@ -181,6 +181,24 @@ legacy() {
     update-alternatives --set iptables /usr/sbin/iptables-legacy
     update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy
     iptables-legacy -N SITE
+}
+
+# without MODULE: the kernel loses a module, and does not get it back.
+without() {
+    echo "install $1 /bin/false" >"/etc/modprobe.d/without-$1.conf"
+    modprobe -r "$1"
+    ! nft list ruleset || die "$1 is back"
+}
+
+# fallback: without nf_tables a mapping goes into iptables-legacy, and nobody has to say so but to the boot unit.
+fallback() {
+    said=$(portmap add 443:8443 2>&1) || die "$said"
+    case "$said" in *iptables-legacy*'sudo portmap enable'*) ;; *) die "what was taken, or the next boot, is not told: $said" ;; esac
+    portmap enable
+    reach 10
+    portmap list | grep -q '^443:8443/tcp  *active ' || die "list: $(portmap list 2>&1)"
+    portmap watch --for 1s
+    ! portmap list --backend nft || die 'there is a backend nft'
 }
 
 # add_through BACKEND: and whatever its unit needs.
