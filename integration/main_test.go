@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -184,7 +185,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err := exec.Command("chmod", "755", filepath.Dir(path)).Run(); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return string(out), err
 	}

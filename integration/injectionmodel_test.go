@@ -1,0 +1,283 @@
+//go:build amd64
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"portmap/internal/fault"
+	"portmap/internal/lab"
+	"portmap/rules"
+
+	"golang.org/x/sys/unix"
+)
+
+// faultModel is a host on which a command is run with faults, and what is to be there before and afterwards.
+type faultModel struct {
+	t        *testing.T
+	backend  backend
+	command  faultyCommand
+	host     *lab.Host
+	portmap  portmap
+	input    string
+	foreign  string
+	old, new situation
+	out      string // what the command prints when nothing fails
+	astray   bool   // rules may be in another backend
+}
+
+// situation is the file and what is live.
+type situation struct {
+	file    string
+	live    string // sorted lines
+	damaged string
+}
+
+func newFaultModel(t *testing.T, b backend, c faultyCommand, host *lab.Host) *faultModel {
+	t.Helper()
+	m := &faultModel{t: t, backend: b, command: c, host: host, portmap: b.command(t, host), foreign: host.Foreign()}
+	m.old = situation{file: m.text(c.before), live: sorted(c.before)}
+	switch {
+	case len(c.before) == 0:
+		m.old.file = "" // there is none
+	case c.edited != nil:
+		m.old.file = m.text(c.edited)
+	}
+	m.new = situation{live: sorted(c.after)}
+	if c.live != nil {
+		m.new.live = sorted(c.live)
+	}
+	m.input = filepath.Join(t.TempDir(), "input")
+	if err := os.WriteFile(m.input, []byte(m.text(c.after)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *faultModel) text(lines []string) string {
+	return "# mappings of the host\n" + m.backend.line() + strings.Join(append(slices.Clone(lines), ""), "\n")
+}
+
+func sorted(lines []string) string {
+	return strings.Join(slices.Sorted(slices.Values(lines)), "\n")
+}
+
+// mappingsOf returns the lines of a file that are mappings.
+func mappingsOf(file string) string {
+	return sorted(slices.DeleteFunc(strings.Split(file, "\n"), func(line string) bool {
+		return line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "backend ")
+	}))
+}
+
+// count runs the command without a fault, which tells what it prints and how it writes the file, and returns how many calls
+// there are for each kind of fault.
+func (m *faultModel) count() map[fault.Kind]int {
+	m.t.Helper()
+	m.reset()
+	r := m.run(fault.Fault{})
+	seen := m.observe()
+	m.out, m.new.file = r.Out, seen.file
+	if r.Code != 0 || seen != m.new || mappingsOf(seen.file) != sorted(m.command.after) {
+		m.t.Fatalf("without a fault: %+v, and then there is %+v", r, seen)
+	}
+	return r.Counts
+}
+
+// reset makes everything as it is before the command.
+func (m *faultModel) reset() {
+	m.t.Helper()
+	for _, name := range m.litter() {
+		if err := os.Remove(name); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(m.portmap.file); os.IsNotExist(err) == (len(m.command.before) == 0) && !m.astray && m.observe() == m.old {
+		return
+	}
+	if m.astray {
+		for _, b := range backends() {
+			m.hold(b, nil)
+		}
+		m.astray = false
+	}
+	m.hold(m.backend, m.command.before)
+	if len(m.command.before) == 0 {
+		_ = os.Remove(m.portmap.file)
+	} else if err := os.WriteFile(m.portmap.file, []byte(m.old.file), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+	if seen := m.observe(); seen != m.old {
+		m.t.Fatalf("there is %+v, which should be %+v", seen, m.old)
+	}
+}
+
+// hold has a backend hold these mappings and no others.
+func (m *faultModel) hold(b backend, lines []string) {
+	m.t.Helper()
+	b.with(m.t, m.host, func(k rules.Backend) error {
+		live, err := k.Live(context.Background())
+		if err != nil {
+			return err
+		}
+		change := rules.Change{Reset: true, Add: lab.Mappings(m.t, lines...)}
+		for _, l := range live.Mappings {
+			change.Remove = append(change.Remove, l.Mapping)
+		}
+		return k.Apply(context.Background(), change)
+	})
+}
+
+func (m *faultModel) run(f fault.Fault) fault.Result {
+	m.t.Helper()
+	args := slices.Clone(m.command.args)
+	if i := slices.Index(args, input); i >= 0 {
+		args[i] = m.input
+	}
+	cmd := m.portmap.cmd(args...)
+	var r fault.Result
+	var err error
+	m.host.Do(func() {
+		r, err = fault.Run(fault.Command{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Within: 20 * time.Second}, f)
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return r
+}
+
+func (m *faultModel) observe() situation {
+	m.t.Helper()
+	content, err := os.ReadFile(m.portmap.file)
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	live := m.backend.live(m.t, m.host)
+	return situation{string(content), sorted(strings.Split(texts(live), "\n")), live.Damaged}
+}
+
+// litter returns what portmap left that is neither the file, the one before it, nor a lock, whatever its name.
+func (m *faultModel) litter() (names []string) {
+	for _, pattern := range [...]string{m.portmap.file + "*", filepath.Dir(m.portmap.file) + "/.*", "/run/portmap/*", "/run/*portmap*"} {
+		found, _ := filepath.Glob(pattern)
+		names = append(names, found...)
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name == m.portmap.file || name == m.portmap.file+".old" || name == "/run/portmap" || filepath.Ext(name) == ".lock"
+	})
+}
+
+// locked returns the locks of portmap's that somebody still holds.
+func (m *faultModel) locked() (names []string) {
+	for _, pattern := range [...]string{filepath.Dir(m.portmap.file) + "/*.lock", "/run/portmap/*.lock"} {
+		found, _ := filepath.Glob(pattern)
+		for _, name := range found {
+			file, err := os.Open(name)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+				names = append(names, name)
+			}
+			file.Close()
+		}
+	}
+	return names
+}
+
+// try runs the command with a fault, and tells what is wrong afterwards.
+func (m *faultModel) try(f fault.Fault) {
+	m.t.Helper()
+	m.reset()
+	r := m.run(f)
+	var wrong []string
+	is := func(problem string, so bool) {
+		if so {
+			wrong = append(wrong, problem)
+		}
+	}
+	seen := m.observe()
+	is("it did not end in time", r.Late)
+	is(fmt.Sprintf("processes are left: %v", r.Left), len(r.Left) > 0)
+	is(fmt.Sprintf("locks are held: %v", m.locked()), len(m.locked()) > 0)
+	switch {
+	case r.Killed || strings.Contains(r.Err, "fatal error: "): // Go's runtime ends the program so
+		m.judgeKilled(r, seen, is)
+	case r.Code == 0:
+		is("it says that it is done, and it is not", seen != m.new)
+		is("it says something else than without a fault", r.Out != m.out)
+	default:
+		m.judgeFailed(r, seen, is)
+	}
+	if left := m.litter(); len(left) > 0 {
+		is(fmt.Sprintf("litter: %v", left), true)
+	}
+	if foreign := m.host.Foreign(); foreign != m.foreign {
+		m.t.Fatalf("%s, %s: the rules of others are not what they were:\n%s", f, r.Hit, lineDiff(m.foreign, foreign))
+	}
+	if len(wrong) > 0 {
+		m.astray = true
+		m.t.Errorf("%s, %s: %s\nexit %d, killed %t, it printed %q, and said\n%sfile %q\nlive %q %s", f, r.Hit,
+			strings.Join(wrong, "; "), r.Code, r.Killed, r.Out, r.Err, seen.file, seen.live, seen.damaged)
+	}
+}
+
+// complaint is the form of an error: a line, and one with the remedy.
+func complaint() *regexp.Regexp { return regexp.MustCompile(`^portmap: [^\n]+\n(  [^\n]+\n)?$`) }
+
+// judgeFailed judges a command that ended with an error: nothing has changed. Only where what it did could not be printed it
+// has.
+func (m *faultModel) judgeFailed(r fault.Result, seen situation, is func(string, bool)) {
+	printing := strings.Contains(r.Err, "write the output")
+	is("it failed, and changed something", seen != m.old && !printing)
+	is("it says that nothing was changed", seen != m.old && strings.Contains(r.Err, "nothing was changed"))
+	is("it failed, and says that something was done", r.Out != "" && !printing)
+	is("the error is not one line and a remedy", !complaint().MatchString(r.Err))
+	is("the exit code is not 1", r.Code != 1)
+}
+
+// judgeKilled judges what a command left that was killed, and lets the next one put it right.
+func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string, bool)) {
+	is("the file is neither the old nor the new one", seen.file != m.old.file && seen.file != m.new.file)
+	is("the file is ahead of the kernel", seen.file == m.new.file && m.new.file != m.old.file && seen.live != m.new.live)
+	is("it printed something else", r.Out != "" && r.Out != m.out)
+	is("what it printed is not so", r.Out != "" && seen != m.new)
+	if m.backend.choice == "nft" {
+		is("the rules are damaged", seen.damaged != "")
+		is("what is live is neither the old nor the new", seen.live != m.old.live && seen.live != m.new.live)
+	} else { // each family is a transaction of its own
+		is("what is live is not of the old and the new", !between(m.old.live, seen.live, m.new.live))
+	}
+	if m.command.name == "flush" {
+		return // nothing is to be put right
+	}
+	apply := m.portmap.try("apply")
+	mended := m.observe()
+	want := mappingsOf(seen.file)
+	if m.command.live != nil && strings.Contains(mended.live, "--temporary") {
+		want = m.new.live
+	}
+	is(fmt.Sprintf("apply does not put it right: %+v; then there is %+v", apply, mended),
+		apply.Code != 0 || mended != situation{file: seen.file, live: want})
+}
+
+// between reports whether lines have all that both others have, and nothing that none of them has.
+func between(one, lines, other string) bool {
+	a, b := strings.Split(one, "\n"), strings.Split(other, "\n")
+	there := strings.Split(lines, "\n")
+	for _, line := range append(slices.Clone(a), b...) {
+		if slices.Contains(a, line) && slices.Contains(b, line) && !slices.Contains(there, line) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(there, func(line string) bool {
+		return line != "" && !slices.Contains(a, line) && !slices.Contains(b, line)
+	})
+}

@@ -1,0 +1,53 @@
+package fault
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind is what goes wrong.
+type Kind string
+
+// The kinds of faults.
+const (
+	Kill      Kind = "KILL"       // the whole program is killed before a call, be it one of a child
+	KillChild Kind = "KILL-CHILD" // the child that makes the call is killed before it
+	EIO       Kind = "EIO"        // the call fails with this error, and does nothing
+	ENOSPC    Kind = "ENOSPC"
+	EINTR     Kind = "EINTR"
+)
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return []Kind{Kill, KillChild, EIO, ENOSPC, EINTR} }
+
+// errno returns the error that a call gets; 0 for the kinds that kill.
+func (k Kind) errno() unix.Errno {
+	return map[Kind]unix.Errno{EIO: unix.EIO, ENOSPC: unix.ENOSPC, EINTR: unix.EINTR}[k]
+}
+
+// Fault is a fault at the N-th call that it can happen to, counted from 1. The zero value is none.
+type Fault struct {
+	Kind Kind
+	N    int
+}
+
+// String returns, for example, "EIO@57", which Parse reads.
+func (f Fault) String() string { return fmt.Sprintf("%s@%d", f.Kind, f.N) }
+
+// Parse reads what String returns.
+func Parse(text string) (Fault, error) {
+	kind, number, _ := strings.Cut(text, "@")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 {
+		return Fault{}, fmt.Errorf("fault %q: not of the form EIO@57", text)
+	}
+	for _, k := range Kinds() {
+		if string(k) == kind {
+			return Fault{k, n}, nil
+		}
+	}
+	return Fault{}, fmt.Errorf("fault %q: %s is none of %v", text, kind, Kinds())
+}

@@ -1,0 +1,210 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// tracer follows a program and what it starts.
+type tracer struct {
+	root   int
+	fault  Fault
+	calls  calls
+	result Result
+
+	threads map[int]*thread
+	timer   *time.Timer
+	mu      sync.Mutex   // for what the timer looks at
+	alive   map[int]bool // processes
+}
+
+// thread is a thread that is traced.
+type thread struct {
+	process int
+	returns unix.Errno // the error that the call it is in is to return; 0 leaves that alone
+}
+
+// call is a system call that is about to begin. It is struct ptrace_syscall_info (include/uapi/linux/ptrace.h), of which the
+// part behind sp is that of an entry.
+type call struct {
+	op        uint8
+	_         [3]byte
+	_         uint32
+	_, _      uint64
+	number    uint64
+	arguments [6]uint64
+}
+
+const (
+	opEntry = 1 // PTRACE_SYSCALL_INFO_ENTRY
+	opExit  = 2
+
+	callStop  = unix.SIGTRAP | 0x80 // what PTRACE_O_TRACESYSGOOD makes of it
+	leftAfter = 2 * time.Second     // a child that outlives the program for longer is left over
+	options   = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACEEXEC |
+		unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
+)
+
+func newTracer(root int, f Fault) *tracer {
+	return &tracer{
+		root: root, fault: f, calls: newCalls(),
+		result:  Result{Counts: map[Kind]int{}},
+		threads: map[int]*thread{},
+		alive:   map[int]bool{root: true},
+	}
+}
+
+// limit kills everything when the time is over.
+func (t *tracer) limit(within time.Duration) {
+	t.timer = time.AfterFunc(within, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.result.Late = t.alive[t.root]
+		for process := range t.alive {
+			if process != t.root && !t.result.Late {
+				t.result.Left = append(t.result.Left, commandLine(process))
+			}
+			_ = unix.Kill(process, unix.SIGKILL)
+		}
+	})
+}
+
+// follow goes on from stop to stop until nothing is left to follow.
+func (t *tracer) follow() error {
+	defer t.timer.Stop()
+	for {
+		var status unix.WaitStatus
+		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ECHILD):
+			return nil
+		case err != nil:
+			return fmt.Errorf("wait4: %w", err)
+		case status.Stopped():
+			if err := t.stopped(tid, status); err != nil && !errors.Is(err, unix.ESRCH) { // it was killed meanwhile
+				return fmt.Errorf("ptrace: %w", err)
+			}
+		default:
+			t.ended(tid, status)
+		}
+	}
+}
+
+func (t *tracer) ended(tid int, status unix.WaitStatus) {
+	delete(t.threads, tid)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.alive, tid)
+	if tid == t.root {
+		t.result.Code, t.result.Killed = status.ExitStatus(), status.Signaled()
+		t.timer.Reset(leftAfter)
+	}
+}
+
+// stopped lets a thread go on, after what its stop is for.
+func (t *tracer) stopped(tid int, status unix.WaitStatus) error {
+	thread, known := t.threads[tid]
+	signal := 0
+	switch stop := status.StopSignal(); {
+	case !known: // it begins: with a SIGTRAP after execve, or with a SIGSTOP
+		if err := t.begin(tid); err != nil {
+			return err
+		}
+	case stop == callStop:
+		if err := t.atCall(tid, thread); err != nil {
+			return err
+		}
+	case stop != unix.SIGTRAP: // which is an event of ptrace
+		signal = int(stop)
+	}
+	if t.result.Hit != "" && (thread == nil || thread.returns == 0) {
+		return unix.PtraceCont(tid, signal) // calls are of no interest any more
+	}
+	return unix.PtraceSyscall(tid, signal)
+}
+
+func (t *tracer) begin(tid int) error {
+	process, err := processOf(tid)
+	if err != nil {
+		return err
+	}
+	t.threads[tid] = &thread{process: process}
+	t.mu.Lock()
+	t.alive[process] = true
+	t.mu.Unlock()
+	if tid == t.root {
+		return unix.PtraceSetOptions(tid, options) // those that it starts inherit them
+	}
+	return nil
+}
+
+// processOf returns the process that a thread belongs to.
+func processOf(tid int) (process int, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	if err != nil {
+		return 0, unix.ESRCH
+	}
+	_, rest, _ := strings.Cut(string(status), "\nTgid:")
+	_, err = fmt.Sscan(rest, &process)
+	return process, err
+}
+
+// atCall is at the beginning of a system call, or at its end.
+func (t *tracer) atCall(tid int, thread *thread) error {
+	var c call
+	if err := callInfo(tid, &c); err != nil {
+		return err
+	}
+	switch {
+	case c.op == opExit && thread.returns != 0:
+		errno := thread.returns
+		thread.returns = 0
+		return fail(tid, errno)
+	case c.op == opEntry && t.counts(&c, thread.process):
+		t.result.Hit = describe(thread.process, t.root, t.calls.failing[c.number], &c)
+		return t.hit(tid, thread, &c)
+	}
+	return nil
+}
+
+func callInfo(tid int, c *call) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(*c),
+		uintptr(unsafe.Pointer(c)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// counts counts a call, and reports whether it is the one.
+func (t *tracer) counts(c *call, process int) (isIt bool) {
+	for _, kind := range Kinds() {
+		if t.calls.canHit(kind, c, process, process != t.root) {
+			t.result.Counts[kind]++
+			isIt = isIt || kind == t.fault.Kind && t.result.Counts[kind] == t.fault.N
+		}
+	}
+	return isIt
+}
+
+func (t *tracer) hit(tid int, thread *thread, c *call) error {
+	switch t.fault.Kind {
+	case Kill:
+		return unix.Kill(t.root, unix.SIGKILL)
+	case KillChild:
+		return unix.Kill(thread.process, unix.SIGKILL)
+	}
+	thread.returns = t.fault.Kind.errno()
+	if worksThough(c) {
+		return nil
+	}
+	return suppress(tid)
+}
