@@ -162,7 +162,7 @@ func TestKernelErrors(t *testing.T) {
 
 // The answer was lost, not the request: the kernel has done it, and that is what counts.
 func TestLostAnswer(t *testing.T) {
-	for _, lost := range []error{unix.ENOBUFS, os.ErrDeadlineExceeded} {
+	for _, lost := range []error{unix.ENOBUFS, os.ErrDeadlineExceeded, os.NewSyscallError("recvmsg", unix.EIO)} {
 		t.Run(lost.Error(), func(t *testing.T) {
 			hosts(t, func(sound, wired *Backend, w *wire) {
 				w.spoil = func(batch []netlink.Message, pass func([]netlink.Message) error) error {

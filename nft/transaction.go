@@ -186,7 +186,10 @@ func (b *Backend) flush() error {
 	return b.conn.Flush()
 }
 
-// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request.
+// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request. An error of recvmsg(2)
+// is one in the way of the answer; one in the answer has no system call (netlink.OpError).
 func inDoubt(err error) bool {
-	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded)
+	var call *os.SyscallError
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &call) && call.Syscall == "recvmsg"
 }
