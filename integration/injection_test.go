@@ -104,9 +104,9 @@ func chooseFaults(text string) (faultChoice, error) {
 	}
 	fmt.Printf("FAULTS=%d repeats this sample\n", seed)
 	return func(b backend, counts map[fault.Kind]int) []fault.Fault {
-		size := 4
-		if b.name == "nft" {
-			size = 20
+		size := 3
+		if b.name == "nft" { // where a run takes a third of the time
+			size = 10
 		}
 		return sampleFaults(rand.New(rand.NewPCG(seed, 0)), size, counts)
 	}, nil

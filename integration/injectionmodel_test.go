@@ -29,9 +29,10 @@ type faultModel struct {
 	portmap  portmap
 	input    string
 	foreign  string
-	old, new situation
-	out      string // what the command prints when nothing fails
-	astray   bool   // rules may be in another backend
+	old, new situation // before and after the command
+	out      string    // what the command prints when nothing fails
+	now      situation // as it was seen last
+	astray   bool      // rules may be in another backend
 }
 
 // situation is the file and what is live.
@@ -41,13 +42,16 @@ type situation struct {
 	damaged string
 }
 
+// missing stands for the content of a file that is not there.
+const missing = "# there is no file"
+
 func newFaultModel(t *testing.T, b backend, c faultyCommand, host *lab.Host) *faultModel {
 	t.Helper()
 	m := &faultModel{t: t, backend: b, command: c, host: host, portmap: b.command(t, host), foreign: host.Foreign()}
 	m.old = situation{file: m.text(c.before), live: sorted(c.before)}
 	switch {
 	case len(c.before) == 0:
-		m.old.file = "" // there is none
+		m.old.file = missing
 	case c.edited != nil:
 		m.old.file = m.text(c.edited)
 	}
@@ -99,7 +103,7 @@ func (m *faultModel) reset() {
 			m.t.Fatal(err)
 		}
 	}
-	if _, err := os.Stat(m.portmap.file); os.IsNotExist(err) == (len(m.command.before) == 0) && !m.astray && m.observe() == m.old {
+	if m.now == m.old && !m.astray {
 		return
 	}
 	if m.astray {
@@ -109,7 +113,7 @@ func (m *faultModel) reset() {
 		m.astray = false
 	}
 	m.hold(m.backend, m.command.before)
-	if len(m.command.before) == 0 {
+	if m.old.file == missing {
 		_ = os.Remove(m.portmap.file)
 	} else if err := os.WriteFile(m.portmap.file, []byte(m.old.file), 0o644); err != nil {
 		m.t.Fatal(err)
@@ -156,11 +160,15 @@ func (m *faultModel) run(f fault.Fault) fault.Result {
 func (m *faultModel) observe() situation {
 	m.t.Helper()
 	content, err := os.ReadFile(m.portmap.file)
-	if err != nil && !os.IsNotExist(err) {
+	switch {
+	case os.IsNotExist(err):
+		content = []byte(missing)
+	case err != nil:
 		m.t.Fatal(err)
 	}
 	live := m.backend.live(m.t, m.host)
-	return situation{string(content), sorted(strings.Split(texts(live), "\n")), live.Damaged}
+	m.now = situation{string(content), sorted(strings.Split(texts(live), "\n")), live.Damaged}
+	return m.now
 }
 
 // litter returns what portmap left that is neither the file, the one before it, nor a lock, whatever its name.
