@@ -65,9 +65,10 @@ func TestFaultAtAnyCall(t *testing.T) {
 			host := lab.New(t).Host("host")
 			b.prefer(host)
 			host.SeedForeign()
+			p := b.command(t, host)
 			for _, c := range faultyCommands() {
 				t.Run(c.name, func(t *testing.T) {
-					m := newFaultModel(t, b, c, host)
+					m := newFaultModel(t, b, c, p)
 					counts := m.count()
 					faults := choose(b, counts)
 					for _, f := range faults {

@@ -29,6 +29,7 @@ type faultModel struct {
 	portmap  portmap
 	input    string
 	foreign  string
+	usual    []string // files that are there also when nothing fails
 	old, new situation // before and after the command
 	out      string    // what the command prints when nothing fails
 	now      situation // as it was seen last
@@ -45,9 +46,10 @@ type situation struct {
 // missing stands for the content of a file that is not there.
 const missing = "# there is no file"
 
-func newFaultModel(t *testing.T, b backend, c faultyCommand, host *lab.Host) *faultModel {
+func newFaultModel(t *testing.T, b backend, c faultyCommand, p portmap) *faultModel {
 	t.Helper()
-	m := &faultModel{t: t, backend: b, command: c, host: host, portmap: b.command(t, host), foreign: host.Foreign()}
+	p.t = t
+	m := &faultModel{t: t, backend: b, command: c, host: p.host, portmap: p, foreign: p.host.Foreign()}
 	m.old = situation{file: m.text(c.before), live: sorted(c.before)}
 	switch {
 	case len(c.before) == 0:
@@ -88,7 +90,7 @@ func (m *faultModel) count() map[fault.Kind]int {
 	m.reset()
 	r := m.run(fault.Fault{})
 	seen := m.observe()
-	m.out, m.new.file = r.Out, seen.file
+	m.out, m.new.file, m.usual = r.Out, seen.file, m.litter()
 	if r.Code != 0 || seen != m.new || mappingsOf(seen.file) != sorted(m.command.after) {
 		m.t.Fatalf("without a fault: %+v, and then there is %+v", r, seen)
 	}
@@ -178,7 +180,8 @@ func (m *faultModel) litter() (names []string) {
 		names = append(names, found...)
 	}
 	return slices.DeleteFunc(names, func(name string) bool {
-		return name == m.portmap.file || name == m.portmap.file+".old" || name == "/run/portmap" || filepath.Ext(name) == ".lock"
+		return name == m.portmap.file || name == m.portmap.file+".old" || filepath.Ext(name) == ".lock" ||
+			name == "/run/portmap" || slices.Contains(m.usual, name)
 	})
 }
 
@@ -237,8 +240,11 @@ func (m *faultModel) try(f fault.Fault) {
 	}
 }
 
-// complaint is the form of an error: a line, and one with the remedy.
-func complaint() *regexp.Regexp { return regexp.MustCompile(`^portmap: [^\n]+\n(  [^\n]+\n)?$`) }
+// complaint is the form of an error: a line, and one with the remedy. Where the output is what could not be written, what there
+// is to note stands before it.
+func complaint() *regexp.Regexp {
+	return regexp.MustCompile(`^((portmap: [^\n]+\n)*portmap: write the output: [^\n]+\n|portmap: [^\n]+\n)(  [^\n]+\n)?$`)
+}
 
 // judgeFailed judges a command that ended with an error: nothing has changed. Only where what it did could not be printed it
 // has.
@@ -266,14 +272,18 @@ func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string,
 	if m.command.name == "flush" {
 		return // nothing is to be put right
 	}
-	apply := m.portmap.try("apply")
+	args := []string{"apply"}
+	if seen.file == missing {
+		args = append(args, "--empty") // which says that it was not mistyped
+	}
+	apply := m.portmap.try(args...)
 	mended := m.observe()
-	want := mappingsOf(seen.file)
+	want := mappingsOf(mended.file)
 	if m.command.live != nil && strings.Contains(mended.live, "--temporary") {
 		want = m.new.live
 	}
 	is(fmt.Sprintf("apply does not put it right: %+v; then there is %+v", apply, mended),
-		apply.Code != 0 || mended != situation{file: seen.file, live: want})
+		apply.Code != 0 || mended.live != want || mended.damaged != "" || mended.file != seen.file && seen.file != missing)
 }
 
 // between reports whether lines have all that both others have, and nothing that none of them has.
