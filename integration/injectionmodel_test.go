@@ -100,11 +100,6 @@ func (m *faultModel) count() map[fault.Kind]int {
 // reset makes everything as it is before the command.
 func (m *faultModel) reset() {
 	m.t.Helper()
-	for _, name := range m.litter() {
-		if err := os.Remove(name); err != nil {
-			m.t.Fatal(err)
-		}
-	}
 	if m.now == m.old && !m.astray {
 		return
 	}
@@ -229,6 +224,9 @@ func (m *faultModel) try(f fault.Fault) {
 	}
 	if left := m.litter(); len(left) > 0 {
 		is(fmt.Sprintf("litter: %v", left), true)
+		for _, name := range left {
+			_ = os.Remove(name)
+		}
 	}
 	if foreign := m.host.Foreign(); foreign != m.foreign {
 		m.t.Fatalf("%s, %s: the rules of others are not what they were:\n%s", f, r.Hit, lineDiff(m.foreign, foreign))
