@@ -75,7 +75,9 @@ func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
 	if ours, err := b.holds(ctx, b.use); err != nil || ours {
 		return false, err
 	}
-	if ours, err := b.holds(ctx, *b.other); err != nil || ours {
+	if ours, err := b.holds(ctx, *b.other); cutShort(err) {
+		return false, err
+	} else if err != nil || ours {
 		return ours, nil // what cannot be looked at is not in use
 	}
 	first, err := b.count(ctx, b.use)
@@ -83,6 +85,9 @@ func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	second, err := b.count(ctx, *b.other)
+	if cutShort(err) {
+		return false, err
+	}
 	return err == nil && second > first, nil
 }
 

@@ -2,7 +2,9 @@ package ipt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 
 	"portmap/rules"
@@ -65,6 +67,17 @@ func complaints() []complaint {
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
 			fix: "find them with iptables-save | grep PORTMAP, and delete them", cause: rules.ErrDrift}, // or others made changes just now
 	}
+}
+
+// cutShort reports whether a look failed before it came to an answer: the program was killed or could not be started, or the
+// kernel could not be asked. Next time it may succeed; so nothing follows from it, as it does from a refusal.
+func cutShort(err error) bool {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return !exit.Exited()
+	}
+	var errno unix.Errno
+	return errors.As(err, &errno) && errno != unix.EPERM
 }
 
 // explain turns the end of a command into an Error. The script, if there was one, tells a rule that is not as expected from
