@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -153,13 +154,19 @@ func (b *Backend) Present() (bool, error) {
 
 // Probe finds out whether this kernel can do what the mappings need, by trying: it makes all that is there without any
 // mapping, and deletes it in the same transaction. Nobody sees any of it. Where the table is there already it has nothing to
-// find out.
+// find out. An error of a system call says nothing about the kernel's abilities, so it is tried once more.
 func (b *Backend) Probe() error {
 	there, err := b.Present()
 	if err != nil || there {
 		return err
 	}
-	return kernelError(b.queue(b.addSkeleton, b.removeTable))
+	try := func() error { return b.queue(b.addSkeleton, b.removeTable) }
+	if err = try(); errors.As(err, new(*os.SyscallError)) {
+		if err = b.reconnect(); err == nil {
+			err = try()
+		}
+	}
+	return kernelError(err)
 }
 
 // Temporary returns the live mappings that are in no file. It reads their texts alone, not the maps.

@@ -290,3 +290,19 @@ func TestUnsupported(t *testing.T) {
 		}
 	})
 }
+
+// A lost answer is no answer of the kernel's: it is asked again, so that nobody takes it for one without nf_tables.
+func TestProbeIsRepeated(t *testing.T) {
+	hosts(t, func(_, wired *Backend, w *wire) {
+		asked := 0
+		w.spoil = func(batch []netlink.Message, pass func([]netlink.Message) error) error {
+			if asked++; asked == 1 {
+				return os.NewSyscallError("recvmsg", unix.EIO)
+			}
+			return pass(batch)
+		}
+		if err := wired.Probe(); err != nil || asked != 2 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+	})
+}
