@@ -35,14 +35,19 @@ func At(folder string) Dir {
 }
 
 // namespace names the network namespace of the thread. Its cookie is never given out twice (SO_NETNS_COOKIE, Linux 5.14);
-// the number of its inode is, after its end.
+// the number of its inode is, after its end. A failure for another reason gives no second name to a namespace.
 func namespace() (string, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err == nil {
-		defer unix.Close(fd)
-		if cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
-			return fmt.Sprintf("net-%d", cookie), nil
-		}
+		return fmt.Sprintf("net-%d", cookie), nil
+	}
+	if !errors.Is(err, unix.ENOPROTOOPT) {
+		return "", err
 	}
 	info, err := os.Stat("/proc/thread-self/ns/net")
 	if err != nil {
@@ -111,10 +116,14 @@ func (d Dir) AddFile(path string) error {
 	files = append(files, path)
 	files = files[max(0, len(files)-maxFiles):]
 	staged := d.path("files.new")
-	if err := os.WriteFile(staged, []byte(strings.Join(files, "\n")+"\n"), 0o644); err != nil {
-		return err
+	err := os.WriteFile(staged, []byte(strings.Join(files, "\n")+"\n"), 0o644)
+	if err == nil {
+		err = os.Rename(staged, d.path("files"))
 	}
-	return os.Rename(staged, d.path("files"))
+	if err != nil {
+		_ = os.Remove(staged)
+	}
+	return err
 }
 
 // BeginWatch notes that this process watches, until it ends or calls the function returned.
