@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ type faultModel struct {
 	portmap  portmap
 	input    string
 	foreign  string
-	usual    []string // files that are there also when nothing fails
+	usual    []string  // files that are there also when nothing fails
 	old, new situation // before and after the command
 	out      string    // what the command prints when nothing fails
 	now      situation // as it was seen last
@@ -50,16 +51,16 @@ func newFaultModel(t *testing.T, b backend, c faultyCommand, p portmap) *faultMo
 	t.Helper()
 	p.t = t
 	m := &faultModel{t: t, backend: b, command: c, host: p.host, portmap: p, foreign: p.host.Foreign()}
-	m.old = situation{file: m.text(c.before), live: sorted(c.before)}
+	m.old = situation{file: m.text(c.before), live: inOrder(c.before)}
 	switch {
 	case len(c.before) == 0:
 		m.old.file = missing
 	case c.edited != nil:
 		m.old.file = m.text(c.edited)
 	}
-	m.new = situation{live: sorted(c.after)}
+	m.new = situation{live: inOrder(c.after)}
 	if c.live != nil {
-		m.new.live = sorted(c.live)
+		m.new.live = inOrder(c.live)
 	}
 	m.input = filepath.Join(t.TempDir(), "input")
 	if err := os.WriteFile(m.input, []byte(m.text(c.after)), 0o600); err != nil {
@@ -72,13 +73,13 @@ func (m *faultModel) text(lines []string) string {
 	return "# mappings of the host\n" + m.backend.line() + strings.Join(append(slices.Clone(lines), ""), "\n")
 }
 
-func sorted(lines []string) string {
+func inOrder(lines []string) string {
 	return strings.Join(slices.Sorted(slices.Values(lines)), "\n")
 }
 
 // mappingsOf returns the lines of a file that are mappings.
 func mappingsOf(file string) string {
-	return sorted(slices.DeleteFunc(strings.Split(file, "\n"), func(line string) bool {
+	return inOrder(slices.DeleteFunc(strings.Split(file, "\n"), func(line string) bool {
 		return line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "backend ")
 	}))
 }
@@ -91,7 +92,7 @@ func (m *faultModel) count() map[fault.Kind]int {
 	r := m.run(fault.Fault{})
 	seen := m.observe()
 	m.out, m.new.file, m.usual = r.Out, seen.file, m.litter()
-	if r.Code != 0 || seen != m.new || mappingsOf(seen.file) != sorted(m.command.after) {
+	if r.Code != 0 || seen != m.new || mappingsOf(seen.file) != inOrder(m.command.after) {
 		m.t.Fatalf("without a fault: %+v, and then there is %+v", r, seen)
 	}
 	return r.Counts
@@ -124,16 +125,24 @@ func (m *faultModel) reset() {
 func (m *faultModel) hold(b backend, lines []string) {
 	m.t.Helper()
 	b.with(m.t, m.host, func(k rules.Backend) error {
-		live, err := k.Live(context.Background())
-		if err != nil {
-			return err
+		err := hold(m.t, k, lines)
+		if errors.Is(err, rules.ErrDrift) { // as the command does: what is there is read again
+			err = hold(m.t, k, lines)
 		}
-		change := rules.Change{Reset: true, Add: lab.Mappings(m.t, lines...)}
-		for _, l := range live.Mappings {
-			change.Remove = append(change.Remove, l.Mapping)
-		}
-		return k.Apply(context.Background(), change)
+		return err
 	})
+}
+
+func hold(t *testing.T, k rules.Backend, lines []string) error {
+	live, err := k.Live(context.Background())
+	if err != nil {
+		return err
+	}
+	change := rules.Change{Reset: true, Add: lab.Mappings(t, lines...)}
+	for _, l := range live.Mappings {
+		change.Remove = append(change.Remove, l.Mapping)
+	}
+	return k.Apply(context.Background(), change)
 }
 
 func (m *faultModel) run(f fault.Fault) fault.Result {
@@ -164,7 +173,7 @@ func (m *faultModel) observe() situation {
 		m.t.Fatal(err)
 	}
 	live := m.backend.live(m.t, m.host)
-	m.now = situation{string(content), sorted(strings.Split(texts(live), "\n")), live.Damaged}
+	m.now = situation{string(content), inOrder(strings.Split(texts(live), "\n")), live.Damaged}
 	return m.now
 }
 
