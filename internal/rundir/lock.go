@@ -3,6 +3,7 @@ package rundir
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"syscall"
@@ -19,9 +20,12 @@ type Lock struct{ held io.Closer }
 // needs the lock of a file, too, takes this one first.
 //
 // Where no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock holds
-// nothing.
+// nothing. A namespace that cannot be named now is an error: others may hold its lock.
 func (d Dir) Lock(ctx context.Context, timeout time.Duration) (*Lock, error) {
-	if d.name == "" {
+	switch {
+	case d.err != nil:
+		return nil, fmt.Errorf("name the network namespace: %w", d.err)
+	case d.name == "":
 		return &Lock{}, nil
 	}
 	held, err := store.Acquire(ctx, d.path("lock"), timeout)

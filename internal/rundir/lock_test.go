@@ -119,3 +119,10 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 		t.Errorf("of no namespace: %v, %v", l, err)
 	}
 }
+
+// A namespace that has no name at the moment is no reason to go on without its lock.
+func TestNoName(t *testing.T) {
+	if _, err := (Dir{err: syscall.EMFILE}).Lock(t.Context(), 0); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("the lock: %v", err)
+	}
+}

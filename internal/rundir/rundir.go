@@ -20,6 +20,7 @@ const Folder = "/run/portmap"
 type Dir struct {
 	folder string
 	name   string // of the namespace
+	err    error  // why it has no name
 }
 
 // Open returns the Dir of the network namespace of this thread.
@@ -28,10 +29,7 @@ func Open() Dir { return At(Folder) }
 // At is Open with another folder.
 func At(folder string) Dir {
 	name, err := namespace()
-	if err != nil {
-		return Dir{}
-	}
-	return Dir{folder, name}
+	return Dir{folder, name, err}
 }
 
 // namespace names the network namespace of the thread. Its cookie is never given out twice (SO_NETNS_COOKIE, Linux 5.14);
