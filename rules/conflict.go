@@ -2,78 +2,80 @@ package rules
 
 import "slices"
 
-// conflicts looks for two mappings that claim the same packet or have the same name. The first checked of them are known to go
-// together. It returns the places of mappings that repeat an earlier one.
-func conflicts(mappings []Mapping, checked int) (repeated map[int]bool, err error) {
-	if err := sameNames(mappings); err != nil {
-		return nil, err
-	}
-	c := collision{mappings: mappings}
+// overlapping leaves out each mapping that claims a packet of one before it that stays. The first checked of them are known
+// to go together. Of those that are there twice the first counts.
+func (f *fitting) overlapping(checked int) error {
 	const few = 16
-	if len(mappings)-checked <= few {
-		for at := checked; at < len(mappings); at++ {
-			for old := range at {
-				c.look(old, at)
+	switch {
+	case len(f.mappings)-checked <= few:
+		return f.compare(checked)
+	case !portsOverlap(f.mappings):
+		return nil
+	}
+	return f.sift()
+}
+
+// compare looks at each pair: what is quickest for a few new mappings, and the definition that sift has to agree with.
+func (f *fitting) compare(checked int) error {
+	for at := checked; at < len(f.mappings); at++ {
+		for old := 0; old < at && f.stays(at); old++ {
+			if err := f.step(); err != nil {
+				return err
+			}
+			if f.stays(old) && overlap(&f.mappings[old], &f.mappings[at]) {
+				f.meets(old, at)
 			}
 		}
+	}
+	return nil
+}
+
+// meets notes that two mappings claim the same packet.
+func (f *fitting) meets(old, at int) {
+	a, b := &f.mappings[old], &f.mappings[at]
+	if a.text == b.text {
+		f.repeat(old, at)
 	} else {
-		c.sweep()
+		f.leave(at, &ConflictError{Mapping: *b, With: *a, Over: clash(*a, *b)})
 	}
-	return c.repeated, c.err
 }
 
-// collision is what was found so far.
-type collision struct {
-	mappings []Mapping
-	repeated map[int]bool
-	err      error
-}
-
-// look compares two mappings. Of several conflicts the first in the list counts.
-func (c *collision) look(a, b int) {
-	old, m := &c.mappings[a], &c.mappings[b]
-	if !overlap(old, m) {
-		return
-	}
-	if old.text == m.text {
-		if c.repeated == nil {
-			c.repeated = map[int]bool{}
+// portsOverlap reports whether two mappings of one protocol share a listen port. Of most sets none do, which the ports alone
+// tell: 60,000 mappings take a millisecond.
+func portsOverlap(mappings []Mapping) bool {
+	var lastTCP, lastUDP uint16
+	for _, at := range byFirstPort(mappings) {
+		m := &mappings[at]
+		tcp, udp := m.protocols.Has(TCP), m.protocols.Has(UDP)
+		if tcp && m.ports.First <= lastTCP || udp && m.ports.First <= lastUDP {
+			return true
 		}
-		c.repeated[b] = true
-		return
-	}
-	if c.err == nil {
-		c.err = &ConflictError{Mapping: *m, With: *old, Over: clash(*old, *m)}
-	}
-}
-
-// sweep goes over the ports from low to high and compares each mapping with those that reach as far: 60,000 mappings of a
-// port each take milliseconds.
-func (c *collision) sweep() {
-	var open []int32
-	for _, at := range byFirstPort(c.mappings) {
-		first := c.mappings[at].ports.First
-		open = slices.DeleteFunc(open, func(o int32) bool { return c.mappings[o].ports.Last < first })
-		for _, o := range open {
-			c.look(int(min(o, at)), int(max(o, at)))
+		if tcp {
+			lastTCP = m.ports.Last
 		}
-		open = append(open, at)
+		if udp {
+			lastUDP = m.ports.Last
+		}
 	}
+	return false
 }
 
-func sameNames(mappings []Mapping) error {
+// names leaves out each mapping whose name is that of another one before it.
+func (f *fitting) names() {
 	named := map[string]int{}
-	for i := range mappings {
-		m := &mappings[i]
+	for i := range f.mappings {
+		m := &f.mappings[i]
 		if m.name == "" {
 			continue
 		}
-		if first, taken := named[m.name]; taken && !mappings[first].Equal(*m) {
-			return &ConflictError{Mapping: *m, With: mappings[first], Over: "the name " + m.name, Name: true}
+		first, taken := named[m.name]
+		switch {
+		case !taken:
+			named[m.name] = i
+		case !f.mappings[first].Equal(*m):
+			f.leave(i, &ConflictError{Mapping: *m, With: f.mappings[first], Over: "the name " + m.name, Name: true})
 		}
-		named[m.name] = i
 	}
-	return nil
 }
 
 // byFirstPort returns the places of the mappings sorted by their first listen port, equal ones in their order.

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -71,17 +70,4 @@ func Printable(s string) string {
 		}
 	}
 	return s
-}
-
-// Culprit returns the mapping that a [*ConflictError] or [*LoopError] is about: of two, the later.
-func Culprit(err error) (Mapping, bool) {
-	var conflict *ConflictError
-	var loop *LoopError
-	switch {
-	case errors.As(err, &conflict):
-		return conflict.Mapping, true
-	case errors.As(err, &loop):
-		return loop.Path[0], true
-	}
-	return Mapping{}, false
 }

@@ -1,33 +1,51 @@
 package rules
 
-// loops looks for mappings that lead a port back to itself, such as 443:8443 with 8443:443. The kernel translates a packet
+import "slices"
+
+// maxChecks bounds the search for loops. Only sets in which thousands of mappings lead to the same ports and back, but do not
+// meet, come near it.
+const maxChecks = 1 << 26
+
+// loops leaves out mappings that lead a port back to itself, such as 443:8443 with 8443:443. The kernel translates a packet
 // once, so such a pair would swap two ports rather than spin; nobody who writes it means that.
-func loops(mappings []Mapping) error {
-	w := walk{mappings: mappings}
-	for i := range mappings {
-		if m := &mappings[i]; m.toThisHost() {
-			w.listened.add(m.ports)
-			w.targeted.add(m.target)
-		}
+func (f *fitting) loops() error {
+	w := walk{fitting: f}
+	if !w.mayLoop() {
+		return nil
 	}
-	for i := range mappings {
-		m := &mappings[i]
-		if !m.toThisHost() {
+	w.leadOn()
+	if !slices.Contains(w.leads, true) {
+		return nil
+	}
+	if err := w.index(); err != nil {
+		return err
+	}
+	for i := range f.mappings {
+		if err := f.step(); err != nil {
+			return err
+		}
+		if !f.toThisHost(i) {
 			continue
 		}
-		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			// Each port of a loop is a target as well. That leaves few to follow, mostly none.
-			if w.targeted.has(uint16(p)) && w.listened.has(m.TargetOf(uint16(p))) && w.follow(step{i, uint16(p)}) {
-				return &LoopError{Path: w.path()}
+		ports := f.mappings[i].ports
+		for p := int(ports.First); p <= int(ports.Last) && f.stays(i); p++ {
+			if err := w.follow(i, uint16(p)); err != nil {
+				return err
 			}
+		}
+		if f.enough() {
+			return nil
 		}
 	}
 	return nil
 }
 
-// toThisHost reports whether packets keep their address: another host's port, or one of a packet whose address has changed, is
-// no listen side of ours.
-func (m *Mapping) toThisHost() bool { return m.rare == nil || len(m.rare.targets) == 0 }
+// toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port, or one
+// of a packet whose address has changed, is no listen side of ours.
+func (f *fitting) toThisHost(at int) bool {
+	m := &f.mappings[at]
+	return (m.rare == nil || len(m.rare.targets) == 0) && f.stays(at)
+}
 
 // portSet is a set of ports.
 type portSet [1 << 16 / 64]uint64
@@ -40,80 +58,211 @@ func (s *portSet) add(ports Ports) {
 
 func (s *portSet) has(port uint16) bool { return s[port/64]&(1<<(port%64)) != 0 }
 
-// step is one port of one mapping.
+// walk goes from port to port as packets would if they were translated again and again.
+type walk struct {
+	*fitting
+	lanes
+	leads  []bool  // of each port, whether one can go on from it without end
+	begins []int32 // of each mapping, where its ports begin in known
+	known  []knowledge
+	trail  []step
+	checks int
+}
+
+// step is one port of one mapping, with the lanes of what may be behind it, and how far they were tried.
 type step struct {
 	mapping int
 	port    uint16
+	lanes   []*lane
+	tried   int
 }
 
-type walk struct {
-	mappings           []Mapping
-	listened, targeted portSet
-	byPort             map[uint16][]int
-	done               map[step]bool
-	trail              []step
-	onTrail            map[step]bool
-}
+// knowledge is what is known of a step.
+type knowledge uint8
 
-// follow goes from step to step as packets would if they were translated again and again, depth first, each step once.
-// Two mappings follow each other where some packet could meet both.
-func (w *walk) follow(s step) bool {
-	if w.byPort == nil {
-		w.index()
-	}
-	if w.onTrail[s] {
-		w.trail = append(w.trail, s)
-		return true
-	}
-	if w.done[s] {
-		return false
-	}
-	w.done[s], w.onTrail[s] = true, true
-	w.trail = append(w.trail, s)
-	m := &w.mappings[s.mapping]
-	target := m.TargetOf(s.port)
-	for _, i := range w.byPort[target] {
-		if next := &w.mappings[i]; meet(m, next) && w.follow(step{i, target}) {
-			return true
+const (
+	unknown knowledge = iota
+	onTrail
+	harmless // it leads to no loop
+)
+
+// mayLoop reports whether some port is a target as well as a listen port, of mappings one behind the other. Of most sets none
+// is.
+func (w *walk) mayLoop() bool {
+	var listened, targeted portSet
+	for i := range w.mappings {
+		if w.toThisHost(i) {
+			listened.add(w.mappings[i].ports)
+			targeted.add(w.mappings[i].target)
 		}
 	}
-	w.trail = w.trail[:len(w.trail)-1]
-	delete(w.onTrail, s)
+	return w.eachStep(func(_ int, from, to uint16) bool { return targeted.has(from) && listened.has(to) })
+}
+
+// eachStep goes over the ports of all mappings until do is content.
+func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
+	for i := range w.mappings {
+		if !w.toThisHost(i) {
+			continue
+		}
+		m := &w.mappings[i]
+		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
+			if do(i, uint16(p), m.TargetOf(uint16(p))) {
+				return true
+			}
+		}
+	}
 	return false
 }
 
-// index finds the mappings of each port that is a target of another.
-func (w *walk) index() {
-	w.byPort, w.done, w.onTrail = map[uint16][]int{}, map[step]bool{}, map[step]bool{}
-	for i := range w.mappings {
-		m := &w.mappings[i]
-		if !m.toThisHost() {
-			continue
+// leadOn finds the ports from which one can go on without end, whoever's the packets are: it takes away, again and again, those
+// from which every step leads to one that is taken away.
+func (w *walk) leadOn() {
+	onward, begin := make([]int32, 1<<16), make([]int32, 1<<16+1)
+	w.eachStep(func(_ int, from, to uint16) bool { onward[from]++; begin[int(to)+1]++; return false })
+	for p := range 1 << 16 {
+		begin[p+1] += begin[p]
+	}
+	before, next := make([]uint16, begin[1<<16]), slices.Clone(begin)
+	w.eachStep(func(_ int, from, to uint16) bool { before[next[to]] = from; next[to]++; return false })
+	var ends []uint16
+	w.leads = make([]bool, 1<<16)
+	for p := range w.leads {
+		if w.leads[p] = onward[p] > 0; !w.leads[p] {
+			ends = append(ends, uint16(p))
 		}
-		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if w.targeted.has(uint16(p)) {
-				w.byPort[uint16(p)] = append(w.byPort[uint16(p)], i)
+	}
+	for len(ends) > 0 {
+		end := int(ends[len(ends)-1])
+		ends = ends[:len(ends)-1]
+		for _, p := range before[begin[end]:begin[end+1]] {
+			if onward[p]--; onward[p] == 0 {
+				w.leads[p] = false
+				ends = append(ends, p)
 			}
 		}
 	}
 }
 
-// path returns the mappings of the loop alone: the trail from where its last step was first met.
-func (w *walk) path() []Mapping {
-	last := w.trail[len(w.trail)-1]
-	var path []Mapping
-	for _, s := range w.trail {
-		if len(path) > 0 || s == last {
-			path = append(path, w.mappings[s.mapping])
+// index puts the mappings that may be part of a loop into lanes, and makes room for what is known of each step.
+func (w *walk) index() error {
+	w.lanes, w.begins = newLanes(), make([]int32, len(w.mappings)+1)
+	candidates := make([]bool, len(w.mappings))
+	w.eachStep(func(at int, from, to uint16) bool {
+		candidates[at] = candidates[at] || w.leads[from] && w.leads[to]
+		return false
+	})
+	for i := range w.mappings {
+		m := &w.mappings[i]
+		if w.begins[i+1] = w.begins[i]; candidates[i] {
+			w.begins[i+1] += int32(m.ports.Count())
+			if m.rare != nil {
+				w.number(m.rare)
+			}
 		}
 	}
-	return path
+	for _, at := range byFirstPort(w.mappings) {
+		if candidates[at] {
+			w.put(at, w.key(&w.mappings[at]))
+		}
+	}
+	w.known = make([]knowledge, w.begins[len(w.mappings)])
+	return w.close(w.fitting)
+}
+
+func (w *walk) about(mapping int, port uint16) *knowledge {
+	return &w.known[int(w.begins[mapping])+int(port)-int(w.mappings[mapping].ports.First)]
+}
+
+// follow goes on from one port of a mapping, depth first, each step once. Two mappings follow each other where some packet
+// could meet both.
+func (w *walk) follow(mapping int, port uint16) error {
+	if w.begins[mapping] == w.begins[mapping+1] || !w.leads[port] || *w.about(mapping, port) != unknown {
+		return nil
+	}
+	for w.push(mapping, port); len(w.trail) > 0; {
+		s := &w.trail[len(w.trail)-1]
+		target := w.mappings[s.mapping].TargetOf(s.port)
+		next, ok := w.next(s, target)
+		if !ok {
+			*w.about(s.mapping, s.port) = harmless
+			w.trail = w.trail[:len(w.trail)-1]
+			continue
+		}
+		w.checks++
+		if err := w.step(); err != nil {
+			return err
+		}
+		switch known := *w.about(next, target); {
+		case w.checks > maxChecks:
+			w.giveUp()
+		case known == harmless || !w.stays(next) || !meet(&w.mappings[s.mapping], &w.mappings[next]):
+		case known == onTrail:
+			w.cut(next, target)
+		default:
+			w.push(next, target)
+		}
+	}
+	return nil
+}
+
+// next returns a mapping that may be behind a step and was not tried.
+func (w *walk) next(s *step, port uint16) (int, bool) {
+	for w.leads[port] && len(s.lanes) > 0 {
+		l := s.lanes[0]
+		if found := l.waiting.next(port, s.tried, l.until(port)); found >= 0 {
+			s.tried = found + 1
+			return int(w.parts[l.parts[found]].mapping), true
+		}
+		s.lanes, s.tried = s.lanes[1:], 0
+	}
+	return 0, false
+}
+
+func (w *walk) push(mapping int, port uint16) {
+	*w.about(mapping, port) = onTrail
+	w.trail = append(w.trail, step{mapping: mapping, port: port, lanes: w.inView(nil, w.key(&w.mappings[mapping]))})
+}
+
+// cut leaves out the first mapping, in the order of the list, of the loop that the trail ends in, and goes back to where it
+// was not met yet.
+func (w *walk) cut(mapping int, port uint16) {
+	begin := slices.IndexFunc(w.trail, func(s step) bool { return s.mapping == mapping && s.port == port })
+	loop := w.trail[begin:]
+	first := 0
+	for i, s := range loop {
+		if s.mapping < loop[first].mapping {
+			first = i
+		}
+	}
+	path := make([]Mapping, 0, len(loop)+1)
+	for i := range len(loop) + 1 {
+		path = append(path, w.mappings[loop[(first+i)%len(loop)].mapping])
+	}
+	w.checks += len(path)
+	culprit := loop[first].mapping
+	w.leave(culprit, &LoopError{Path: path})
+	w.back(slices.IndexFunc(w.trail, func(s step) bool { return s.mapping == culprit }))
+}
+
+// back shortens the trail.
+func (w *walk) back(length int) {
+	for _, s := range w.trail[length:] {
+		*w.about(s.mapping, s.port) = unknown
+	}
+	w.trail = w.trail[:length]
+}
+
+// giveUp leaves out the mappings of the trail: that they lead to no loop would take too long to find out.
+func (w *walk) giveUp() {
+	for _, s := range w.trail {
+		m := &w.mappings[s.mapping]
+		w.leave(s.mapping, &InvalidError{Mapping: m.Spec(), Why: "too many mappings lead to its ports and on from there", Fix: "map to ports that no other mapping listens on"})
+	}
+	w.back(0)
 }
 
 // meet reports whether a packet that a has translated could be one of b's, its port aside.
 func meet(a, b *Mapping) bool {
-	any := Ports{1, 65535}
-	x, y := *a, *b
-	x.ports, y.ports = any, any
-	return overlap(&x, &y)
+	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && rareOverlap(a.rare, b.rare)
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -150,14 +151,14 @@ func parsePrefix(s string) (netip.Prefix, *InvalidError) {
 	return p, nil
 }
 
+// comparePrefixes orders networks by address, and puts a wider one in front of those inside it.
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
 // tidySources sorts, and drops what is already inside another: the same packets, one text.
 func tidySources(sources []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(sources, func(a, b netip.Prefix) int {
-		if c := a.Addr().Compare(b.Addr()); c != 0 {
-			return c
-		}
-		return a.Bits() - b.Bits()
-	})
+	slices.SortFunc(sources, comparePrefixes)
 	kept := sources[:0]
 	for _, p := range sources {
 		if n := len(kept); n == 0 || !kept[n-1].Overlaps(p) {

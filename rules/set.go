@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,7 +13,7 @@ import (
 type Set struct{ mappings []Mapping }
 
 // NewSet checks mappings against each other and keeps their order. A mapping that is there twice is there once. The error
-// is a [*ConflictError] or a [*LoopError].
+// is that of [Set.Add].
 func NewSet(mappings ...Mapping) (Set, error) { return Set{}.Add(mappings...) }
 
 // Len returns the number of mappings.
@@ -27,24 +28,19 @@ func (s Set) Has(m Mapping) bool {
 }
 
 // Add returns the Set with more mappings behind its own. Those that it has already are passed over. The error is a
-// [*ConflictError] or a [*LoopError]; in a conflict, With is the mapping that came first. The slice belongs to the Set from
-// then on.
+// [*ConflictError], a [*LoopError], or an [*InvalidError] where there are too many; in a conflict, With is a mapping that came
+// before. The slice belongs to the Set from then on.
 func (s Set) Add(more ...Mapping) (Set, error) {
 	all := more
 	if len(s.mappings) > 0 {
 		all = slices.Concat(s.mappings, more)
 	}
-	repeated, err := conflicts(all, len(s.mappings))
-	if err != nil {
-		return Set{}, err
+	f := fitting{ctx: context.Background(), mappings: all}
+	set, err := f.run(len(s.mappings))
+	if err == nil && len(f.out) > 0 {
+		err = f.err()
 	}
-	if len(repeated) > 0 {
-		all = without(all, repeated)
-	}
-	if err := loops(all); err != nil {
-		return Set{}, err
-	}
-	return Set{all}, nil
+	return set, err
 }
 
 // Replace returns the Set with more mappings, each in the place of those that were in its way, and those, in the order of
@@ -202,9 +198,14 @@ func sourcesOverlap(a, b []netip.Prefix) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return true
 	}
-	for _, p := range a {
-		if slices.ContainsFunc(b, p.Overlaps) {
+	for len(a) > 0 && len(b) > 0 { // both are sorted, and in neither is one inside another
+		switch {
+		case a[0].Overlaps(b[0]):
 			return true
+		case comparePrefixes(a[0], b[0]) < 0:
+			a = a[1:]
+		default:
+			b = b[1:]
 		}
 	}
 	return false
