@@ -21,7 +21,7 @@ type Mapping struct {
 	families  Families // what it really covers
 	only      Families // what -4 or -6 added to that; 0 where the addresses say it already
 	flags     flags
-	specLen   uint16 // how much of text is the mapping without its options
+	specLen   uint32 // how much of text is the mapping without its options
 	name      string
 	text      string
 	rare      *rare // nil for most mappings: a host can have 60,000 of them

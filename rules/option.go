@@ -17,6 +17,8 @@ type Option struct {
 	Usage     string // one phrase
 	Later     bool   // read and kept, but [Mapping.PortOnly] refuses it: not supported by this version
 
+	repeatable bool // each time it is given adds to it
+
 	set  func(m *Mapping, value string) *InvalidError
 	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
 }
@@ -34,7 +36,7 @@ func Options() []Option {
 			set:  func(m *Mapping, _ string) *InvalidError { m.only |= IPv6; return nil },
 			show: func(m *Mapping) []string { return on(m.only == IPv6) }},
 		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
-			set: setSources, show: showSources},
+			repeatable: true, set: setSources, show: showSources},
 		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
 			set:  func(m *Mapping, v string) *InvalidError { m.more().iface = v; return checkInterface(v) },
 			show: func(m *Mapping) []string { return given(m.has().iface) }},
@@ -103,7 +105,7 @@ func (m *Mapping) appendOptions(b []byte, options []Option) []byte {
 }
 
 func setSources(m *Mapping, value string) *InvalidError {
-	for _, s := range strings.Split(value, ",") {
+	for s := range strings.SplitSeq(value, ",") {
 		p, err := parsePrefix(s)
 		if err != nil {
 			return err

@@ -1,6 +1,13 @@
 package rules
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
+
+// MaxText is the length of a mapping with its options, in bytes, as it is written and in canonical form: some 8,000 networks.
+// It is what one argument of a command may have (MAX_ARG_STRLEN, execve(2)), and fits into the comments of any backend.
+const MaxText = 1<<17 - 1
 
 // Parser reads mappings. The zero Parser knows no service names.
 type Parser struct {
@@ -17,6 +24,9 @@ func Parse(words ...string) (Mapping, error) {
 // Parse reads one mapping from its words: the mapping itself and its options, in any order. The error is an
 // [*InvalidError].
 func (p *Parser) Parse(words []string) (Mapping, error) {
+	if length(words) > MaxText {
+		return Mapping{}, tooLong(words[0])
+	}
 	if len(words) == 1 && words[0] != "" && words[0][0] != '-' {
 		return p.parsePlain(words[0])
 	}
@@ -38,9 +48,26 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 		return Mapping{}, err
 	}
 	text := m.appendSpec(nil)
-	m.specLen = uint16(len(text))
+	m.specLen = uint32(len(text))
 	m.text = string(m.appendOptions(text, p.options))
+	if len(m.text) > MaxText {
+		return Mapping{}, tooLong(spec)
+	}
 	return m, nil
+}
+
+// length returns that of words with a space between them.
+func length(words []string) int {
+	n := len(words) - 1
+	for _, w := range words {
+		n += len(w)
+	}
+	return n
+}
+
+func tooLong(spec string) *InvalidError {
+	return &InvalidError{Mapping: spec, Why: fmt.Sprintf("longer than %d bytes with its options", MaxText),
+		Fix: "write several mappings of the same ports, each with a part of the networks"}
 }
 
 // parsePlain reads a mapping without options. It is Parse in short, for files with very many of them: nothing is allocated
@@ -56,11 +83,14 @@ func (p *Parser) parsePlain(spec string) (Mapping, error) {
 		return Mapping{}, err
 	}
 	if n := strings.IndexByte(spec, '/'); n > 0 && isNumbers(spec[:n]) && spec[n+1:] == m.protocols.String() {
-		m.text, m.specLen = spec, uint16(len(spec)) // ports have no leading zeros: this is the canonical form
+		m.text, m.specLen = spec, uint32(len(spec)) // ports have no leading zeros: this is the canonical form
 		return m, nil
 	}
 	m.text = string(m.appendSpec(nil))
-	m.specLen = uint16(len(m.text))
+	if len(m.text) > MaxText {
+		return Mapping{}, tooLong(spec)
+	}
+	m.specLen = uint32(len(m.text))
 	return m, nil
 }
 
@@ -76,6 +106,7 @@ func isNumbers(s string) bool {
 
 // readWords sets the options and returns the one word that is none.
 func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *InvalidError) {
+	var given uint64 // the options, by their places
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		if !strings.HasPrefix(word, "-") {
@@ -90,10 +121,12 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 			continue
 		}
 		flag, value, joined := strings.Cut(word, "=")
-		option := p.option(flag)
-		switch {
-		case option == nil:
+		at := p.option(flag)
+		if at < 0 {
 			return spec, &InvalidError{Part: flag, Why: "no such option", Fix: "`portmap add --help` lists the options"}
+		}
+		option := &p.options[at]
+		switch {
 		case option.Argument == "" && joined:
 			return spec, &InvalidError{Part: flag, Why: "takes no value", Fix: "write " + flag}
 		case option.Argument != "" && !joined:
@@ -102,6 +135,10 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 			}
 			value = words[i]
 		}
+		if option.Argument != "" && !option.repeatable && given&(1<<at) != 0 {
+			return spec, &InvalidError{Part: flag, Why: "given twice", Fix: "write " + flag + " once"}
+		}
+		given |= 1 << at
 		if err := option.set(m, value); err != nil {
 			err.Part = strings.TrimSpace(flag + " " + Printable(err.Part))
 			return spec, err
@@ -113,15 +150,16 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 	return spec, nil
 }
 
-func (p *Parser) option(flag string) *Option {
+// option returns the place of an option, or -1.
+func (p *Parser) option(flag string) int {
 	for i := range p.options {
 		o := &p.options[i]
 		if long, ok := strings.CutPrefix(flag, "--"); ok && long == o.Name {
-			return o
+			return i
 		}
 		if o.Shorthand != "" && flag[1:] == o.Shorthand {
-			return o
+			return i
 		}
 	}
-	return nil
+	return -1
 }

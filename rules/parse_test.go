@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -57,6 +58,10 @@ func TestCanonicalForm(t *testing.T) {
 		"443:8443 -4 --source 10.0.0.0/8":                   "443:8443/tcp --source 10.0.0.0/8",
 		"443:8443 --source 192.0.2.1":                       "443:8443/tcp --source 192.0.2.1/32",
 		"1:2 --source 10.1.0.0/16 --source=::/0,10.0.0.0/8": "1:2/tcp --source 10.0.0.0/8,::/0",
+		"1:2 --source 192.168.0.0/16,10.0.0.0/8":            "1:2/tcp --source 10.0.0.0/8,192.168.0.0/16",
+		"1:2 --source 10.0.0.0/16 --source 10.0.0.0/8":      "1:2/tcp --source 10.0.0.0/8",
+		"1:2 --source ::/0,10.2.0.0/16,10.1.0.0/16,::/0":    "1:2/tcp --source 10.1.0.0/16,10.2.0.0/16,::/0",
+		"1:2 --temporary --temporary -4 --ipv4":             "1:2/tcp -4 --temporary",
 		"1:2 --interface=-x":                                "1:2/tcp --interface=-x",
 		"1:2 --interface=#x":                                "1:2/tcp --interface=#x",
 		"1:2 --hide --owner www-data --name a.b-c_9":        "1:2/tcp --name a.b-c_9 --owner www-data --hide",
@@ -80,69 +85,75 @@ func TestCanonicalForm(t *testing.T) {
 // Every error says which part is wrong and what would be right.
 func TestRefused(t *testing.T) {
 	for line, want := range map[string][2]string{ // the error, and a part of the remedy
-		"":                                      {"no mapping", "443:8443"},
-		"443":                                   {"443: no target", "443:8443"},
-		"443:":                                  {"443:: a port is missing", "443:8443"},
-		":8443":                                 {":8443: a port is missing", "443:8443"},
-		"0:8443":                                {"0:8443: 0: not a port", "1-65535"},
-		"443:65536":                             {"443:65536: 65536: not a port", "1-65535"},
-		"443:99999999999999999":                 {"443:99999999999999999: 99999999999999999: not a port", "1-65535"},
-		"+443:8443":                             {"+443:8443: +443: not a port number or service name", "1-65535"},
-		"٤٤٣:8443":                              {"٤٤٣:8443: ٤٤٣: not a port number or service name", "1-65535"},
-		"0443:8443":                             {"0443:8443: 0443: a port has no leading zero", "443"},
-		"443:8443/sctp":                         {"443:8443/sctp: sctp: not a protocol", "/tcp,udp"},
-		"443:8443/TCP":                          {"443:8443/TCP: TCP: not a protocol", "/tcp"},
-		"443:8443/":                             {"443:8443/: not a protocol", "/tcp"},
-		"8010-8000:9000-9010":                   {"8010-8000:9000-9010: 8010-8000: the range runs backwards", "8000-8010"},
-		"8000-8010:9000":                        {"8000-8010:9000: 9000: 1 port for 11 ports", "8000-8010:9000-9010"},
-		"8000-8010:65530":                       {"8000-8010:65530: 65530: 1 port for 11 ports", "same number"},
-		"443:443":                               {"443:443: maps to itself", "another"},
-		"192.0.2.7:443:192.0.2.7:443":           {"192.0.2.7:443:192.0.2.7:443: maps to itself", "another"},
-		"odd:8443/tcp,udp":                      {"odd:8443/tcp,udp: odd: has other ports over tcp (1) and udp (2)", "number"},
-		"nosuch:8443":                           {"nosuch:8443: nosuch: not a service that this host knows", "number"},
-		"[::ffff:192.0.2.1]:443:8443":           {"[::ffff:192.0.2.1]:443:8443: ::ffff:192.0.2.1: an IPv4 address inside an IPv6 one", "192.0.2.1"},
-		"[fe80::1%eth0]:443:8443":               {"[fe80::1%eth0]:443:8443: fe80::1%eth0: a zone is not part of an address", "--interface eth0"},
-		"2001:db8::7:443:8443":                  {"2001:db8::7:443:8443: an IPv6 address without brackets", "write [2001:db8::7]:443:8443"},
-		"[2001:db8::7:443:8443":                 {"[2001:db8::7:443:8443: no closing bracket", "[2001:db8::7]:443"},
-		"[192.0.2.7]:443:8443":                  {"[192.0.2.7]:443:8443: 192.0.2.7: brackets are for IPv6 addresses, and only for them", ""},
-		"0.0.0.0:443:8443":                      {"0.0.0.0:443:8443: 0.0.0.0: stands for every address", "-4"},
-		"[::]:443:8443":                         {"[::]:443:8443: ::: stands for every address", "-6"},
-		"224.0.0.1:443:8443":                    {"224.0.0.1:443:8443: 224.0.0.1: not an address of a host", ""},
-		"192.0.2.300:443:8443":                  {"192.0.2.300:443:8443: 192.0.2.300: not an IP address", ""},
-		"443:10.0.0.5:8443,8444":                {"443:10.0.0.5:8443,8444: 8444: not a target", "ADDRESS:PORT"},
-		"443:10.0.0.5":                          {"443:10.0.0.5: 10.0.0.5: the target's port is missing", "10.0.0.5:8443"},
-		"1:2 3:4":                               {"1:2: 3:4: a second mapping where one is expected", "one mapping a line"},
-		"1:2 --nosuch":                          {"1:2: --nosuch: no such option", "--help"},
-		"1:2 -x":                                {"1:2: -x: no such option", "--help"},
-		"1:2 --hide=yes":                        {"1:2: --hide: takes no value", "--hide"},
-		"1:2 --name":                            {"1:2: --name: its value is missing", "--name NAME"},
-		"1:2 --name -x":                         {"1:2: --name -x: not a name", "letter or digit"},
-		"1:2 --name " + strings.Repeat("n", 64): {"1:2: --name " + strings.Repeat("n", 64) + ": not a name", "63"},
-		"1:2 --interface lo":                    {"1:2: --interface lo: only this host's own connections pass lo, and --interface excludes them", "127.0.0.1"},
-		"1:2 --interface ..":                    {"1:2: --interface ..: not an interface name", "1-15"},
-		"1:2 --interface a/b":                   {"1:2: --interface a/b: not an interface name", "1-15"},
-		"1:2 --interface a:b":                   {"1:2: --interface a:b: not an interface name", "1-15"},
-		"1:2 --interface a\"b":                  {"1:2: --interface a\"b: not an interface name", "1-15"},
-		"1:2 --interface eth*":                  {"1:2: --interface eth*: wildcards are not taken", "one interface"},
-		"1:2 --interface eth+":                  {"1:2: --interface eth+: wildcards are not taken", "one interface"},
-		"1:2 --interface sixteen-bytes-xx":      {"1:2: --interface sixteen-bytes-xx: longer than 15 bytes", "1-15"},
-		"1:2 --interface a\u00a0b":              {`1:2: --interface "a\u00a0b": an interface name has no white space`, "1-15"},
-		"1:2 --source 10.0.0.5/8":               {"1:2: --source 10.0.0.5/8: has bits beyond /8", "10.0.0.0/8"},
-		"1:2 --source 10.0.0.0/33":              {"1:2: --source 10.0.0.0/33: not a network", "10.0.0.0/8"},
-		"1:2 --source ::ffff:10.0.0.0/104":      {"1:2: --source ::ffff:10.0.0.0/104: an IPv4 address inside an IPv6 one", "10.0.0.0/8"},
-		"1:2 --source 10.0.0.0/8,":              {"1:2: --source: not a network", "10.0.0.0/8"},
-		"1:2 --owner a:b":                       {"1:2: --owner a:b: not a user", "uid"},
-		"1:2 --service a/b":                     {"1:2: --service a/b: not a systemd unit", "shop.service"},
-		"1:2 -4 -6":                             {"1:2: -4 -6: each excludes the other", "leave both out"},
-		"192.0.2.7:1:2 -6":                      {"192.0.2.7:1:2: -6: the mapping's addresses are IPv4", "leave it out"},
-		"192.0.2.7:1:[2001:db8::5]:2":           {"192.0.2.7:1:[2001:db8::5]:2: target: is IPv6, the rest of the mapping is IPv4", "one family"},
+		"":                                         {"no mapping", "443:8443"},
+		"443":                                      {"443: no target", "443:8443"},
+		"443:":                                     {"443:: a port is missing", "443:8443"},
+		":8443":                                    {":8443: a port is missing", "443:8443"},
+		"0:8443":                                   {"0:8443: 0: not a port", "1-65535"},
+		"443:65536":                                {"443:65536: 65536: not a port", "1-65535"},
+		"443:99999999999999999":                    {"443:99999999999999999: 99999999999999999: not a port", "1-65535"},
+		"+443:8443":                                {"+443:8443: +443: not a port number or service name", "1-65535"},
+		"٤٤٣:8443":                                 {"٤٤٣:8443: ٤٤٣: not a port number or service name", "1-65535"},
+		"0443:8443":                                {"0443:8443: 0443: a port has no leading zero", "443"},
+		"443:8443/sctp":                            {"443:8443/sctp: sctp: not a protocol", "/tcp,udp"},
+		"443:8443/TCP":                             {"443:8443/TCP: TCP: not a protocol", "/tcp"},
+		"443:8443/":                                {"443:8443/: not a protocol", "/tcp"},
+		"8010-8000:9000-9010":                      {"8010-8000:9000-9010: 8010-8000: the range runs backwards", "8000-8010"},
+		"8000-8010:9000":                           {"8000-8010:9000: 9000: 1 port for 11 ports", "8000-8010:9000-9010"},
+		"8000-8010:65530":                          {"8000-8010:65530: 65530: 1 port for 11 ports", "same number"},
+		"443:443":                                  {"443:443: maps to itself", "another"},
+		"192.0.2.7:443:192.0.2.7:443":              {"192.0.2.7:443:192.0.2.7:443: maps to itself", "another"},
+		"odd:8443/tcp,udp":                         {"odd:8443/tcp,udp: odd: has other ports over tcp (1) and udp (2)", "number"},
+		"nosuch:8443":                              {"nosuch:8443: nosuch: not a service that this host knows", "number"},
+		"[::ffff:192.0.2.1]:443:8443":              {"[::ffff:192.0.2.1]:443:8443: ::ffff:192.0.2.1: an IPv4 address inside an IPv6 one", "192.0.2.1"},
+		"[fe80::1%eth0]:443:8443":                  {"[fe80::1%eth0]:443:8443: fe80::1%eth0: a zone is not part of an address", "--interface eth0"},
+		"2001:db8::7:443:8443":                     {"2001:db8::7:443:8443: an IPv6 address without brackets", "write [2001:db8::7]:443:8443"},
+		"[2001:db8::7:443:8443":                    {"[2001:db8::7:443:8443: no closing bracket", "[2001:db8::7]:443"},
+		"[192.0.2.7]:443:8443":                     {"[192.0.2.7]:443:8443: 192.0.2.7: brackets are for IPv6 addresses, and only for them", ""},
+		"0.0.0.0:443:8443":                         {"0.0.0.0:443:8443: 0.0.0.0: stands for every address", "-4"},
+		"[::]:443:8443":                            {"[::]:443:8443: ::: stands for every address", "-6"},
+		"224.0.0.1:443:8443":                       {"224.0.0.1:443:8443: 224.0.0.1: not an address of a host", ""},
+		"192.0.2.300:443:8443":                     {"192.0.2.300:443:8443: 192.0.2.300: not an IP address", ""},
+		"443:10.0.0.5:8443,8444":                   {"443:10.0.0.5:8443,8444: 8444: not a target", "ADDRESS:PORT"},
+		"443:10.0.0.5":                             {"443:10.0.0.5: 10.0.0.5: the target's port is missing", "10.0.0.5:8443"},
+		"1:2 3:4":                                  {"1:2: 3:4: a second mapping where one is expected", "one mapping a line"},
+		"1:2 --nosuch":                             {"1:2: --nosuch: no such option", "--help"},
+		"1:2 -x":                                   {"1:2: -x: no such option", "--help"},
+		"1:2 --hide=yes":                           {"1:2: --hide: takes no value", "--hide"},
+		"1:2 --temporary=no":                       {"1:2: --temporary: takes no value", "--temporary"},
+		"1:2 -4=banana":                            {"1:2: -4: takes no value", "-4"},
+		"1:2 --interface a --interface b":          {"1:2: --interface: given twice", "once"},
+		"1:2 --interface a --interface=a":          {"1:2: --interface: given twice", "once"},
+		"--name a 1:2 --name b":                    {"1:2: --name: given twice", "once"},
+		"1:2 --owner a --owner b":                  {"1:2: --owner: given twice", "once"},
+		"1:2 --name":                               {"1:2: --name: its value is missing", "--name NAME"},
+		"1:2 --name -x":                            {"1:2: --name -x: not a name", "letter or digit"},
+		"1:2 --name " + strings.Repeat("n", 64):    {"1:2: --name " + strings.Repeat("n", 64) + ": not a name", "63"},
+		"1:2 --interface lo":                       {"1:2: --interface lo: only this host's own connections pass lo, and --interface excludes them", "127.0.0.1"},
+		"1:2 --interface ..":                       {"1:2: --interface ..: not an interface name", "1-15"},
+		"1:2 --interface a/b":                      {"1:2: --interface a/b: not an interface name", "1-15"},
+		"1:2 --interface a:b":                      {"1:2: --interface a:b: not an interface name", "1-15"},
+		"1:2 --interface a\"b":                     {"1:2: --interface a\"b: not an interface name", "1-15"},
+		"1:2 --interface eth*":                     {"1:2: --interface eth*: wildcards are not taken", "one interface"},
+		"1:2 --interface eth+":                     {"1:2: --interface eth+: wildcards are not taken", "one interface"},
+		"1:2 --interface sixteen-bytes-xx":         {"1:2: --interface sixteen-bytes-xx: longer than 15 bytes", "1-15"},
+		"1:2 --interface a\u00a0b":                 {`1:2: --interface "a\u00a0b": an interface name has no white space`, "1-15"},
+		"1:2 --source 10.0.0.5/8":                  {"1:2: --source 10.0.0.5/8: has bits beyond /8", "10.0.0.0/8"},
+		"1:2 --source 10.0.0.0/33":                 {"1:2: --source 10.0.0.0/33: not a network", "10.0.0.0/8"},
+		"1:2 --source ::ffff:10.0.0.0/104":         {"1:2: --source ::ffff:10.0.0.0/104: an IPv4 address inside an IPv6 one", "10.0.0.0/8"},
+		"1:2 --source 10.0.0.0/8,":                 {"1:2: --source: not a network", "10.0.0.0/8"},
+		"1:2 --owner a:b":                          {"1:2: --owner a:b: not a user", "uid"},
+		"1:2 --service a/b":                        {"1:2: --service a/b: not a systemd unit", "shop.service"},
+		"1:2 -4 -6":                                {"1:2: -4 -6: each excludes the other", "leave both out"},
+		"192.0.2.7:1:2 -6":                         {"192.0.2.7:1:2: -6: the mapping's addresses are IPv4", "leave it out"},
+		"192.0.2.7:1:[2001:db8::5]:2":              {"192.0.2.7:1:[2001:db8::5]:2: target: is IPv6, the rest of the mapping is IPv4", "one family"},
 		"1:2 -4 --source 10.0.0.0/8,2001:db8::/32": {"1:2: --source: has an IPv6 address, the mapping is for IPv4 only", "leave that address out"},
-		"1:2 --forward":             {"1:2: --forward: the target is on this host", "leave it out"},
-		"1:10.0.0.5:2 --sticky":     {"1:10.0.0.5:2: --sticky: there is only one target", "leave it out"},
-		"1:10.0.0.5:2 --hide":       {"1:10.0.0.5:2: --hide: the target is on another host", "leave it out"},
-		"1:10.0.0.5:2 --owner a":    {"1:10.0.0.5:2: --owner: the target is on another host", "leave it out"},
-		"1:127.0.0.1:2 --stateless": {"1:127.0.0.1:2: --stateless: works for a server on this host only", ""},
-		"1:2 --owner a --service b": {"1:2: --owner --service: each names who may answer", "one of them"},
+		"1:2 --forward":                            {"1:2: --forward: the target is on this host", "leave it out"},
+		"1:10.0.0.5:2 --sticky":                    {"1:10.0.0.5:2: --sticky: there is only one target", "leave it out"},
+		"1:10.0.0.5:2 --hide":                      {"1:10.0.0.5:2: --hide: the target is on another host", "leave it out"},
+		"1:10.0.0.5:2 --owner a":                   {"1:10.0.0.5:2: --owner: the target is on another host", "leave it out"},
+		"1:127.0.0.1:2 --stateless":                {"1:127.0.0.1:2: --stateless: works for a server on this host only", ""},
+		"1:2 --owner a --service b":                {"1:2: --owner --service: each names who may answer", "one of them"},
 	} {
 		_, err := parseLine(line)
 		var invalid *InvalidError
@@ -236,5 +247,33 @@ func TestLaterOptionsAreRefused(t *testing.T) {
 		if refused := m.PortOnly() != nil; refused != option.Later {
 			t.Errorf("%v: refused %v, told %v", words, refused, option.Later)
 		}
+	}
+}
+
+// A mapping may be as long as MaxText, as it is written and as it is printed.
+func TestLongest(t *testing.T) {
+	m := withSources(t, MaxText)
+	for missing := MaxText - len(m.String()); missing > 0; missing = MaxText - len(m.String()) { // to the byte
+		text := m.String()
+		if text = strings.Replace(text, "443:8443/tcp", "443:8443/tcp --name "+strings.Repeat("n", max(1, missing-len(" --name "))), 1); len(text) > MaxText {
+			t.Fatalf("%d bytes", len(text))
+		}
+		m = must(t, text)[0]
+	}
+	var invalid *InvalidError
+	if _, err := parseLine(m.String() + " -4"); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "443:8443/tcp: longer than 131071 bytes") || invalid.Remedy() == "" || len(err.Error()) > 300 {
+		t.Errorf("one byte more: %.300v", err)
+	}
+	var short strings.Builder // each gets a /32 when it is printed
+	for i := range MaxText / 10 {
+		fmt.Fprintf(&short, ",10.%d.%d.%d", i>>14&127, i>>7&127, i&127)
+	}
+	if line := "443:8443 --source " + short.String()[1:MaxText-20]; len(line) <= MaxText {
+		if _, err := parseLine(line[:strings.LastIndex(line, ",")]); !errors.As(err, &invalid) {
+			t.Errorf("longer when it is printed: %.300v", err)
+		}
+	}
+	if _, err := parseLine("1:" + strings.Repeat("2", 1<<20)); !errors.As(err, &invalid) {
+		t.Errorf("one long word: %.300v", err)
 	}
 }

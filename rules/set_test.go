@@ -106,6 +106,14 @@ func TestSetIsAList(t *testing.T) {
 	if err != nil || replaced.Len() != 3 || len(old) != 2 || len(old[0]) != 2 || len(old[1]) != 0 {
 		t.Errorf("Replace: %v, %v, %v", replaced.Mappings(), old, err)
 	}
+	for _, more := range [][]string{{"1:2 --name new", "3:4 --name new"}, {"443:1", "443:2"}, {"1:2", "2:1"}} {
+		if _, _, err := set.Replace(must(t, more...)...); err == nil {
+			t.Errorf("Replace accepts %v beside each other", more)
+		}
+	}
+	if renamed, old, err := set.Replace(must(t, "81:8081 --name web")...); err != nil || renamed.Len() != 3 || len(old[0]) != 1 || !old[0][0].Equal(ms[1]) {
+		t.Errorf("Replace, by its name: %v, %v, %v", renamed.Mappings(), old, err)
+	}
 	change := set.Diff(replaced)
 	if got := fmt.Sprint(change.Remove, change.Add); got != "[443:8443/tcp 443:8443/udp] [443:9443/tcp,udp 81:8081/tcp]" {
 		t.Errorf("Diff: %s", got)

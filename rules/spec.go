@@ -40,7 +40,7 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 		return err
 	}
 	waiting := 0
-	for _, item := range strings.Split(s, ",") {
+	for item := range strings.SplitSeq(s, ",") {
 		addr, rest, err := cutAddr(item)
 		if err != nil {
 			return err
