@@ -105,9 +105,9 @@ func (a *app) host() *reconcile.Host {
 func (a *app) file() *store.File { return store.At(a.config) }
 
 // saved returns the mappings of the file: what needs no kernel.
-func (a *app) saved() (rules.Set, error) {
+func (a *app) saved(ctx context.Context) (rules.Set, error) {
 	h := reconcile.Host{File: a.file(), Services: lookupPort}
-	text, err := h.Saved()
+	text, err := h.Saved(ctx)
 	return text.Set(), err
 }
 

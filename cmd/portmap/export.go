@@ -25,11 +25,11 @@ puts it in the place of what is there. iptables has a program and a file for eac
   portmap export --format iptables -6 | sudo ip6tables-restore --noflush
   portmap export --format nft > portmap.nft`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "nft" && format != "iptables" {
 				return usageError{fmt.Errorf("--format %s: not a format: write nft or iptables", format)}
 			}
-			saved, err := a.saved()
+			saved, err := a.saved(cmd.Context())
 			switch {
 			case err != nil:
 			case format == "nft":

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ func BenchmarkParse60000(b *testing.B) {
 	content := []byte(text.String())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(content, nil); err != nil {
+		if _, err := Parse(context.Background(), content, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ type Text struct {
 	backend  string
 }
 
-// line is where a mapping stands: content[from:to], the line's end included.
-type line struct{ from, to int }
+// line is where a mapping stands: content[from:to], the line's end included, and its number from 1.
+type line struct{ from, to, number int }
 
 // LineError tells which line is wrong.
 type LineError struct {
@@ -32,88 +33,150 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 
 func (e *LineError) Unwrap() error { return e.Err }
 
-// Parse reads a whole file. The error is a [*LineError] around what package rules says about that line, alone or beside an
-// earlier one.
-func Parse(content []byte, services rules.Services) (Text, error) {
+// Parse reads a whole file. The error is a [*LineError] around what package rules says about that line, alone or beside
+// another one, or that of the context.
+func Parse(ctx context.Context, content []byte, services rules.Services) (Text, error) {
 	t := Text{content: string(content)}
-	if err := t.read(services, func(e *LineError) error { return e }); err != nil {
+	if err := t.read(ctx, services, func(e *LineError) error { return e }); err != nil {
 		return Text{}, err
 	}
-	if err := t.check(); err != nil {
+	wrong, err := t.fit(ctx)
+	if err == nil && len(wrong) > 0 {
+		err = wrong[0]
+	}
+	if err != nil {
 		return Text{}, err
 	}
 	return t, nil
 }
 
 // ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong with
-// each, in order.
-func ParseGood(content []byte, services rules.Services) (Text, []*LineError) {
+// each, in order; of more than a thousand it says how many. The error is that of the context.
+func ParseGood(ctx context.Context, content []byte, services rules.Services) (Text, []*LineError, error) {
 	t := Text{content: string(content)}
-	var wrong []*LineError
-	_ = t.read(services, func(e *LineError) error { wrong = append(wrong, e); return nil }) // which never fails
-	for range len(t.mappings) {
-		at, err := t.misfit()
-		if err == nil || at < 0 {
-			break
-		}
-		wrong = append(wrong, &LineError{t.number(at), err})
-		t.mappings, t.lines = slices.Delete(t.mappings, at, at+1), slices.Delete(t.lines, at, at+1)
+	var list faults
+	err := t.read(ctx, services, func(e *LineError) error { list.add(e); return nil })
+	if err != nil {
+		return Text{}, nil, err
 	}
-	slices.SortFunc(wrong, func(a, b *LineError) int { return a.Line - b.Line })
-	return t, wrong
+	misfits, err := t.fit(ctx)
+	if err != nil {
+		return Text{}, nil, err
+	}
+	for _, e := range misfits {
+		list.add(e)
+	}
+	return t, list.sorted(), nil
 }
 
-// Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, in order.
-func (t Text) Without(refuse func(rules.Mapping) error) (good Text, wrong []*LineError) {
+// Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, as
+// [ParseGood] does.
+func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError, err error) {
+	var list faults
+	var refused []rules.Mapping
 	good = t
+	good.mappings, good.lines = nil, nil
 	for i, m := range t.mappings {
+		if err := canceled(ctx, i); err != nil {
+			return Text{}, nil, err
+		}
 		if err := refuse(m); err != nil {
-			wrong = append(wrong, &LineError{t.number(i), fmt.Errorf("%s: %w", m.Spec(), err)})
-			good.set = good.set.Remove(m)
+			list.add(&LineError{t.lines[i].number, fmt.Errorf("%s: %w", m.Spec(), err)})
+			refused = append(refused, m)
+		} else {
+			good.mappings, good.lines = append(good.mappings, m), append(good.lines, t.lines[i])
 		}
 	}
-	if len(wrong) > 0 {
-		good.mappings, good.lines = nil, nil
-		for i, m := range t.mappings {
-			if good.set.Has(m) {
-				good.mappings, good.lines = append(good.mappings, m), append(good.lines, t.lines[i])
-			}
-		}
+	if len(refused) == 0 {
+		return t, nil, nil
 	}
-	return good, wrong
+	good.set = t.set.Remove(refused...)
+	return good, list.sorted(), nil
 }
 
-// number returns the line of a mapping, counted from 1.
-func (t *Text) number(at int) int { return 1 + strings.Count(t.content[:t.lines[at].from], "\n") }
+// faults are what is wrong with lines. A person reads some of them: a large file of another kind is to cost no more.
+type faults struct {
+	list []*LineError
+	more int // how many are not in the list
+	next int // the line of the first of them
+}
 
-// read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
-func (t *Text) read(services rules.Services, onWrong func(*LineError) error) error {
-	most := strings.Count(t.content, "\n") + 1
-	t.mappings, t.lines = make([]rules.Mapping, 0, most), make([]line, 0, most)
-	parser := rules.Parser{Services: services}
-	var words []string
-	for from, number := 0, 1; from < len(t.content); number++ {
-		to, next := len(t.content), len(t.content)
-		if end := strings.IndexByte(t.content[from:], '\n'); end >= 0 {
-			to, next = from+end, from+end+1
-		}
-		words = rules.AppendWords(words[:0], t.content[from:to])
-		if err := t.readLine(&parser, words, from, next); err != nil {
-			if err := onWrong(&LineError{number, err}); err != nil {
-				return err
-			}
-		}
-		from = next
+const maxFaults = 1000
+
+func (f *faults) add(e *LineError) {
+	if len(f.list) < maxFaults {
+		f.list = append(f.list, e)
+		return
+	}
+	if f.more == 0 || e.Line < f.next {
+		f.next = e.Line
+	}
+	f.more++
+}
+
+func (f *faults) sorted() []*LineError {
+	slices.SortStableFunc(f.list, func(a, b *LineError) int { return a.Line - b.Line })
+	if f.more > 0 {
+		return append(f.list, &LineError{f.next, fmt.Errorf("wrong as well, %d lines more that are not shown", f.more)})
+	}
+	return f.list
+}
+
+// canceled asks the context now and then.
+func canceled(ctx context.Context, step int) error {
+	const often = 1 << 10
+	if step%often == 0 {
+		return ctx.Err()
 	}
 	return nil
 }
 
-func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) error {
+// read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
+func (t *Text) read(ctx context.Context, services rules.Services, onWrong func(*LineError) error) error {
+	parser := rules.Parser{Services: services}
+	var words []string
+	for from, number := 0, 1; from < len(t.content); number++ {
+		if err := canceled(ctx, number); err != nil {
+			return err
+		}
+		at := line{from, len(t.content), number}
+		text := t.content[from:]
+		if end := strings.IndexByte(text, '\n'); end >= 0 {
+			text, at.to = text[:end], from+end+1
+		}
+		var err error
+		if words, err = wordsOf(words[:0], text); err == nil {
+			err = t.readLine(&parser, words, at)
+		}
+		if err != nil {
+			if err := onWrong(&LineError{number, err}); err != nil {
+				return err
+			}
+		}
+		from = at.to
+	}
+	return nil
+}
+
+// wordsOf is [rules.AppendWords] for a line that may be very long: what cannot be a mapping is not cut into words.
+func wordsOf(words []string, text string) ([]string, error) {
+	if len(text) > rules.MaxText {
+		text = strings.Trim(strings.TrimSuffix(text, comment(text)), " \t\r")
+		if len(text) > rules.MaxText && text[0] != '#' {
+			return words, &rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText), Fix: "write one mapping a line"}
+		}
+	}
+	return rules.AppendWords(words, text), nil
+}
+
+func (t *Text) readLine(parser *rules.Parser, words []string, at line) error {
 	switch {
 	case len(words) == 0:
 		return nil
 	case words[0] == "backend":
 		return t.readBackend(words)
+	case len(t.mappings) == rules.MaxPorts:
+		return &rules.InvalidError{Mapping: words[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
 	}
 	m, err := parser.Parse(words)
 	if err != nil {
@@ -122,7 +185,7 @@ func (t *Text) readLine(parser *rules.Parser, words []string, from, to int) erro
 	if m.Temporary() {
 		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved", Fix: "leave the option out, or the line"}
 	}
-	t.mappings, t.lines = append(t.mappings, m), append(t.lines, line{from, to})
+	t.mappings, t.lines = append(t.mappings, m), append(t.lines, at)
 	return nil
 }
 
@@ -142,22 +205,24 @@ func (t *Text) readBackend(words []string) error {
 	return nil
 }
 
-// check puts the mappings beside each other, and names the line of the one that does not fit.
-func (t *Text) check() error {
-	at, err := t.misfit()
-	if err != nil && at >= 0 {
-		return &LineError{t.number(at), err}
+// fit leaves out the mappings that do not go with others, and says what is wrong with each.
+func (t *Text) fit(ctx context.Context) (wrong []*LineError, err error) {
+	var misfits []rules.Misfit
+	if t.set, misfits, err = rules.Fit(ctx, t.mappings); err != nil || len(misfits) == 0 {
+		return nil, err
 	}
-	return err
-}
-
-// misfit finds a mapping that does not go with the others; -1 where the error is about none.
-func (t *Text) misfit() (at int, err error) {
-	if t.set, err = rules.NewSet(t.mappings...); err == nil {
-		return -1, nil
+	kept := 0
+	for i, m := range t.mappings {
+		if len(misfits) > 0 && misfits[0].At == i {
+			wrong = append(wrong, &LineError{t.lines[i].number, misfits[0].Err})
+			misfits = misfits[1:]
+			continue
+		}
+		t.mappings[kept], t.lines[kept] = m, t.lines[i]
+		kept++
 	}
-	culprit, ok := rules.Culprit(err)
-	return slices.IndexFunc(t.mappings, func(m rules.Mapping) bool { return ok && m.Equal(culprit) }), err
+	t.mappings, t.lines = t.mappings[:kept], t.lines[:kept]
+	return wrong, nil
 }
 
 // Set returns the mappings in the order of their lines.
@@ -172,19 +237,31 @@ func (t Text) String() string { return t.content }
 // Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is wrong
 // with such a line, [Parse] says.
 func Backend(content []byte) string {
-	for {
-		at := bytes.Index(content, []byte("backend"))
+	_, _, name := backendLine(content)
+	return name
+}
+
+// backendLine finds the line that fixes the backend: content[from:to], its end included; to is 0 where there is none.
+func backendLine(content []byte) (from, to int, name string) {
+	for to < len(content) {
+		at := bytes.Index(content[to:], []byte("backend"))
 		if at < 0 {
-			return ""
+			break
 		}
-		from := bytes.LastIndexByte(content[:at], '\n') + 1
-		to := len(content)
+		at += to
+		from = bytes.LastIndexByte(content[:at], '\n') + 1
+		to = len(content)
 		if end := bytes.IndexByte(content[at:], '\n'); end >= 0 {
-			to = at + end
+			to = at + end + 1
 		}
-		if words := rules.Words(string(content[from:to])); len(words) == 2 && words[0] == "backend" {
-			return words[1]
+		line := bytes.Trim(content[from:to], " \t\r\n")
+		if !bytes.HasPrefix(line, []byte("backend")) {
+			continue
 		}
-		content = content[to:]
+		line = line[:min(len(line), rules.MaxText)] // none that fixes it is longer
+		if words := rules.Words(string(line)); len(words) == 2 && words[0] == "backend" {
+			return from, to, words[1]
+		}
 	}
+	return 0, 0, ""
 }

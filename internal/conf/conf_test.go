@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the sh
 
 func read(t testing.TB, content string) Text {
 	t.Helper()
-	text, err := Parse([]byte(content), nil)
+	text, err := Parse(context.Background(), []byte(content), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"add 443:8443": "line 1: add: 443:8443: a second mapping where one is expected",
 		"443:8443\x00": `line 1: "443:8443\x00": "8443\x00": not a port number or service name`,
 	} {
-		_, err := Parse([]byte(content), nil)
+		_, err := Parse(context.Background(), []byte(content), nil)
 		var line *LineError
 		if !errors.As(err, &line) || err.Error() != want {
 			t.Errorf("%q: got %v, want %q", content, err, want)
@@ -60,14 +61,17 @@ func TestErrorsNameTheLine(t *testing.T) {
 // What a version cannot do is left out, with its line, and nothing else is.
 func TestWithout(t *testing.T) {
 	text := read(t, "81:8081\n443:8443 --owner bob\n# more\n82:8082\n444:127.0.0.1:8443\n")
-	good, wrong := text.Without(rules.Mapping.PortOnly)
+	good, wrong, err := text.Without(context.Background(), rules.Mapping.PortOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(wrong) != 2 || wrong[0].Error() != "line 2: 443:8443/tcp: --owner: not supported by this version" || wrong[1].Line != 5 {
 		t.Errorf("wrong are %v", wrong)
 	}
 	if want := lab.Mappings(t, "81:8081", "82:8082"); !slices.EqualFunc(good.Set().Mappings(), want, rules.Mapping.Equal) {
 		t.Errorf("good are %v", good.Set().Mappings())
 	}
-	if _, wrong := good.Without(rules.Mapping.PortOnly); wrong != nil {
+	if _, wrong, err := good.Without(context.Background(), rules.Mapping.PortOnly); wrong != nil || err != nil {
 		t.Errorf("wrong are still %v", wrong)
 	}
 }
@@ -101,7 +105,7 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("443:8443\r\n\r\nbackend nft"))
 	f.Add([]byte("1-5:2-6 -4\n 7:8 --source ::/0 # x\n#"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		text, err := Parse(content, nil)
+		text, err := Parse(context.Background(), content, nil)
 		if err != nil {
 			return
 		}

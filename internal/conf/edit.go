@@ -1,6 +1,8 @@
 package conf
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 
 	"portmap/rules"
@@ -47,32 +49,36 @@ func SetBackend(content []byte, name string) []byte {
 		return content
 	}
 	line := "backend " + name + "\n"
-	lines := strings.SplitAfter(string(content), "\n")
-	for i, l := range lines {
-		if words := rules.Words(l); len(words) == 2 && words[0] == "backend" {
-			lines[i] = line
-			return []byte(strings.Join(lines, ""))
+	if from, to, _ := backendLine(content); to > 0 {
+		return slices.Concat(content[:from], []byte(line), content[to:])
+	}
+	top, blank := 0, false
+	for rest := content; len(rest) > 0; {
+		text, below, more := bytes.Cut(rest, []byte("\n"))
+		if text = bytes.TrimSpace(text); len(text) == 0 || text[0] != '#' || !more {
+			blank = len(text) == 0
+			break
 		}
+		top, rest = len(content)-len(below), below
+		blank = len(rest) == 0
 	}
-	top := 0
-	for top < len(lines)-1 && strings.HasPrefix(strings.TrimSpace(lines[top]), "#") {
-		top++
-	}
-	if strings.TrimSpace(lines[top]) != "" {
+	if !blank {
 		top = 0 // those comments belong to the line below them
 	}
-	return []byte(strings.Join(lines[:top], "") + line + strings.Join(lines[top:], ""))
+	return slices.Concat(content[:top], []byte(line), content[top:])
 }
 
 // comment returns the comment behind a mapping, with the space in front of it; "" where there is none.
 func comment(line string) string {
 	for i := 1; i < len(line); i++ {
-		if before := strings.TrimRight(line[:i], " \t\r"); line[i] == '#' && len(before) < i {
-			return strings.TrimRight(line[len(before):], "\r\n")
+		if line[i] == '#' && isSpace(line[i-1]) {
+			return strings.TrimRight(line[len(strings.TrimRight(line[:i], " \t\r")):], "\r\n")
 		}
 	}
 	return ""
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 
 // appendLines gives the first line the comment.
 func appendLines(to []byte, mappings []rules.Mapping, comment string) []byte {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -21,7 +22,10 @@ func TestParseGood(t *testing.T) {
 		"443:8443 --temporary\n":      {"", []int{1}},
 		"nonsense":                    {"", []int{1}},
 	} {
-		text, wrong := ParseGood([]byte(content), nil)
+		text, wrong, err := ParseGood(context.Background(), []byte(content), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var good []string
 		for _, m := range text.Set().Mappings() {
 			good = append(good, m.String())
@@ -50,7 +54,7 @@ func TestSetBackend(t *testing.T) {
 		if string(got) != c.want {
 			t.Errorf("%q with %s: %q, want %q", c.content, c.name, got, c.want)
 		}
-		if text, err := Parse(got, nil); err != nil || c.name != "" && text.Backend() != c.name {
+		if text, err := Parse(context.Background(), got, nil); err != nil || c.name != "" && text.Backend() != c.name {
 			t.Errorf("%q: %q, %v", got, text.Backend(), err)
 		}
 	}

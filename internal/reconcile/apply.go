@@ -154,7 +154,7 @@ func (h *Host) Diff(ctx context.Context, content *Content) (Difference, error) {
 }
 
 func (h *Host) difference(ctx context.Context, content Content) (Difference, error) {
-	text, err := h.parseAll(content)
+	text, err := h.parseAll(ctx, content)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -244,10 +244,10 @@ func outcomesOf(c rules.Change) []Outcome {
 }
 
 // Saved returns the file as it is read.
-func (h *Host) Saved() (conf.Text, error) {
+func (h *Host) Saved(ctx context.Context) (conf.Text, error) {
 	content, err := h.File.Read()
 	if err != nil {
 		return conf.Text{}, err
 	}
-	return h.parse(Content{h.File.Path, content})
+	return h.parse(ctx, Content{h.File.Path, content})
 }

@@ -149,7 +149,7 @@ func (h *Host) readState(ctx context.Context, everywhere bool) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	text, err := h.parse(Content{h.File.Path, content})
+	text, err := h.parse(ctx, Content{h.File.Path, content})
 	if err != nil {
 		return state{}, err
 	}
@@ -172,14 +172,14 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 	return state{text, temporary, own, elsewhere, unite(own, elsewhere.set.Mappings()), clash}, nil
 }
 
-func (h *Host) parse(content Content) (conf.Text, error) {
+func (h *Host) parse(ctx context.Context, content Content) (conf.Text, error) {
 	h.leftOut = nil
 	if h.KeepGoing {
-		text, wrong := conf.ParseGood(content.Bytes, h.Services)
+		text, wrong, err := conf.ParseGood(ctx, content.Bytes, h.Services)
 		h.leaveOut(content, wrong)
-		return text, nil
+		return text, err
 	}
-	text, err := conf.Parse(content.Bytes, h.Services)
+	text, err := conf.Parse(ctx, content.Bytes, h.Services)
 	if err != nil {
 		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, err)
 	}
@@ -187,12 +187,15 @@ func (h *Host) parse(content Content) (conf.Text, error) {
 }
 
 // parseAll is parse for a file of which all is to be live: what this version cannot do is wrong, too.
-func (h *Host) parseAll(content Content) (conf.Text, error) {
-	text, err := h.parse(content)
+func (h *Host) parseAll(ctx context.Context, content Content) (conf.Text, error) {
+	text, err := h.parse(ctx, content)
 	if err != nil {
 		return conf.Text{}, err
 	}
-	good, wrong := text.Without(rules.Mapping.PortOnly)
+	good, wrong, err := text.Without(ctx, rules.Mapping.PortOnly)
+	if err != nil {
+		return conf.Text{}, err
+	}
 	if len(wrong) > 0 && !h.KeepGoing {
 		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, wrong[0])
 	}

@@ -61,9 +61,11 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	text, wrong := h.parse(Content{h.File.Path, content})
+	text, wrong := h.parse(ctx, Content{h.File.Path, content})
 	if wrong != nil {
-		text, _ = conf.ParseGood(content, h.Services)
+		if text, _, err = conf.ParseGood(ctx, content, h.Services); err != nil {
+			return Listing{}, err
+		}
 	}
 	if err := h.use(ctx, text.Backend(), true); err != nil {
 		return Listing{}, err

@@ -133,7 +133,10 @@ func (m *Mender) mend(ctx context.Context, content []byte, change changer, heale
 			return err
 		}
 	}
-	text, _ := conf.ParseGood(content, m.host.Services)
+	text, _, err := conf.ParseGood(ctx, content, m.host.Services)
+	if err != nil {
+		return err
+	}
 	healed.Total = text.Set().Len() + len(m.temporary)
 	return nil
 }
