@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
 
 	"portmap/internal/reconcile"
@@ -111,13 +113,16 @@ func addOption(flags *pflag.FlagSet, option rules.Option, words *[]string) {
 	}
 }
 
+// Set takes of a switch what pflag takes of its own; the last counts. What else is given to one the grammar refuses, as in the
+// file.
 func (f optionFlag) Set(value string) error {
 	word := "--" + f.option.Name
-	switch {
-	case f.option.Argument != "":
+	if on, err := strconv.ParseBool(value); f.option.Argument == "" && err == nil {
+		if *f.words = slices.DeleteFunc(*f.words, func(w string) bool { return w == word }); !on {
+			return nil
+		}
+	} else {
 		word += "=" + value
-	case value == "false":
-		return nil
 	}
 	*f.words = append(*f.words, word)
 	return nil

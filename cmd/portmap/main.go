@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/term"
@@ -15,9 +14,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	// A run lasts milliseconds: the collector has nothing to win before much has piled up.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(80 << 20)
+	tuneCollector(memoryLimit("/"))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // the first signal ends the work in order, a second one at once
 	a := &app{
