@@ -66,7 +66,7 @@ func (a *app) boot() boot.Host {
 	if err != nil {
 		a.say("where this command is: %v", err)
 	}
-	return boot.Host{Binary: binary, Run: runProgram}
+	return boot.Host{Binary: binary, File: defaultConfig, Run: runProgram}
 }
 
 // runProgram looks for programs where the system has them: with root's rights nobody's PATH chooses what runs.
@@ -96,10 +96,11 @@ func (a *app) tell(said string, err error) error {
 
 // noteBoot says what would become of the mappings, where that could be better.
 func (a *app) noteBoot(r reconcile.Report) {
-	if a.config != defaultConfig || len(r.Outcomes) == 0 && r.Moved == "" {
+	if len(r.Outcomes) == 0 && r.Moved == "" {
 		return
 	}
-	for _, advice := range a.boot().Advice(boot.Change{File: a.config, First: r.First || r.Moved != "", Legacy: r.Silent, Shared: r.Shared}) {
+	first := r.First || r.Moved != "" || a.name == "apply" && a.config != defaultConfig
+	for _, advice := range a.boot().Advice(boot.Change{File: a.config, First: first, Legacy: r.Silent, Shared: r.Shared}) {
 		a.note("%s", advice)
 	}
 }

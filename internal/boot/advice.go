@@ -16,7 +16,21 @@ type Change struct {
 // Advice returns what a person should do, a line each, so that the mappings last. Where no init system is known, there is none.
 func (h Host) Advice(c Change) (lines []string) {
 	state := h.State(c.Legacy)
+	hidden := ""
+	if system := h.init(); system != nil {
+		hidden = system.hidden(c.File)
+	}
 	switch {
+	case state == Nobody:
+		return nil
+	case c.File != h.File:
+		if c.First {
+			lines = append(lines, c.File+" is not restored at boot: only "+h.File+" is")
+		}
+	case state == Masked:
+		lines = append(lines, "not restored at boot, since the unit is masked; to change that: "+unmask(unit)+" && sudo portmap enable")
+	case state == On && hidden != "":
+		lines = append(lines, "at boot "+c.File+" cannot be read, since it leads to "+hidden+"; to mend that: "+bringBack(c.File))
 	case state == Off && (c.First || h.State(false) == On):
 		lines = append(lines, "not restored at boot yet; to have that: sudo portmap enable")
 	case state == On && !h.readable(c.File):

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -17,8 +18,13 @@ func TestAdvice(t *testing.T) {
 		files  []string
 		mode   os.FileMode
 		enable bool
-		change Change
-		want   string // a word for each line, in order
+		other  bool   // the change is one of another file
+		mask   string // the folder with the link
+		link   string // where the file leads
+		// foreign is for a file of another user: 1 in the group of root, 2 in another one.
+		foreign int
+		change  Change
+		want    string // a word for each line, in order
 	}{
 		{name: "nobody boots this", change: Change{First: true}},
 		{name: "the first mapping", files: systemd, change: Change{First: true}, want: "portmap enable"},
@@ -26,6 +32,16 @@ func TestAdvice(t *testing.T) {
 		{name: "it is on", files: systemd, enable: true, change: Change{First: true}},
 		{name: "it is on, but not for iptables-legacy", files: systemd, enable: true, change: Change{Legacy: true}, want: "portmap enable"},
 		{name: "it is on, and cannot be read then", files: systemd, mode: 0o200, enable: true, want: "chmod o+r " + file},
+		{name: "it is on, and only the group can read", files: systemd, mode: 0o240, enable: true, foreign: 1, want: ""},
+		{name: "it is on, and only another group can", files: systemd, mode: 0o240, enable: true, foreign: 2, want: "chmod o+r " + file},
+		{name: "it is on, and others can read", files: systemd, mode: 0o204, enable: true, foreign: 2},
+		{name: "it is on, and root's group cannot", files: systemd, mode: 0o204, enable: true, foreign: 1, want: "chmod o+r " + file},
+		{name: "it is masked", files: systemd, mask: etcUnit, want: "sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
+		{name: "it was on, and is masked until the next boot", files: systemd, enable: true, mask: "/run/systemd/system/", want: "&& sudo portmap enable"},
+		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports", want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file},
+		{name: "OpenRC sees homes", files: kinds["OpenRC, as a package"], enable: true, link: "/home/me/ports"},
+		{name: "another file", files: systemd, other: true, change: Change{First: true}, want: "/srv/ports is not restored at boot: only " + file + " is"},
+		{name: "another file, again", files: systemd, other: true},
 		{name: "nft beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true}},
 		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true, Shared: true}, want: "--now portmap-watch"},
 		{name: "the same, watched", files: append(systemd, firewalld, etcUnit+"multi-user.target.wants/"+watch), enable: true, change: Change{First: true, Shared: true}},
@@ -42,7 +58,21 @@ func TestAdvice(t *testing.T) {
 			if test.enable {
 				m.must(m.Enable(false))
 			}
-			test.change.File = file
+			if test.foreign > 0 && os.Getuid() != 0 {
+				t.Skip("only root gives files away")
+			}
+			if test.foreign > 0 {
+				m.must("", errors.Join(os.Chown(m.path(file), 65534, []int{0, 65534}[test.foreign-1]), os.Chmod(m.path(file), test.mode)))
+			}
+			if test.mask != "" {
+				m.must("", errors.Join(os.MkdirAll(m.path(test.mask), 0o755), os.Symlink(os.DevNull, m.path(test.mask+unit))))
+			}
+			if test.link != "" {
+				m.must("", errors.Join(os.MkdirAll(m.path("/etc/portmap"), 0o755), os.Symlink(test.link, m.path(file))))
+			}
+			if test.change.File = file; test.other {
+				test.change.File = "/srv/ports"
+			}
 			got := strings.Join(m.Advice(test.change), "\n")
 			if test.want == "" && got != "" || !strings.HasSuffix(got, test.want) {
 				t.Errorf("%q, want %q", got, test.want)

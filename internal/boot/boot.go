@@ -3,7 +3,6 @@ package boot
 import (
 	"embed"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +20,9 @@ const mark = "# Written by `portmap enable`, removed by `portmap disable`.\n"
 // Host is a machine that boots.
 type Host struct {
 	Root   string                                  // where its file system is; empty for /
+	Owner  uint32                                  // whom its programs belong to: 0, root
 	Binary string                                  // the path of this command, on that host
+	File   string                                  // the file that is applied at boot, on that host
 	Run    func(name string, args ...string) error // runs a program of the host
 }
 
@@ -33,6 +34,7 @@ const (
 	Nobody State = iota // there is no init system that is known here
 	Off                 // mappings are not restored
 	On
+	Masked // nor can they be: somebody does not want the unit to start
 )
 
 // NoInitError says that there is nothing to be switched.
@@ -48,18 +50,6 @@ func (e *NoInitError) Remedy() string {
 		return ""
 	}
 	return "have the init system run `portmap apply --keep-going` once the file systems are mounted"
-}
-
-// PlaceError says that the command is where no boot unit can rely on it.
-type PlaceError struct{ Binary string }
-
-func (e *PlaceError) Error() string {
-	return fmt.Sprintf("%s is in a place that a boot unit cannot rely on", e.Binary)
-}
-
-// Remedy returns what to do first.
-func (*PlaceError) Remedy() string {
-	return "sudo make install, or copy it to /usr/local/bin, and enable that"
 }
 
 // ForeignError says that where a unit is to be written there is one that portmap did not write.
@@ -78,7 +68,7 @@ func (e *ForeignError) Error() string {
 // Remedy returns what to do first.
 func (e *ForeignError) Remedy() string {
 	if e.Masked {
-		return "sudo systemctl unmask " + filepath.Base(e.Path)
+		return unmask(filepath.Base(e.Path))
 	}
 	return "move it away, then do it again"
 }
@@ -109,6 +99,7 @@ type initSystem interface {
 	enable(legacy bool) (string, error)
 	disable() (string, error)
 	state(legacy bool) State
+	hidden(file string) string // where a file really is, if it cannot be seen from there at boot
 }
 
 func (h Host) init() initSystem {
@@ -122,16 +113,18 @@ func (h Host) init() initSystem {
 }
 
 // Enable has mappings restored at boot, and returns in one line what was done. It can be called again. With legacy, rules
-// are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], or what a program said.
+// are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], a
+// [*HiddenError], a [*ForeignError], or what a program said.
 func (h Host) Enable(legacy bool) (string, error) {
 	system := h.init()
 	if system == nil {
 		return "", &NoInitError{}
 	}
-	for _, place := range [...]string{"/home/", "/root/", "/tmp/", "/var/tmp/", "/run/"} {
-		if strings.HasPrefix(h.Binary, place) {
-			return "", &PlaceError{h.Binary}
-		}
+	if err := h.checkBinary(); err != nil {
+		return "", err
+	}
+	if hidden := system.hidden(h.File); hidden != "" {
+		return "", &HiddenError{h.File, hidden}
 	}
 	return system.enable(legacy)
 }

@@ -19,8 +19,14 @@ type machine struct {
 
 func newMachine(t *testing.T, files ...string) *machine {
 	t.Helper()
-	m := &machine{t: t, Host: Host{Root: t.TempDir(), Binary: "/usr/local/bin/portmap"}}
+	m := &machine{t: t, Host: Host{Root: t.TempDir(), Owner: uint32(os.Getuid()), Binary: "/usr/local/bin/portmap", File: file}}
 	m.Run = m.run
+	if err := os.Chmod(m.Root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, binary := range []string{m.Binary, "/opt/portmap"} {
+		m.put(binary, "")
+	}
 	for _, f := range files {
 		m.put(f, "of the package\n")
 	}

@@ -90,6 +90,9 @@ func (o openrc) disable() (string, error) {
 	return offNow(was || removed, watched), nil
 }
 
+// hidden is empty: OpenRC's scripts see all of the host.
+func (o openrc) hidden(string) string { return "" }
+
 func (o openrc) state(bool) State {
 	if o.enabled() {
 		return On

@@ -31,9 +31,26 @@ func (s systemd) vendor() string {
 	return ""
 }
 
+// masked returns where a link to /dev/null, or an empty file, keeps the unit from starting (systemd.unit(5)), or "".
+func (s systemd) masked() string {
+	for _, folder := range [...]string{etcUnit, "/run/systemd/system/"} {
+		info, err := os.Lstat(s.path(folder + unit))
+		target, _ := os.Readlink(s.path(folder + unit))
+		if err == nil && (target == os.DevNull || info.Mode().IsRegular() && info.Size() == 0) {
+			return folder + unit
+		}
+	}
+	return ""
+}
+
+func unmask(unit string) string { return "sudo systemctl unmask " + unit }
+
 func dropIn(unit string) string { return etcUnit + unit + ".d/iptables-legacy.conf" }
 
 func (s systemd) enable(legacy bool) (string, error) {
+	if path := s.masked(); path != "" {
+		return "", &ForeignError{path, true}
+	}
 	where, was, watched := s.vendor(), s.enabled(), s.watched()
 	before, err := s.lay(where == "", legacy)
 	if where == "" {
@@ -158,6 +175,9 @@ func (s systemd) disable() (string, error) {
 }
 
 func (s systemd) state(legacy bool) State {
+	if s.masked() != "" {
+		return Masked
+	}
 	if s.enabled() && (!legacy || s.has(dropIn(unit))) {
 		return On
 	}
