@@ -34,6 +34,8 @@ type app struct {
 	started bool   // flags and arguments were understood
 	changed bool   // the command did what it was asked to, and that was a change
 	name    string // of the command that was started
+
+	notShown *notShown // mostly nil
 }
 
 func (a *app) execute(ctx context.Context) int {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"portmap/internal/reconcile"
 
@@ -155,7 +154,7 @@ func (a *app) content(file string) (*reconcile.Content, error) {
 	case "-":
 		content.Name, from = "standard input", a.in
 	default:
-		f, err := os.Open(file)
+		f, err := a.open(file)
 		if err != nil {
 			return nil, err
 		}

@@ -52,6 +52,7 @@ type sentence struct {
 func sentences() []sentence {
 	return []sentence{
 		{is: as[*outputError], code: exitFailed, remedy: outputRemedy},
+		{is: as[*privateError], code: exitUsage},
 		{is: as[*rules.UnsupportedError], code: exitUsage},
 		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},
 		{is: as[*rules.ConflictError], code: exitFailed, remedy: conflictRemedy},
@@ -169,6 +170,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	if !a.started {
 		err = usageError{err}
 	}
+	err = a.notShown.withoutQuotes(err)
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", context.Canceled, err)
 	}

@@ -64,7 +64,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		return Report{}, err
 	}
 	if !o.Empty {
-		if err := h.refuseEmpty(d, next, saved); err != nil {
+		if err := h.refuseEmpty(ctx, d, next, saved); err != nil {
 			return Report{}, err
 		}
 	}
@@ -91,12 +91,16 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 }
 
 // refuseEmpty refuses to apply a file without a mapping, while some are saved or live.
-func (h *Host) refuseEmpty(d Difference, next Content, saved []byte) error {
+func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, saved []byte) error {
 	if d.saved > 0 {
 		return nil
 	}
 	count := d.removed()
-	if text, _ := conf.ParseGood(saved, h.Services); next.Name != h.File.Path {
+	if next.Name != h.File.Path {
+		text, _, err := conf.ParseGood(ctx, saved, h.Services)
+		if err != nil {
+			return err
+		}
 		count = max(count, text.Set().Len())
 	}
 	if count == 0 {

@@ -139,12 +139,11 @@ func unite(s rules.Set, more []rules.Mapping) rules.Set {
 	if all, err := s.Add(more...); err == nil {
 		return all
 	}
-	for _, m := range more {
-		if all, err := s.Add(m); err == nil {
-			s = all
-		}
+	all, _, err := rules.Fit(context.Background(), append(s.Mappings(), more...))
+	if err != nil {
+		return s // which is that of a context that is done, and this one never is
 	}
-	return s
+	return all
 }
 
 // edition is what an edit comes to: the parts of a plan, and what to say of it.

@@ -168,7 +168,7 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 	if _, err := text.Set().Add(temporary...); err != nil {
 		clash = fmt.Errorf("%s does not go with what is live: %w", name, err)
 	}
-	own, elsewhere := unite(text.Set(), temporary), h.otherFiles()
+	own, elsewhere := unite(text.Set(), temporary), h.otherFiles(ctx)
 	return state{text, temporary, own, elsewhere, unite(own, elsewhere.set.Mappings()), clash}, nil
 }
 

@@ -79,7 +79,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		l.Note, l.Damaged = live.Damaged, ""
 	}
 	l.Rows = rowsOf(text.Set(), live)
-	elsewhere := h.otherFiles()
+	elsewhere := h.otherFiles(ctx)
 	for i := range l.Rows {
 		l.Rows[i].File = elsewhere.files[l.Rows[i].Mapping.String()]
 	}

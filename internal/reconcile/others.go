@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,10 @@ type others struct {
 }
 
 // otherFiles reads the files that are recorded beside ours. One that is gone holds nothing any more.
-func (h *Host) otherFiles() others {
+func (h *Host) otherFiles(ctx context.Context) others {
 	o := others{files: map[string]string{}}
+	var all []rules.Mapping
+	var paths []string // parallel to all
 	own, err := filepath.Abs(h.File.Path)
 	if err != nil {
 		return o
@@ -39,13 +42,28 @@ func (h *Host) otherFiles() others {
 			o.unreadable = path
 			continue
 		}
-		text, _ := conf.ParseGood(content, h.Services)
+		text, _, err := conf.ParseGood(ctx, content, h.Services)
+		if err != nil {
+			o.unreadable = path
+			continue
+		}
 		for _, m := range text.Set().Mappings() {
-			if with, err := o.set.Add(m); err == nil {
-				o.set, o.files[m.String()] = with, path
-			}
+			all, paths = append(all, m), append(paths, path)
 		}
 	}
+	set, misfits, err := rules.Fit(ctx, all)
+	if err != nil {
+		o.unreadable = own
+	}
+	for _, m := range misfits {
+		paths[m.At] = ""
+	}
+	for i, m := range all {
+		if paths[i] != "" && o.files[m.String()] == "" {
+			o.files[m.String()] = paths[i]
+		}
+	}
+	o.set = set
 	return o
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"portmap/internal/conf"
 	"portmap/internal/reconcile"
@@ -129,7 +128,7 @@ func (m *Mender) mend(ctx context.Context, content []byte, change changer, heale
 		if d, err = change(ctx, healed); err != nil {
 			return err
 		}
-		if m.temporary, err = m.afterChange(ctx, temporary, m.flushed(d, healed), healed); err != nil {
+		if m.temporary, err = m.afterChange(ctx, temporary, m.flushed(ctx, d, healed), healed); err != nil {
 			return err
 		}
 	}
@@ -155,12 +154,15 @@ const (
 
 // flushed finds out, from what the difference has to put back, whether somebody took more than temporary mappings away.
 // After an edit only a mapping that the file had before and still has can tell.
-func (m *Mender) flushed(d reconcile.Difference, healed *Healed) witness {
+func (m *Mender) flushed(ctx context.Context, d reconcile.Difference, healed *Healed) witness {
 	if !healed.Edited || d.Damaged != "" {
 		return goneWithThem
 	}
-	before, _ := conf.ParseGood(m.good, m.host.Services)
-	if slices.ContainsFunc(d.Change.Add, before.Set().Has) {
+	before, _, err := conf.ParseGood(ctx, m.good, m.host.Services)
+	if err != nil {
+		return noWitness
+	}
+	if len(rules.Minus(d.Change.Add, before.Set().Mappings())) < len(d.Change.Add) {
 		return goneWithThem
 	}
 	if before.Set().Len() > len(rules.Minus(before.Set().Mappings(), d.Aim().Mappings())) {
