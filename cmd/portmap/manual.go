@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"portmap/rules"
@@ -115,6 +116,10 @@ A line "backend nft" or "backend iptables" fixes the packet filter.
 
 At boot a line that is wrong is left out, and told: "systemctl status portmap-restore" shows its number. "portmap apply" typed by
 hand applies all of the file or nothing.`)
+	a.section("LIMITS", `A mapping has at most `+strconv.Itoa(rules.MaxText)+` bytes with its options, some 8,000 networks; several mappings of the same ports can stand
+beside each other, each with other networks. All mappings of a file have at most `+strconv.Itoa(rules.MaxPorts)+` listen ports together, and the file has 64 MiB.
+
+An option with a value is given once, except --source, whose networks add up.`)
 	fmt.Fprintln(a.out, ".SH A MAPPING")
 	a.sample("[LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]] [OPTION...]")
 	for _, part := range [...][2]string{
