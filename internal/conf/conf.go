@@ -133,6 +133,9 @@ func canceled(ctx context.Context, step int) error {
 
 // read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
 func (t *Text) read(ctx context.Context, services rules.Services, onWrong func(*LineError) error) error {
+	const ordinary = 1 << 16 // so many lines get their room at once
+	lines := min(strings.Count(t.content, "\n")+1, ordinary)
+	t.mappings, t.lines = make([]rules.Mapping, 0, lines), make([]line, 0, lines)
 	parser := rules.Parser{Services: services}
 	var words []string
 	for from, number := 0, 1; from < len(t.content); number++ {
