@@ -73,7 +73,7 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 			return err
 		}
 		a.outcomes(report, o.DryRun)
-		a.noteServers(report, *found)
+		a.noteServers(ctx, report, *found)
 		a.noteOthers(ctx, report)
 		if !o.DryRun {
 			a.noteBoot(report)

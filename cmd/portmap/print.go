@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -53,7 +54,7 @@ func outcomeLine(o reconcile.Outcome, dryRun bool) string {
 }
 
 // noteServers says what stands behind new mappings, and what stands in front of them.
-func (a *app) noteServers(r reconcile.Report, found servers.Found) {
+func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers.Found) {
 	if a.quiet {
 		return
 	}
@@ -66,16 +67,16 @@ func (a *app) noteServers(r reconcile.Report, found servers.Found) {
 	for _, advice := range servers.Advise(added, found) {
 		a.note("%s", advice)
 	}
-	a.noteSharedTarget(added)
+	a.noteSharedTarget(ctx, added)
 }
 
 // noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
-func (a *app) noteSharedTarget(added []rules.Mapping) {
+func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
 	kernel := servers.ThisKernel()
 	if !kernel.ConfusesSockets() {
 		return // and the file need not be read again
 	}
-	saved, err := a.saved()
+	saved, err := a.saved(ctx)
 	if err != nil {
 		return
 	}

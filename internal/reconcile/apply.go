@@ -82,7 +82,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		report.Warnings = h.leftOut
 		return report, nil
 	}
-	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(saved))}
+	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
@@ -227,7 +227,7 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if dryRun {
 		return report, nil
 	}
-	_, report.Warnings, err = h.commit(ctx, lock, plan{change: change, asked: h.saidIn(saved).Diff(rules.Set{})})
+	_, report.Warnings, err = h.commit(ctx, lock, plan{change: change, asked: h.saidIn(ctx, saved).Diff(rules.Set{})})
 	return report, err
 }
 

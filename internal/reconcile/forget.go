@@ -49,7 +49,7 @@ func (d Difference) asked(before rules.Set) rules.Change {
 }
 
 // saidIn returns the mappings of a file, of one that is damaged those that can be read.
-func (h *Host) saidIn(content []byte) rules.Set {
-	text, _ := conf.ParseGood(content, h.Services)
+func (h *Host) saidIn(ctx context.Context, content []byte) rules.Set {
+	text, _, _ := conf.ParseGood(ctx, content, h.Services) // without what it said, some flows are left alone
 	return text.Set()
 }
