@@ -107,7 +107,7 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		if err != nil {
 			return edition{}, err
 		}
-		all := append(mappings(live), rules.Minus(s.own.Mappings(), mappings(live))...)
+		all := append(s.own.Mappings(), rules.Minus(mappings(live), s.own.Mappings())...)
 		e := edition{everything: true, reset: true, remove: all}
 		if stay := s.others.held(rules.Minus(mappings(live), s.own.Mappings())); len(stay) > 0 {
 			e.remove, e.reset, e.notes = rules.Minus(e.remove, stay), false, []string{s.others.stay(stay)}
