@@ -84,11 +84,21 @@ func (b backend) damages() (list []string) {
 			"-D PORTMAP 3",
 			"-D OUTPUT -m addrtype --dst-type LOCAL -j PORTMAP",
 			"-A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP",
-			"-I PORTMAP 2 -p tcp --dport 99 -j REDIRECT --to-ports 98",
-			"-R PORTMAP 2 -p tcp --dport 8000 -j RETURN",
+			"-R PORTMAP 2 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination :9009",
+			"-R PORTMAP 3 -i eth9 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination :9001",
+			"-R OUTPUT 1 -j PORTMAP",
 			"-N PORTMAP-TCP-0-32767",
 		} {
 			list = append(list, tool+" -t nat "+d)
+		}
+		for _, d := range []string{
+			"-F",
+			"-D PORTMAP-LISTEN 1",
+			"-R PORTMAP-TARGET 1 -p tcp --sport 9000 -m comment --comment portmap -j DROP",
+			"-D OUTPUT -p tcp -m conntrack --ctstate INVALID -j PORTMAP-TARGET",
+			"-A PREROUTING -p tcp -m conntrack --ctstate INVALID -j PORTMAP-INVALID",
+		} {
+			list = append(list, tool+" -t mangle "+d)
 		}
 	}
 	return list
@@ -107,7 +117,7 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 				p.run("add", "71:7071", "--temporary")
 				words := strings.Fields(damage)
 				host.Run(words[0], words[1:]...)
-				if strings.HasSuffix(damage, " -F") { // others' rules went, too
+				if strings.HasSuffix(damage, " -t nat -F") { // others' rules went, too
 					host.SeedJumps(words[0])
 				}
 				if r := p.try("diff"); r.Code != 1 {

@@ -64,8 +64,10 @@ func (b backend) flush(h *lab.Host) {
 		if tool == "nft" {
 			h.Run(tool, "flush", "ruleset")
 		} else {
-			h.Run(tool, "-t", "nat", "-F")
-			h.Run(tool, "-t", "nat", "-X")
+			for _, table := range []string{"nat", "mangle"} {
+				h.Run(tool, "-t", table, "-F")
+				h.Run(tool, "-t", table, "-X")
+			}
 		}
 	}
 }
@@ -76,7 +78,7 @@ func (b backend) save(h *lab.Host) (texts []string) {
 		if tool == "nft" {
 			texts = append(texts, h.Run(tool, "list", "ruleset"))
 		} else {
-			texts = append(texts, h.Run(tool+"-save", "-t", "nat"))
+			texts = append(texts, h.Run(tool+"-save", "-t", "mangle")+h.Run(tool+"-save", "-t", "nat"))
 		}
 	}
 	return texts

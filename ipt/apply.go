@@ -44,7 +44,7 @@ func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error
 	if err != nil {
 		return nil, err
 	}
-	steps, err := plan(b.use, have, next)
+	steps, err := plan(b.use, have, next, change.Reset)
 	if err != nil || !change.Reset || b.other == nil {
 		return steps, err
 	}
@@ -52,7 +52,7 @@ func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error
 	if err != nil {
 		return steps, nil //nolint:nilerr // what cannot be looked at is not in use: in a sandbox it may not even run
 	}
-	away, err := plan(*b.other, rest, nil)
+	away, err := plan(*b.other, rest, nil, true)
 	return append(steps, away...), err
 }
 
@@ -104,45 +104,64 @@ type step struct {
 	tools  tools
 	family int
 	before state
-	part   []string // where before is not all that was there: the chains that it is about
+	part   []chainID // where before is not all that was there: the chains that it is about
 	script []byte
 }
 
-// plan returns the steps that bring one variant from what it has to mappings.
-func plan(t tools, have snapshot, next []rules.Mapping) ([]step, error) {
+// plan returns the steps that bring one variant from what it has to mappings. With reset, nothing may be left that is not
+// theirs.
+func plan(t tools, have snapshot, next []rules.Mapping, reset bool) ([]step, error) {
 	var wait sync.WaitGroup
 	var planned [len(families)]step
 	var errs [len(families)]error
-	for i, s := range have {
+	for i, s := range have.families {
 		if s != nil {
 			wait.Add(1)
 			go func() {
 				defer wait.Done()
-				planned[i], errs[i] = planFamily(t, i, s, next)
+				planned[i], errs[i] = planFamily(t, i, s, next, reset)
 			}()
 		}
 	}
 	wait.Wait()
-	steps := slices.DeleteFunc(planned[:], func(s step) bool { return s.script == nil })
-	return steps, errors.Join(errs[:]...)
-}
-
-func planFamily(t tools, family int, have *saved, next []rules.Mapping) (step, error) {
-	chains := encode(next, families[family])
-	for _, c := range chains {
-		if have.foreign[c.name] {
-			return step{}, &Error{Why: fmt.Sprintf("a chain %s is there that is not portmap's", c.name),
-				Fix: fmt.Sprintf("give it another name: %s -t nat -E %s NAME", t.programs[family].main, c.name)}
+	for _, err := range errs {
+		if err != nil {
+			return nil, err // of both families in turn it would be said twice
 		}
 	}
-	before, after := have.state(), stateWith(chains, have)
-	for _, name := range before.names {
-		if _, stays := after.chains[name]; !stays && have.led[name] != "" {
-			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", name, have.led[name]),
-				Fix: fmt.Sprintf("take it out: %s -t nat -D %s", t.programs[family].main, have.led[name])}
+	return slices.DeleteFunc(planned[:], func(s step) bool { return s.script == nil }), nil
+}
+
+func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bool) (step, error) {
+	chains := encode(next, families[family])
+	main := t.programs[family].main
+	for _, c := range chains {
+		if have.foreign[c.id] {
+			return step{}, &Error{Why: fmt.Sprintf("a chain %s is there that is not portmap's", c.id),
+				Fix: fmt.Sprintf("give it another name: sudo %s -t %s -E %s NAME", main, c.id.table, c.id.name)}
+		}
+	}
+	before, after := have.state, stateWith(chains, have)
+	changes := func(id chainID) bool {
+		want, stays := after.chains[id]
+		return reset || !stays || !equalRules(before.chains[id], want)
+	}
+	if l, found := have.intruder(changes); found {
+		return step{}, &Error{Why: fmt.Sprintf("a rule of others stands in %s, a chain of portmap's that is to change: -A %s", l.in, l),
+			Fix: takeOut(main, l)}
+	}
+	for _, id := range before.names {
+		l, led := have.led[id]
+		if _, stays := after.chains[id]; led && !stays {
+			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", id, l), Fix: takeOut(main, l)}
 		}
 	}
 	return step{tools: t, family: family, before: before, script: between(before, after)}, nil
+}
+
+// takeOut is what to type to take out a rule of others.
+func takeOut(program string, l ruleLine) string {
+	return fmt.Sprintf("take it out: sudo %s -t %s -D %s", program, l.in.table, l)
 }
 
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another
@@ -159,14 +178,21 @@ func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 // restore runs a script. A script of one line needs no iptables-restore, which reads more of the rules than iptables does.
 func (b *Backend) restore(ctx context.Context, s step) error {
 	programs := s.tools.programs[s.family]
-	line, single := strings.CutPrefix(string(s.script), "*nat\n-")
-	line, single2 := strings.CutSuffix(line, "\nCOMMIT\n")
-	if single && single2 && !strings.Contains(line, "\n") {
-		_, err := run(ctx, programs.main, s.script, append([]string{b.wait, "-t", "nat"}, split("-"+line)...)...)
+	if table, line, single := onlyLine(s.script); single {
+		_, err := run(ctx, programs.main, s.script, append([]string{b.wait, "-t", table}, split(line)...)...)
 		return err
 	}
 	_, err := run(ctx, programs.restore, s.script, "--noflush", "--counters", b.wait)
 	return err
+}
+
+// onlyLine returns the command of a script that has no other.
+func onlyLine(script []byte) (table, command string, single bool) {
+	lines := strings.Split(string(script[:min(len(script), 4096)]), "\n")
+	if len(lines) != 4 || lines[2] != "COMMIT" || !strings.HasPrefix(lines[1], "-") {
+		return "", "", false
+	}
+	return lines[0][1:], lines[1], true
 }
 
 // takeBack undoes the steps, the last one first, after a look at how far each came: a program that was killed does not
@@ -175,9 +201,9 @@ func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error
 	for _, s := range slices.Backward(steps) {
 		now, err := b.read(ctx, s.tools)
 		if err == nil {
-			there := now[s.family].state()
+			there := now.families[s.family].state
 			if s.part != nil {
-				there = now[s.family].only(s.part)
+				there = now.families[s.family].only(s.part)
 				there.jumps = s.before.jumps
 			}
 			if s.script = between(there, s.before); s.script != nil {

@@ -98,17 +98,28 @@ func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 		if p.main == "" || t.variant == Legacy && !legacyTables(families[i], "") {
 			continue
 		}
-		output, err := run(ctx, p.save, nil)
-		var e *Error
-		switch {
-		case errors.As(err, &e) && e.unavailable:
-			return -1, nil
-		case err != nil:
-			return 0, err
+		for _, args := range t.savingAll() {
+			output, err := run(ctx, p.save, nil, args...)
+			var e *Error
+			switch {
+			case errors.As(err, &e) && e.unavailable:
+				return -1, nil
+			case err != nil:
+				return 0, err
+			}
+			n += strings.Count(string(output), "\n-A ")
 		}
-		n += strings.Count(string(output), "\n-A ")
 	}
 	return n, nil
+}
+
+// savingAll returns the arguments of iptables-save, for as many runs as it takes to save all tables. Without any it is
+// /proc that tells iptables-legacy-save which there are (iptables/iptables-save.c, for_each_table).
+func (t tools) savingAll() [][]string {
+	if t.variant == Legacy && !exists(procNet) {
+		return [][]string{{"-t", "filter"}, {"-t", "nat"}, {"-t", "mangle"}}
+	}
+	return [][]string{nil}
 }
 
 // Name returns "iptables".
@@ -166,7 +177,7 @@ func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
 
 // notes looks at the chain with notes.
 func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
-	list, err := b.glance(ctx, t, look{0, textChain})
+	list, err := b.glance(ctx, t, look{0, textID})
 	if err != nil {
 		return seen{}, err
 	}
@@ -219,29 +230,33 @@ func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 	return found, nil
 }
 
-// read runs iptables-save and its twin side by side.
+// read runs iptables-save and its twin, for each table, side by side.
 func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
-	var s snapshot
-	var commands [len(families)][]string
+	s := snapshot{labels: newLabels()}
+	var commands [len(families) * len(ownTables)][]string
 	has, _ := t.has()
 	for i, p := range t.programs {
+		for j, table := range ownTables {
+			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
+				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
+			}
+		}
+	}
+	results := runAll(ctx, commands[:])
+	for i := range families {
 		if !has.Has(families[i]) {
 			continue
 		}
-		s[i], _ = parse(nil)
-		if t.variant == NFTables || legacyTables(families[i], "nat") {
-			commands[i] = []string{p.save, "-c", "-t", "nat"}
+		var outputs [][]byte
+		for _, r := range results[i*len(ownTables) : (i+1)*len(ownTables)] {
+			if r.err != nil {
+				return snapshot{}, r.err
+			}
+			outputs = append(outputs, r.output)
 		}
-	}
-	for i, r := range runAll(ctx, commands[:]) {
-		if commands[i] == nil {
-			continue
-		}
-		if r.err == nil {
-			s[i], r.err = parse(r.output)
-		}
-		if r.err != nil {
-			return snapshot{}, r.err
+		var err error
+		if s.families[i], err = parse(s.labels, outputs...); err != nil {
+			return snapshot{}, err
 		}
 	}
 	if b.seen == nil {

@@ -6,22 +6,69 @@ import (
 	"strings"
 )
 
-// The chains that are always there, and the beginnings of the names of the others. No name is longer than 27 bytes: the
-// kernel has room for 28 (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h).
+// table is a table of iptables that holds chains of ours.
+type table string
+
+const (
+	nat    table = "nat"    // sends the first packet of a connection to the server's port
+	mangle table = "mangle" // drops what connection tracking calls invalid, which nat never sees
+)
+
+// ownTables are in the order in which they are changed.
+var ownTables = [...]table{mangle, nat}
+
+// chainID tells a chain of one family from all others: each table has names of its own.
+type chainID struct {
+	table table
+	name  string
+}
+
+func (id chainID) String() string {
+	if id.table == nat {
+		return id.name
+	}
+	return id.name + " of the table " + string(id.table)
+}
+
+// The chains that have names of their own, and the beginnings of the names of the others. No name is longer than 27 bytes:
+// the kernel has room for 28 (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h).
 const (
 	rootChain = "PORTMAP"
 	textChain = "PORTMAP-TEXT" // notes: temporary mappings, and pieces of long texts; no packet comes here
+
+	invalidChain = "PORTMAP-INVALID" // in mangle: segments that arrive and belong to no connection
+	listenChain  = "PORTMAP-LISTEN"  // in mangle: those of them for this host, by listen port
+	targetChain  = "PORTMAP-TARGET"  // in mangle: segments that leave and belong to no connection, by target port
 
 	portsOf     = "PORTMAP-P" // the ports of one mapping with several sources
 	sourcesOf   = "PORTMAP-S" // its sources
 	addressesOf = "PORTMAP-A" // the listen addresses of one port
 )
 
-// doors are the chains of others from which a jump leads into ours.
-var doors = [...]string{"PREROUTING", "OUTPUT"}
+var (
+	rootID = chainID{nat, rootChain}
+	textID = chainID{nat, textChain}
+)
 
-// jump is the one rule that stands in each door.
-const jump = "-m addrtype --dst-type LOCAL -j " + rootChain
+// door is a chain of others, and the jumps in it that lead into ours, in the order in which they stand there.
+type door struct {
+	chainID
+	jumps []rule
+}
+
+// doors are the chains of others from which jumps lead into ours. Ours stand first in them: other tools append theirs, and so
+// the same rule translates a connection whichever tool was there first.
+//
+// The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of that
+// VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
+func doors() [4]door {
+	return [...]door{
+		{chainID{nat, "PREROUTING"}, []rule{{to: here, verdict: jump, chain: rootChain}, {to: hereInVRF, verdict: jump, chain: rootChain}}},
+		{chainID{nat, "OUTPUT"}, []rule{{to: here, verdict: jump, chain: rootChain}}},
+		{chainID{mangle, "PREROUTING"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
+		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain}}},
+	}
+}
 
 // hashed names a chain by a kind and by what it is for.
 func hashed(kind string, subject ...any) string {
@@ -30,33 +77,43 @@ func hashed(kind string, subject ...any) string {
 	return fmt.Sprintf("%s%016x", kind, h.Sum64())
 }
 
-// ownName reports whether portmap could have given a chain this name.
-func ownName(name string) bool {
+// own reports whether portmap could have given a chain this name.
+func (id chainID) own() bool {
+	trees := [...]string{"PORTMAP-TCP", "PORTMAP-UDP"}
 	switch {
-	case name == rootChain, name == textChain:
+	case id.table == nat && (id.name == rootChain || id.name == textChain):
 		return true
-	case strings.HasPrefix(name, "PORTMAP-TCP"), strings.HasPrefix(name, "PORTMAP-UDP"):
-		rest := name[len("PORTMAP-TCP"):]
-		return rest == "" || rest[0] == '-' && strings.Count(rest, "-") == 2 && strings.Trim(rest, "-0123456789") == ""
+	case id.table == mangle && id.name == invalidChain:
+		return true
+	case id.table == mangle:
+		trees = [...]string{listenChain, targetChain}
+	}
+	for _, tree := range trees {
+		if rest, ok := strings.CutPrefix(id.name, tree); ok {
+			return rest == "" || rest[0] == '-' && strings.Count(rest, "-") == 2 && strings.Trim(rest, "-0123456789") == ""
+		}
 	}
 	for _, kind := range [...]string{portsOf, sourcesOf, addressesOf} {
-		if rest, ok := strings.CutPrefix(name, kind); ok && len(rest) == 16 && strings.Trim(rest, "0123456789abcdef") == "" {
-			return true
+		if rest, ok := strings.CutPrefix(id.name, kind); ok && len(rest) == 16 && strings.Trim(rest, "0123456789abcdef") == "" {
+			return id.table == nat || kind != portsOf
 		}
 	}
 	return false
 }
 
-// rule is one line of a chain.
-type rule struct {
-	text    string // as iptables-save writes it behind `-A CHAIN `
+// line is a rule in a chain.
+type line struct {
+	rule    rule
 	mapping int    // the number of the mapping whose connections it sends on; -1 for those that only lead there
+	text    string // as iptables-save printed it; empty for one that is to be
+	packets uint64
+	bytes   uint64
 }
 
 // chain is a list of rules with a name.
 type chain struct {
-	name  string
-	rules []rule
+	id    chainID
+	rules []line
 }
 
 // quoted writes a comment as iptables-save does (iptables, libxtables/xtables.c, xtables_save_string).

@@ -12,10 +12,13 @@ var families = [...]rules.Families{rules.IPv4, rules.IPv6}
 
 // snapshot is what one variant of iptables holds of ours: by family, in the order of [families]. A family that the host
 // does not have is nil.
-type snapshot [len(families)]*saved
+type snapshot struct {
+	families [len(families)]*saved
+	labels   *labels
+}
 
 func (s snapshot) empty() bool {
-	for _, family := range s {
+	for _, family := range s.families {
 		if family != nil && !family.empty() {
 			return false
 		}
@@ -27,31 +30,28 @@ func (s snapshot) empty() bool {
 func (s snapshot) mappings() []rules.Mapping {
 	var pieces []string
 	labels := map[string]bool{}
-	for _, family := range s {
+	for _, family := range s.families {
 		if family == nil {
 			continue
 		}
-		for name, lines := range family.chains {
-			for _, l := range lines {
-				switch comment := commentOf(l.text); {
-				case name == textChain:
+		for id, lines := range family.chains {
+			for i := range lines {
+				switch comment := lines[i].rule.comment; {
+				case id == textID:
 					pieces = append(pieces, comment) // of a temporary mapping the whole text, which its rules have, too
-				case comment != "":
+				case comment != "" && id.table == nat:
 					labels[comment] = true
 				}
 			}
 		}
 	}
 	texts := rules.JoinLabels(pieces)
-	var parser rules.Parser
 	found := make([]rules.Mapping, 0, len(labels))
-	for label := range labels {
-		text := label
-		if label[0] == '~' {
-			text = texts[label]
+	for text := range labels {
+		if text[0] == '~' {
+			text = texts[text]
 		}
-		m, err := parser.Parse(rules.Words(text))
-		if err == nil && m.String() == text && supported(&m) == nil {
+		if m, ok := s.labels.mapping(text); ok && supported(&m) == nil {
 			found = append(found, m)
 		}
 	}
@@ -63,7 +63,7 @@ func (s snapshot) mappings() []rules.Mapping {
 func (s snapshot) live() rules.Live {
 	mappings := s.mappings()
 	r := reading{mappings: mappings, want: make([]int, len(mappings)), seen: make([]int, len(mappings)), packets: make([]uint64, len(mappings))}
-	for i, family := range s {
+	for i, family := range s.families {
 		if family != nil {
 			r.family(family, encode(mappings, families[i]))
 		}
@@ -97,51 +97,62 @@ func (r *reading) damage(format string, args ...any) {
 }
 
 func (r *reading) family(s *saved, want []chain) {
-	expected := make(map[string]bool, len(want))
+	if l, found := s.intruder(func(chainID) bool { return true }); found {
+		r.damage("a rule of others stands in %s: -A %s", l.in, l)
+	}
+	next := stateWith(want, s)
 	for _, c := range want {
-		expected[c.name] = true
 		r.chain(s, c)
 	}
-	for _, name := range s.names {
-		if !expected[name] {
-			r.damage("chain %s is left over", name)
+	for _, id := range s.names {
+		if _, expected := next.chains[id]; !expected {
+			r.damage("chain %s is left over", id)
 		}
 	}
-	for _, door := range doors {
-		switch jumps := s.jumps[door]; {
-		case !expected[rootChain] && len(jumps) > 0, len(jumps) > 1:
-			r.damage("chain %s has more than one jump to %s", door, rootChain)
-		case expected[rootChain] && (len(jumps) == 0 || !same(jumps[0], jump)):
-			r.damage("chain %s has lost its jump to %s", door, rootChain)
+	for _, d := range doors() {
+		r.jumps(d.chainID, s.jumps[d.chainID], next.jumps[d.chainID])
+	}
+}
+
+// jumps compares the jumps in a chain of others. Where they stand in it is the business of whoever put others before them.
+func (r *reading) jumps(door chainID, have, want []rule) {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			r.damage("chain %s has lost its jump to %s: %s", door, w.chain, w)
 		}
+	}
+	if len(have) > len(want) {
+		r.damage("chain %s has more than one jump to %s", door, have[0].chain)
 	}
 }
 
 // chain compares one chain rule by rule.
 func (r *reading) chain(s *saved, want chain) {
-	have, there := s.chains[want.name]
-	if !there {
-		r.damage("chain %s is gone", want.name)
+	have, there := s.chains[want.id]
+	switch {
+	case s.foreign[want.id]:
+		r.damage("a chain %s is there that is not portmap's", want.id)
+	case !there:
+		r.damage("chain %s is gone", want.id)
+	case len(have) < len(want.rules):
+		r.damage("chain %s has lost a rule", want.id)
+	case len(have) > len(want.rules):
+		r.damage("chain %s has a rule that no mapping explains", want.id)
+	case !equalRules(have, want.rules):
+		r.damage("chain %s is not as portmap left it", want.id)
 	}
 	for i, w := range want.rules {
-		if w.mapping >= 0 {
-			r.want[w.mapping]++
-		}
-		at := i
-		if i >= len(have) || !same(have[i].text, w.text) {
-			if at = slices.IndexFunc(have, func(l line) bool { return same(l.text, w.text) }); there {
-				r.damage("chain %s is not as portmap left it", want.name)
-			}
-		}
-		if at < 0 {
+		if w.mapping < 0 {
 			continue
 		}
-		if w.mapping >= 0 {
+		r.want[w.mapping]++
+		at := i
+		if i >= len(have) || have[i].rule != w.rule {
+			at = slices.IndexFunc(have, func(l line) bool { return l.rule == w.rule })
+		}
+		if at >= 0 {
 			r.seen[w.mapping]++
 			r.packets[w.mapping] += have[at].packets
 		}
-	}
-	if there && len(have) > len(want.rules) {
-		r.damage("chain %s has a rule that no mapping explains", want.name)
 	}
 }

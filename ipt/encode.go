@@ -2,10 +2,8 @@ package ipt
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"portmap/rules"
@@ -25,17 +23,18 @@ func supported(m *rules.Mapping) error {
 	return nil
 }
 
-// item is one protocol of a mapping, in one family, on its way into chains.
+// item is one protocol of a mapping, in one family, on its way into chains; or what is dropped of several mappings.
 type item struct {
 	mapping  int
 	protocol rules.Protocols
 	listen   rules.Ports
 	target   uint16 // for the first listen port
+	drops    bool   // its packets are dropped, instead of sent to target
 	address  netip.Addr
 	iface    string
 	source   netip.Prefix
 	gate     string // the chain that asks for the source, where there are several; ports are told apart behind it
-	text     string // the mapping's
+	text     string // tells it from others: the mapping's text
 	comment  string
 }
 
@@ -47,7 +46,12 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 
 // encodeNear is encode for those chains alone that hold something of the mappings near, or lead to them; nil for all.
 func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
-	t := &tree{near: near}
+	return append(translating(mappings, near, family), dropping(mappings, near, family)...)
+}
+
+// translating returns the chains of the table nat.
+func translating(mappings, near []rules.Mapping, family rules.Families) []chain {
+	t := &tree{table: nat, near: near}
 	items := make([]item, 0, len(mappings)+len(mappings)/8)
 	var gated, noted []int
 	for i := range mappings {
@@ -65,13 +69,16 @@ func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
 		}
 	}
 	if len(items) > 0 {
-		t.everything(items)
+		t.grow(rootChain, box{rules.TCP | rules.UDP, everyPort}, pointers(items), readable)
 	}
 	inOrder := func(a, b int) int { return rules.Compare(mappings[a], mappings[b]) }
 	slices.SortFunc(gated, inOrder)
 	slices.SortFunc(noted, inOrder)
 	for _, i := range gated {
-		t.gate(&mappings[i], i, sourcesIn(&mappings[i], family))
+		m := &mappings[i]
+		then := hashed(portsOf, m.String())
+		t.gate(hashed(sourcesOf, m.String()), sourcesIn(m, family), rule{verdict: goTo, chain: then})
+		t.portsBehindGate(then, m, i)
 	}
 	if family != notesFamily || len(mappings) == 0 {
 		return t.chains
@@ -79,7 +86,7 @@ func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
 	at := t.open(textChain)
 	for _, i := range noted {
 		for _, note := range notes(&mappings[i]) {
-			t.add(at, rule{"-m comment --comment " + quoted(note), -1})
+			t.add(at, rule{comment: note}, -1)
 		}
 	}
 	return t.chains
@@ -125,6 +132,7 @@ func appendItems(items []item, m *rules.Mapping, number int, family rules.Famili
 			it.source = sources[0]
 		default:
 			it.gate = hashed(sourcesOf, m.String())
+			it.mapping = -1 // the rules behind the gate count
 		}
 	}
 	for _, p := range [...]rules.Protocols{rules.TCP, rules.UDP} {
@@ -136,16 +144,20 @@ func appendItems(items []item, m *rules.Mapping, number int, family rules.Famili
 	return items, sources
 }
 
-// compareItems orders the rules of a chain.
-func compareItems(a, b *item) int {
-	return cmp.Or(cmp.Compare(a.listen.First, b.listen.First), strings.Compare(a.text, b.text), cmp.Compare(a.protocol, b.protocol))
+// sortItems orders the items of a chain that is about some ports. What they have beyond these has no part in it: it would let
+// a change of other ports change this chain.
+func sortItems(items []*item, p rules.Ports) {
+	slices.SortFunc(items, func(a, b *item) int {
+		return cmp.Or(cmp.Compare(max(a.listen.First, p.First), max(b.listen.First, p.First)),
+			strings.Compare(a.text, b.text), cmp.Compare(a.protocol, b.protocol))
+	})
 }
 
 // rulesIn returns how many rules the item has for a range of ports: one a port, so that each goes to its own target. (A
 // shifted range, `DNAT --to-destination :9000-9010/8000`, takes the next port, and so another server, where the tuple of the
 // right one is in use: nf_nat_core.c, nf_nat_l4proto_unique_tuple.)
 func (it *item) rulesIn(p rules.Ports) int {
-	if it.gate != "" {
+	if it.gate != "" || it.drops {
 		return 1
 	}
 	return int(min(it.listen.Last, p.Last)) - int(max(it.listen.First, p.First)) + 1
@@ -153,44 +165,32 @@ func (it *item) rulesIn(p rules.Ports) int {
 
 // rules returns the item's rules for a range of ports, which it overlaps.
 func (it *item) rules(p rules.Ports) []rule {
-	var b []byte
+	r := rule{iface: it.iface, protocol: it.protocol, comment: it.comment}
 	if it.source.IsValid() && it.source.Bits() > 0 {
-		b = append(it.source.AppendTo(append(b, "-s "...)), ' ')
+		r.source = it.source
 	}
 	if it.address.IsValid() {
-		b = fmt.Appendf(b, "-d %s/%d ", it.address, it.address.BitLen())
+		r.destination = netip.PrefixFrom(it.address, it.address.BitLen())
 	}
-	if it.iface != "" {
-		b = append(append(append(b, "-i "...), it.iface...), ' ')
+	if it.drops {
+		r.ports = rules.Ports{First: max(it.listen.First, p.First), Last: min(it.listen.Last, p.Last)}
+		if r.verdict = drop; it.gate != "" {
+			r.verdict, r.chain = jump, it.gate
+		}
+		return []rule{r}
 	}
-	before := len(b)
-	comment := " -m comment --comment " + quoted(it.comment)
 	if it.gate != "" {
-		return []rule{{string(b) + toPorts(it.protocol, it.listen) + comment + " -j " + it.gate, -1}}
+		r.ports, r.verdict, r.chain = it.listen, jump, it.gate
+		return []rule{r}
 	}
+	r.verdict = toPort
 	list := make([]rule, 0, it.rulesIn(p))
 	for port := int(max(it.listen.First, p.First)); port <= int(min(it.listen.Last, p.Last)); port++ {
-		b = appendPorts(b[:before], it.protocol, rules.Ports{First: uint16(port), Last: uint16(port)})
-		b = append(append(b, comment...), " -j DNAT --to-destination :"...)
-		b = strconv.AppendUint(b, uint64(it.target+uint16(port)-it.listen.First), 10)
-		list = append(list, rule{string(b), it.mapping})
+		r.ports = rules.Ports{First: uint16(port), Last: uint16(port)}
+		r.port = it.target + uint16(port) - it.listen.First
+		list = append(list, r)
 	}
 	return list
-}
-
-// toPorts matches a range of ports of one protocol.
-func toPorts(protocol rules.Protocols, p rules.Ports) string {
-	return string(appendPorts(nil, protocol, p))
-}
-
-func appendPorts(b []byte, protocol rules.Protocols, p rules.Ports) []byte {
-	name := protocol.String()
-	b = append(append(append(append(append(b, "-p "...), name...), " -m "...), name...), " --dport "...)
-	b = strconv.AppendUint(b, uint64(p.First), 10)
-	if p.Last != p.First {
-		b = strconv.AppendUint(append(b, ':'), uint64(p.Last), 10)
-	}
-	return b
 }
 
 // comparePrefix orders networks by address, and puts the wider one first.

@@ -52,16 +52,16 @@ func complaints() []complaint {
 		{says: []string{"holding the xtables lock"}, why: "another program holds the xtables lock",
 			fix: "`fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
 		{says: []string{"you must be root", "Permission denied", "Operation not permitted"}, why: "not permitted", cause: unix.EPERM},
-		{says: []string{"can't initialize", "Table does not exist"}, why: "this kernel has no table nat for iptables-legacy",
-			fix: "modprobe -a iptable_nat ip6table_nat, or portmap apply --backend nft", unavailable: true},
+		{says: []string{"can't initialize", "Table does not exist"}, why: "this kernel has no table nat or mangle for iptables-legacy",
+			fix: "sudo modprobe -a iptable_nat ip6table_nat iptable_mangle ip6table_mangle", unavailable: true},
 		{says: []string{"Failed to initialize nft", "Protocol not supported", "rule set generation id: Invalid argument"},
 			why: "this kernel has no nf_tables, which this iptables works through",
 			fix: "sudo modprobe nf_tables, or install iptables-legacy", unavailable: true},
 		{says: []string{"unrecognized option", "unknown option", "invalid option"}, why: "is too old: it does not know --wait",
 			fix: "install iptables 1.6.2 or newer"},
 		{says: []string{"Couldn't load", "missing kernel module", "Extension "}, why: "an extension of iptables is missing",
-			fix: "modprobe -a xt_addrtype xt_comment xt_tcpudp xt_nat"},
-		{says: []string{"is incompatible, use 'nft'"}, why: "the table nat holds rules that iptables cannot read: they were made by nft",
+			fix: "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"},
+		{says: []string{"is incompatible, use 'nft'"}, why: "the table nat or mangle holds rules that iptables cannot read: they were made by nft",
 			fix: "portmap apply --backend nft"},
 		{says: []string{"should be restarted"}, why: "others changed rules at the same time", cause: rules.ErrDrift}, // ERESTART
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
@@ -102,7 +102,7 @@ func explain(command, stderr string, script []byte, end error) error {
 	case strings.HasPrefix(failed, "-D "), strings.HasPrefix(failed, "-I "), strings.HasPrefix(failed, "-X "):
 		e.cause = rules.ErrDrift
 	case failed != "":
-		e.Fix = "modprobe -a xt_addrtype xt_comment xt_tcpudp xt_nat"
+		e.Fix = "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"
 		e.Why = fmt.Sprintf("the kernel does not take %q (%s)", failed, e.Why)
 	}
 	return e

@@ -3,6 +3,7 @@ package ipt
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"portmap/rules"
@@ -19,7 +20,7 @@ import (
 // look is a chain of a family.
 type look struct {
 	family int
-	name   string
+	id     chainID
 }
 
 // seen is what there is of a chain.
@@ -36,7 +37,7 @@ func (b *Backend) glance(ctx context.Context, t tools, looks ...look) ([]seen, e
 	list := make([]seen, len(looks))
 	for i, l := range looks {
 		var err error
-		if list[i], err = b.tables.chain(families[l.family], l.name); err != nil {
+		if list[i], err = b.tables.chain(families[l.family], l.id); err != nil {
 			return nil, err
 		}
 	}
@@ -44,24 +45,39 @@ func (b *Backend) glance(ctx context.Context, t tools, looks ...look) ([]seen, e
 }
 
 // glanceLegacy has iptables-legacy list the chains, all side by side: to print few rules takes half the time of printing all.
+// The table mangle holds few, and is listed once.
 func glanceLegacy(ctx context.Context, t tools, looks []look) ([]seen, error) {
 	list := make([]seen, len(looks))
 	commands := make([][]string, len(looks))
+	by := make([]int, len(looks)) // the command that lists the chain
 	for i, l := range looks {
-		if p := t.programs[l.family]; p.main != "" && legacyTables(families[l.family], "nat") {
-			commands[i] = []string{p.main, "-t", "nat", "-S", l.name}
+		by[i] = i
+		p := t.programs[l.family]
+		if p.main == "" || !legacyTables(families[l.family], string(l.id.table)) {
+			continue
+		}
+		commands[i] = []string{p.main, "-t", string(l.id.table), "-S"}
+		if l.id.table == nat {
+			commands[i] = append(commands[i], l.id.name)
+		}
+		by[i] = slices.IndexFunc(commands[:i+1], func(c []string) bool { return slices.Equal(c, commands[i]) })
+		if by[i] < i {
+			commands[i] = nil
 		}
 	}
-	for i, r := range runAll(ctx, commands) {
+	results := runAll(ctx, commands)
+	for i, l := range looks {
+		r := results[by[i]]
 		switch {
-		case commands[i] == nil, r.err != nil && strings.Contains(r.err.Error(), "No chain/target/match by that name"):
+		case commands[by[i]] == nil, r.err != nil && strings.Contains(r.err.Error(), "No chain/target/match by that name"):
 			continue
 		case r.err != nil:
 			return nil, r.err
 		}
-		list[i].there = true
 		for _, text := range strings.Split(string(r.output), "\n") {
-			if rule, ok := strings.CutPrefix(text, "-A "+looks[i].name+" "); ok {
+			if text == "-N "+l.id.name {
+				list[i].there = true
+			} else if rule, ok := strings.CutPrefix(text, "-A "+l.id.name+" "); ok {
 				list[i].comments = append(list[i].comments, commentOf(rule))
 			}
 		}
@@ -101,19 +117,19 @@ func says(err error, errno unix.Errno) bool {
 	return errors.Is(err, errno) || strings.HasSuffix(err.Error(), errno.Error())
 }
 
-func natTable(family rules.Families) *nftables.Table {
+func nfTable(family rules.Families, t table) *nftables.Table {
 	if family == rules.IPv4 {
-		return &nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv4}
+		return &nftables.Table{Name: string(t), Family: nftables.TableFamilyIPv4}
 	}
-	return &nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv6}
+	return &nftables.Table{Name: string(t), Family: nftables.TableFamilyIPv6}
 }
 
 // has reports whether there is a chain. Without nf_tables there is nobody to answer: nfnetlink knows no such subsystem
 // (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg), or is not there itself (net/netlink/af_netlink.c, netlink_create).
-func (t *tables) has(family rules.Families, name string) (bool, error) {
+func (t *tables) has(family rules.Families, id chainID) (bool, error) {
 	err := t.open()
 	if err == nil {
-		_, err = t.conn.ListChain(natTable(family), name)
+		_, err = t.conn.ListChain(nfTable(family, id.table), id.name)
 		err = tablesError(err)
 	}
 	for _, none := range [...]unix.Errno{unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
@@ -124,12 +140,12 @@ func (t *tables) has(family rules.Families, name string) (bool, error) {
 	return err == nil, err
 }
 
-func (t *tables) chain(family rules.Families, name string) (s seen, err error) {
-	if s.there, err = t.has(family, name); err != nil || !s.there {
+func (t *tables) chain(family rules.Families, id chainID) (s seen, err error) {
+	if s.there, err = t.has(family, id); err != nil || !s.there {
 		return s, err
 	}
-	table := natTable(family)
-	found, err := t.conn.GetRules(table, &nftables.Chain{Name: name, Table: table})
+	table := nfTable(family, id.table)
+	found, err := t.conn.GetRules(table, &nftables.Chain{Name: id.name, Table: table})
 	for _, r := range found {
 		s.comments = append(s.comments, commentIn(r))
 	}

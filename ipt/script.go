@@ -6,113 +6,131 @@ import (
 	"slices"
 )
 
-// state is what a table nat is to hold, or holds, of ours.
+// state is what the tables of a family are to hold, or hold, of ours.
 type state struct {
-	names  []string // chains, each behind those that lead to it
-	chains map[string][]line
-	jumps  map[string][]string
+	names  []chainID // chains, each behind those that lead to it
+	chains map[chainID][]line
+	jumps  map[chainID][]rule // by door
 }
 
-// stateOf returns what is there.
-func (s *saved) state() state { return state{s.names, s.chains, s.jumps} }
+func newState() state { return state{chains: map[chainID][]line{}, jumps: map[chainID][]rule{}} }
 
 // stateWith returns what is to be there, with the counters of rules that were there before.
 func stateWith(chains []chain, before *saved) state {
-	s := state{chains: map[string][]line{}, jumps: map[string][]string{}}
-	if len(chains) > 0 && chains[0].name == rootChain {
-		for _, door := range doors {
-			s.jumps[door] = []string{jump}
-		}
-	}
-	counted := map[string]line{}
+	s := newState()
+	counted := map[rule]line{}
 	for _, lines := range before.chains {
 		for _, l := range lines {
 			if l.packets > 0 {
-				counted[l.text] = l
+				counted[l.rule] = l
 			}
 		}
 	}
 	for _, c := range chains {
-		lines := make([]line, 0, len(c.rules))
-		for _, r := range c.rules {
-			l, known := counted[r.text]
-			if !known {
-				l.text = r.text
+		for i := range c.rules {
+			if l := &c.rules[i]; len(counted) > 0 {
+				l.packets, l.bytes = counted[l.rule].packets, counted[l.rule].bytes
 			}
-			lines = append(lines, l)
 		}
-		s.names = append(s.names, c.name)
-		s.chains[c.name] = lines
+		s.names = append(s.names, c.id)
+		s.chains[c.id] = c.rules
+	}
+	for _, d := range doors() {
+		if _, leads := s.chains[chainID{d.table, d.jumps[0].chain}]; leads {
+			s.jumps[d.chainID] = d.jumps
+		}
 	}
 	return s
 }
 
-// script is an input of iptables-restore that leads from one state to another. It names no rule of others.
+// script is the part of an input of iptables-restore that is about one table. It names no rule of others.
 type script struct {
 	declare, fill, remove bytes.Buffer
 }
 
-// between writes the script for `iptables-restore --noflush --counters`; nil where there is nothing to do. Chains that are
-// in both states are changed rule by rule, so that the other rules in them go on counting.
+// between writes the script for `iptables-restore --noflush --counters` that leads from one state to another; nil where
+// there is nothing to do. Each table is a transaction.
 func between(from, to state) []byte {
-	var s script
-	for _, name := range to.names {
-		have, there := from.chains[name]
-		want := to.chains[name]
+	var all []byte
+	for _, t := range ownTables {
+		var s script
+		s.chains(t, from, to)
+		for _, d := range doors() {
+			if d.table == t {
+				s.jumps(d.name, from.jumps[d.chainID], to.jumps[d.chainID])
+			}
+		}
+		if s.declare.Len()+s.fill.Len()+s.remove.Len() > 0 {
+			all = fmt.Appendf(all, "*%s\n%s%s%sCOMMIT\n", t, s.declare.Bytes(), s.fill.Bytes(), s.remove.Bytes())
+		}
+	}
+	return all
+}
+
+// chains writes what becomes of the chains of a table. Those that are in both states are changed rule by rule, so that the
+// other rules in them go on counting.
+func (s *script) chains(t table, from, to state) {
+	for _, id := range to.names {
+		if id.table != t {
+			continue
+		}
+		have, there := from.chains[id]
+		want := to.chains[id]
 		switch {
-		case there && slices.EqualFunc(have, want, func(a, b line) bool { return same(a.text, b.text) }):
-		case there && s.edit(name, have, want):
+		case there && equalRules(have, want):
+		case there && s.edit(id.name, have, want):
 		default:
-			s.renew(name, want)
+			s.renew(id.name, want)
 		}
 	}
-	for _, door := range doors {
-		s.jump(door, from.jumps[door], to.jumps[door])
-	}
-	for _, name := range slices.Backward(from.names) {
-		if _, stays := to.chains[name]; !stays {
-			fmt.Fprintf(&s.declare, ":%s - [0:0]\n", name)
-			fmt.Fprintf(&s.remove, "-X %s\n", name)
+	for _, id := range slices.Backward(from.names) {
+		if _, stays := to.chains[id]; id.table == t && !stays {
+			fmt.Fprintf(&s.declare, ":%s - [0:0]\n", id.name)
+			fmt.Fprintf(&s.remove, "-X %s\n", id.name)
 		}
 	}
-	if s.declare.Len()+s.fill.Len()+s.remove.Len() == 0 {
-		return nil
-	}
-	return slices.Concat([]byte("*nat\n"), s.declare.Bytes(), s.fill.Bytes(), s.remove.Bytes(), []byte("COMMIT\n"))
+}
+
+func equalRules(a, b []line) bool {
+	return slices.EqualFunc(a, b, func(a, b line) bool { return a.rule == b.rule })
 }
 
 // renew makes a chain, or empties the one that is there, and fills it.
 func (s *script) renew(name string, want []line) {
 	fmt.Fprintf(&s.declare, ":%s - [0:0]\n", name)
-	for _, l := range want {
-		s.counters(l)
+	for i := range want {
+		s.counters(&want[i])
 		s.fill.WriteString("-A ")
 		s.fill.WriteString(name)
 		s.fill.WriteByte(' ')
-		s.fill.WriteString(l.text)
-		s.fill.WriteByte('\n')
+		s.rule(&want[i].rule)
 	}
+}
+
+func (s *script) rule(r *rule) {
+	s.fill.Write(r.append(s.fill.AvailableBuffer()))
+	s.fill.WriteByte('\n')
 }
 
 // edit takes rules out of a chain and puts others in between. It reports false, and has written nothing, where those that
 // stay are in another order.
 func (s *script) edit(name string, have, want []line) bool {
-	wanted, there := meanings(want), meanings(have)
+	wanted, there := setOf(want), setOf(have)
 	var gone []line
-	var kept []string
+	var kept []rule
 	for _, l := range have {
-		if m := meaning(l.text); wanted[m] {
-			kept = append(kept, m)
+		if wanted[l.rule] {
+			kept = append(kept, l.rule)
 		} else {
 			gone = append(gone, l)
 		}
 	}
 	var inserted []int
 	for i, l := range want {
-		switch m := meaning(l.text); {
-		case !there[m]:
+		switch {
+		case !there[l.rule]:
 			inserted = append(inserted, i)
-		case len(kept) == 0 || kept[0] != m:
+		case len(kept) == 0 || kept[0] != l.rule:
 			return false
 		default:
 			kept = kept[1:]
@@ -122,40 +140,47 @@ func (s *script) edit(name string, have, want []line) bool {
 		return false
 	}
 	for _, l := range gone {
+		if l.text == "" {
+			l.text = l.rule.String()
+		}
 		fmt.Fprintf(&s.fill, "-D %s %s\n", name, l.text)
 	}
 	for _, i := range inserted { // ascending: all before it are in their places already
-		s.counters(want[i])
-		fmt.Fprintf(&s.fill, "-I %s %d %s\n", name, i+1, want[i].text)
+		s.counters(&want[i])
+		fmt.Fprintf(&s.fill, "-I %s %d ", name, i+1)
+		s.rule(&want[i].rule)
 	}
 	return true
 }
 
-func meanings(lines []line) map[string]bool {
-	set := make(map[string]bool, len(lines))
+func setOf(lines []line) map[rule]bool {
+	set := make(map[rule]bool, len(lines))
 	for _, l := range lines {
-		set[meaning(l.text)] = true
+		set[l.rule] = true
 	}
 	return set
 }
 
-func (s *script) counters(l line) {
+func (s *script) counters(l *line) {
 	if l.packets > 0 {
 		fmt.Fprintf(&s.fill, "[%d:%d] ", l.packets, l.bytes)
 	}
 }
 
-// jump leaves in a door the jumps that are wanted there, which is one or none.
-func (s *script) jump(door string, have, want []string) {
-	var kept []string
-	for _, text := range have {
-		if len(kept) < len(want) && same(text, want[0]) {
-			kept = append(kept, text)
-			continue
-		}
-		fmt.Fprintf(&s.fill, "-D %s %s\n", door, text)
+// jumps leaves in a door the jumps that are wanted there, once each. One that comes, or is there more than once, is put at
+// the beginning; one that is there stays in its place, so that no two tools fight for the first.
+func (s *script) jumps(door string, have, want []rule) {
+	stays := func(r rule) bool {
+		return slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)
 	}
-	for _, text := range want[len(kept):] {
-		fmt.Fprintf(&s.fill, "-A %s %s\n", door, text)
+	for _, r := range have {
+		if !stays(r) {
+			fmt.Fprintf(&s.fill, "-D %s %s\n", door, r)
+		}
+	}
+	for _, r := range slices.Backward(want) {
+		if !slices.Contains(have, r) || !stays(r) {
+			fmt.Fprintf(&s.fill, "-I %s 1 %s\n", door, r)
+		}
 	}
 }

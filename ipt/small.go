@@ -19,8 +19,8 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 	if err := noClash(after, change.Add); err != nil {
 		return nil, false, err
 	}
-	gone, come := labels(change.Remove), labels(change.Add)
-	nothing, _ := parse(nil)
+	gone, come := commentsOf(change.Remove), commentsOf(change.Add)
+	nothing := newSaved()
 	var steps []step
 	var looks []look
 	var believed []seen
@@ -34,19 +34,19 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 		if len(from.jumps) != len(to.jumps) {
 			return nil, false, nil
 		}
-		for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(from.names, to.names)))) {
-			have, want := from.chains[name], to.chains[name]
-			_, known := from.chains[name]
-			if _, stays := to.chains[name]; known == stays && slices.EqualFunc(have, want, func(a, b line) bool { return a.text == b.text }) {
+		for _, id := range bothOf(from.names, to.names) {
+			have, want := from.chains[id], to.chains[id]
+			_, known := from.chains[id]
+			if _, stays := to.chains[id]; known == stays && equalRules(have, want) {
 				continue
 			}
 			if !allOf(have, want, gone) || !allOf(want, have, come) {
 				return nil, false, nil // others move to another chain, and their counters with them
 			}
-			if slices.ContainsFunc(looks, func(l look) bool { return l.name == name }) {
+			if slices.ContainsFunc(looks, func(l look) bool { return l.id == id }) {
 				continue // the families differ only after a change that died half way, and then everything is looked at
 			}
-			looks, believed = append(looks, look{i, name}), append(believed, seen{known, comments(have)})
+			looks, believed = append(looks, look{i, id}), append(believed, seen{known, comments(have)})
 		}
 		if script := between(from, to); script != nil {
 			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
@@ -61,10 +61,21 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 	}), err
 }
 
+// bothOf returns the chains of two lists, each once.
+func bothOf(a, b []chainID) []chainID {
+	list := slices.Clone(a)
+	for _, id := range b {
+		if !slices.Contains(a, id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
 func comments(lines []line) []string {
 	var list []string
-	for _, l := range lines {
-		list = append(list, commentOf(l.text))
+	for i := range lines {
+		list = append(list, lines[i].rule.comment)
 	}
 	return list
 }
@@ -80,8 +91,9 @@ func noClash(all, added []rules.Mapping) error {
 	return nil
 }
 
-func labels(mappings []rules.Mapping) map[string]bool {
-	set := map[string]bool{"": true}
+// commentsOf returns the comments of the rules that mappings have; those of the rules that lead to others are "".
+func commentsOf(mappings []rules.Mapping) map[string]bool {
+	set := map[string]bool{"": true, dropComment: true}
 	for i := range mappings {
 		set[mappings[i].Label(maxComment)] = true
 		for _, note := range notes(&mappings[i]) {
@@ -93,9 +105,6 @@ func labels(mappings []rules.Mapping) map[string]bool {
 
 // allOf reports whether the lines that are in one list and not in the other all have one of these comments.
 func allOf(lines, less []line, comments map[string]bool) bool {
-	other := make(map[string]bool, len(less))
-	for _, l := range less {
-		other[l.text] = true
-	}
-	return !slices.ContainsFunc(lines, func(l line) bool { return !other[l.text] && !comments[commentOf(l.text)] })
+	other := setOf(less)
+	return !slices.ContainsFunc(lines, func(l line) bool { return !other[l.rule] && !comments[l.rule.comment] })
 }

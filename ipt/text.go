@@ -24,7 +24,6 @@ func WriteText(w io.Writer, set rules.Set, family rules.Families) error {
 	chains := encode(mappings, family)
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "# %s only, by `portmap export`; load it with `%s-restore --noflush`\n", family, program)
-	empty, _ := parse(nil)
-	_, _ = out.Write(between(empty.state(), stateWith(chains, empty)))
+	_, _ = out.Write(between(newState(), stateWith(chains, newSaved())))
 	return out.Flush()
 }

@@ -12,11 +12,21 @@ import (
 // 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
 const leaf = 32
 
-// tree grows the chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or
-// less touches the chain of its ports, and where that becomes a node or a leaf, its parent.
+// tree grows chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or less
+// touches the chain of its ports, and where that becomes a node or a leaf, its parent.
 type tree struct {
-	near   []rules.Mapping // what the chains asked for are about; nil for all chains
-	chains []chain
+	table   table
+	answers bool            // its packets are those that leave from the target ports, not those that arrive at the listen ports
+	near    []rules.Mapping // what the chains asked for are about; nil for all chains
+	chains  []chain
+}
+
+// portsOf returns the ports by which the tree tells a mapping's packets.
+func (t *tree) portsOf(m *rules.Mapping) rules.Ports {
+	if t.answers {
+		return m.TargetPorts()
+	}
+	return m.ListenPorts()
 }
 
 func (t *tree) isNear(m *rules.Mapping) bool {
@@ -26,7 +36,7 @@ func (t *tree) isNear(m *rules.Mapping) bool {
 // leadsNear reports whether a box has room for one of the mappings that the tree is asked about.
 func (t *tree) leadsNear(b box) bool {
 	return t.near == nil || slices.ContainsFunc(t.near, func(m rules.Mapping) bool {
-		return b.protocols&m.Protocols() != 0 && b.ports.Overlaps(m.ListenPorts())
+		return b.protocols&m.Protocols() != 0 && b.ports.Overlaps(t.portsOf(&m))
 	})
 }
 
@@ -38,12 +48,13 @@ type box struct {
 
 var everyPort = rules.Ports{First: 0, Last: 65535}
 
-// match is the condition under which a packet of the parent belongs into the box.
-func (b box) match() string {
-	if b.ports == everyPort {
-		return "-p " + b.protocols.String()
+// leadingTo returns the rule by which a packet of the parent gets into the chain of the box.
+func (b box) leadingTo(chain string) rule {
+	r := rule{protocol: b.protocols, verdict: goTo, chain: chain}
+	if b.ports != everyPort {
+		r.ports = b.ports
 	}
-	return toPorts(b.protocols, b.ports)
+	return r
 }
 
 // parts cuts the box by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
@@ -84,15 +95,16 @@ func readable(b box) string {
 
 // open adds an empty chain, and returns its number: chains stand behind those that lead to them.
 func (t *tree) open(name string) int {
-	t.chains = append(t.chains, chain{name: name})
+	t.chains = append(t.chains, chain{id: chainID{t.table, name}})
 	return len(t.chains) - 1
 }
 
-func (t *tree) add(at int, list ...rule) { t.chains[at].rules = append(t.chains[at].rules, list...) }
-
-// everything grows the tree below the root chain.
-func (t *tree) everything(items []item) {
-	t.grow(rootChain, box{rules.TCP | rules.UDP, everyPort}, pointers(items), readable)
+// add adds a rule to a chain. It is written for packets that arrive.
+func (t *tree) add(at int, r rule, mapping int) {
+	if t.answers {
+		r = r.backward()
+	}
+	t.chains[at].rules = append(t.chains[at].rules, line{rule: r, mapping: mapping})
 }
 
 func pointers(items []item) []*item {
@@ -133,7 +145,7 @@ func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) 
 			continue
 		}
 		child := nameOf(part)
-		t.add(at, rule{part.match() + " -g " + child, -1})
+		t.add(at, part.leadingTo(child), -1)
 		if t.leadsNear(part) {
 			inside := make([]*item, 0, len(rest)/2)
 			for _, it := range rest {
@@ -148,53 +160,67 @@ func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) 
 
 // addItems adds the items' rules for the ports of a box.
 func (t *tree) addItems(at int, b box, items []*item) {
-	slices.SortFunc(items, compareItems)
+	sortItems(items, b.ports)
 	for _, it := range items {
-		t.add(at, it.rules(b.ports)...)
+		for _, r := range it.rules(b.ports) {
+			t.add(at, r, it.mapping)
+		}
 	}
 }
 
 // covers reports whether one rule of the item is for all of the box.
 func (it *item) covers(b box) bool {
-	return it.gate != "" && b.protocols == it.protocol && it.listen.First <= max(b.ports.First, 1) && it.listen.Last >= b.ports.Last
+	return (it.gate != "" || it.drops) && b.protocols == it.protocol && it.listen.First <= max(b.ports.First, 1) && it.listen.Last >= b.ports.Last
 }
 
 // addresses tells many mappings of one port apart by their listen addresses.
 func (t *tree) addresses(at int, b box, items []*item) {
-	slices.SortFunc(items, compareItems)
+	sortItems(items, b.ports)
 	var entries []entry
 	for _, it := range items {
-		list := it.rules(b.ports)
-		if !it.address.IsValid() {
-			t.add(at, list...)
-			continue
-		}
-		for _, r := range list {
-			entries = append(entries, entry{netip.PrefixFrom(it.address, it.address.BitLen()), r})
+		for _, r := range it.rules(b.ports) {
+			if it.address.IsValid() {
+				entries = append(entries, entry{r.destination, r, it.mapping})
+			} else {
+				t.add(at, r, it.mapping)
+			}
 		}
 	}
-	t.networks(at, "-d", entries, func(p netip.Prefix) string {
-		return hashed(addressesOf, b.protocols, b.ports.First, p)
+	t.networks(at, byDestination, entries, func(p netip.Prefix) string {
+		return hashed(addressesOf, t.table, t.answers, b.protocols, b.ports.First, p)
 	})
 }
 
-// gate makes the two chains of a mapping with several sources, and those below them.
-func (t *tree) gate(m *rules.Mapping, number int, sources []netip.Prefix) {
-	then := hashed(portsOf, m.String())
+// byDestination and bySource return the rule that leads the packets of a network to a chain.
+func byDestination(p netip.Prefix, chain string) rule {
+	return rule{destination: p, verdict: goTo, chain: chain}
+}
+
+func bySource(p netip.Prefix, chain string) rule {
+	return rule{source: p, verdict: goTo, chain: chain}
+}
+
+// gate makes the chain that asks for one of several sources, and those below it. What the packets of these sources meet next
+// is a rule without a source.
+func (t *tree) gate(name string, sources []netip.Prefix, next rule) {
 	entries := make([]entry, 0, len(sources))
 	for _, source := range sources {
-		entries = append(entries, entry{source, rule{"-s " + source.String() + " -g " + then, -1}})
+		r := next
+		r.source = source
+		entries = append(entries, entry{source, r, -1})
 	}
-	t.networks(t.open(hashed(sourcesOf, m.String())), "-s", entries, func(p netip.Prefix) string {
-		return hashed(sourcesOf, m.String(), p)
-	})
+	t.networks(t.open(name), bySource, entries, func(p netip.Prefix) string { return hashed(sourcesOf, name, p) })
+}
+
+// portsBehindGate makes the chain that asks for the ports of a mapping with several sources, and those below it.
+func (t *tree) portsBehindGate(name string, m *rules.Mapping, number int) {
 	bare := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, text: m.String(), comment: m.Label(maxComment)}
 	var items []item
 	for _, protocol := range m.Protocols().Each() {
 		bare.protocol = protocol
 		items = append(items, bare)
 	}
-	t.grow(then, box{rules.TCP | rules.UDP, everyPort}, pointers(items), func(b box) string {
+	t.grow(name, box{rules.TCP | rules.UDP, everyPort}, pointers(items), func(b box) string {
 		return hashed(portsOf, m.String(), b.protocols, b.ports)
 	})
 }
@@ -203,11 +229,12 @@ func (t *tree) gate(m *rules.Mapping, number int, sources []netip.Prefix) {
 type entry struct {
 	network netip.Prefix
 	rule    rule
+	mapping int
 }
 
 // networks adds rules that ask for networks, with chains below for those that have more bits in common where they are too
 // many for one chain. Of two networks none holds the other, or both are the same.
-func (t *tree) networks(at int, flag string, entries []entry, nameOf func(netip.Prefix) string) {
+func (t *tree) networks(at int, by func(netip.Prefix, string) rule, entries []entry, nameOf func(netip.Prefix) string) {
 	slices.SortStableFunc(entries, func(a, b entry) int { return comparePrefix(a.network, b.network) })
 	var common netip.Prefix
 	if len(entries) > leaf {
@@ -220,19 +247,19 @@ func (t *tree) networks(at int, flag string, entries []entry, nameOf func(netip.
 		}
 		entries = entries[len(group):]
 		if len(group) == 1 {
-			t.add(at, group[0].rule)
+			t.add(at, group[0].rule, group[0].mapping)
 			continue
 		}
 		below := shared(group[0].network, group[len(group)-1].network)
 		if below.Bits() == below.Addr().BitLen() { // all are the same address
 			for _, e := range group {
-				t.add(at, e.rule)
+				t.add(at, e.rule, e.mapping)
 			}
 			continue
 		}
 		child := nameOf(below)
-		t.add(at, rule{flag + " " + below.String() + " -g " + child, -1})
-		t.networks(t.open(child), flag, group, nameOf)
+		t.add(at, by(below, child), -1)
+		t.networks(t.open(child), by, group, nameOf)
 	}
 }
 

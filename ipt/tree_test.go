@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -14,110 +13,85 @@ import (
 )
 
 // walker sends packets through chains as the kernel does.
-type walker map[string][]parsed
-
-// parsed is a rule, read from its text.
-type parsed struct {
-	rule
-	source, destination netip.Prefix
-	iface, protocol     string
-	first, last         int
-	to                  uint16
-	jump, leave         string // to a chain, with and without return
-}
+type walker map[chainID][]line
 
 func newWalker(t *testing.T, chains []chain) walker {
 	t.Helper()
 	w := walker{}
 	for _, c := range chains {
-		if len(c.name) > 27 || !ownName(c.name) {
-			t.Fatalf("a chain is called %s", c.name)
+		if len(c.id.name) > 27 || !c.id.own() {
+			t.Fatalf("a chain is called %s", c.id)
 		}
-		if _, twice := w[c.name]; twice {
-			t.Fatalf("two chains are called %s", c.name)
+		if _, twice := w[c.id]; twice {
+			t.Fatalf("two chains are called %s", c.id)
 		}
-		w[c.name] = []parsed{}
-		for _, r := range c.rules {
-			w[c.name] = append(w[c.name], read(t, r))
-		}
+		w[c.id] = c.rules
 	}
 	return w
 }
 
-func read(t *testing.T, r rule) parsed {
-	t.Helper()
-	p := parsed{rule: r, last: 65535}
-	words := split(r.text)
-	for i := 0; i < len(words); i += 2 {
-		value := words[i+1]
-		switch words[i] {
-		case "-s":
-			p.source = netip.MustParsePrefix(value)
-		case "-d":
-			p.destination = netip.MustParsePrefix(value)
-		case "-i":
-			p.iface = value
-		case "-p":
-			p.protocol = value
-		case "--dport":
-			first, last, isRange := strings.Cut(value, ":")
-			p.first, _ = strconv.Atoi(first)
-			if p.last = p.first; isRange {
-				p.last, _ = strconv.Atoi(last)
-			}
-		case "-m", "--comment":
-		case "--to-destination":
-			n, _ := strconv.Atoi(value[1:])
-			p.to = uint16(n)
-		case "-j":
-			if value != "DNAT" {
-				p.jump = value
-			}
-		case "-g":
-			p.leave = value
-		default:
-			t.Fatalf("%q: unknown %s", r.text, words[i])
-		}
+// segment is a packet, and what of it only the table mangle asks for.
+type segment struct {
+	rules.Packet
+	leaving bool // it is the answer to the packet, and leaves
+}
+
+func (r *rule) takes(s segment) bool {
+	port := int(s.Destination.Port())
+	source, destination := r.source, r.destination
+	if s.leaving {
+		source, destination = destination, source
 	}
-	return p
+	return (!source.IsValid() || source.Contains(s.Source)) &&
+		(!destination.IsValid() || destination.Contains(s.Destination.Addr())) &&
+		(r.iface == "" && r.ports.Last == 0 || r.reply == s.leaving) &&
+		(r.iface == "" || r.iface == s.Interface) && r.to != hereInVRF &&
+		(r.protocol == 0 || r.protocol == s.Protocol) && (r.ports.Last == 0 || int(r.ports.First) <= port && port <= int(r.ports.Last))
 }
 
-func (r *parsed) takes(p rules.Packet) bool {
-	port := int(p.Destination.Port())
-	return (!r.source.IsValid() || r.source.Contains(p.Source)) &&
-		(!r.destination.IsValid() || r.destination.Contains(p.Destination.Addr())) &&
-		(r.iface == "" || r.iface == p.Interface) &&
-		(r.protocol == "" || r.protocol == p.Protocol.String()) && r.first <= port && port <= r.last
-}
-
-// walk returns the rule that sends the packet on, or nil, and how many rules the packet met.
-func (w walker) walk(t *testing.T, p rules.Packet) (by *parsed, met int) {
+// walk returns the rule of the table nat that sends the packet on, or nil, and how many rules the packet met.
+func (w walker) walk(t *testing.T, p rules.Packet) (by *line, met int) {
 	t.Helper()
-	if len(w[rootChain]) == 0 {
+	if len(w[rootID]) == 0 {
 		return nil, 0
 	}
-	by, met = w.in(t, rootChain, p)
+	by, met = w.in(t, rootID, segment{Packet: p})
 	return by, met + 1 // the jump
 }
 
-func (w walker) in(t *testing.T, name string, p rules.Packet) (by *parsed, met int) {
-	list, there := w[name]
+// dropped reports whether the table mangle drops the packet where it is invalid, and how many rules it met.
+func (w walker) dropped(t *testing.T, s segment) (dropped bool, met int) {
+	t.Helper()
+	root := chainID{mangle, invalidChain}
+	if s.leaving {
+		root.name = targetChain
+	}
+	if _, there := w[root]; !there || s.Protocol != rules.TCP {
+		return false, 1
+	}
+	by, met := w.in(t, root, s)
+	return by != nil, met + 1
+}
+
+func (w walker) in(t *testing.T, id chainID, s segment) (by *line, met int) {
+	t.Helper()
+	list, there := w[id]
 	if !there {
-		t.Fatalf("no chain %s", name)
+		t.Fatalf("no chain %s", id)
 	}
 	for i := range list {
 		met++
-		r := &list[i]
-		switch {
-		case !r.takes(p):
-		case r.to != 0:
-			return r, met
-		case r.leave != "":
-			by, more := w.in(t, r.leave, p)
-			return by, met + more
-		case r.jump != "":
-			by, more := w.in(t, r.jump, p)
-			if met += more; by != nil {
+		r := &list[i].rule
+		if !r.takes(s) {
+			continue
+		}
+		switch r.verdict {
+		case note:
+		case toPort, drop:
+			return &list[i], met
+		case jump, goTo:
+			by, more := w.in(t, chainID{id.table, r.chain}, s)
+			if met += more; by != nil || r.verdict == goTo {
 				return by, met
 			}
 		}
@@ -189,12 +163,47 @@ func TestChainsDoWhatTheOracleSays(t *testing.T) {
 				switch {
 				case mapped != (by != nil):
 					t.Fatalf("seed %d: %+v: mapped is %t, by %+v", seed, p, mapped, by)
-				case mapped && (by.to != decision.To[0].Port() || !mappings[by.mapping].Equal(decision.Mapping)):
-					t.Fatalf("seed %d: %+v: %d by %s, the oracle says %v", seed, p, by.to, mappings[by.mapping], decision)
+				case mapped && (by.rule.port != decision.To[0].Port() || !mappings[by.mapping].Equal(decision.Mapping)):
+					t.Fatalf("seed %d: %+v: %d by %s, the oracle says %v", seed, p, by.rule.port, mappings[by.mapping], decision)
 				}
 			}
 		}
 	}
+}
+
+// What is dropped where connection tracking calls it invalid is TCP for a mapping, and the answers to that; nothing else.
+func TestInvalidIsDroppedForMappingsOnly(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		ports := [...]int{40, 300, 40000}[seed%3]
+		mappings := crowd(t, r, 10+r.IntN(400), ports).Mappings()
+		for _, family := range families {
+			chains := newWalker(t, encode(mappings, family))
+			for range 400 {
+				s := segment{Packet: packet(r, family, ports+10)}
+				if r.IntN(2) == 0 {
+					s.leaving = true
+					s.Destination = netip.AddrPortFrom(s.Destination.Addr(), s.Destination.Port()+20000)
+				}
+				want := s.Protocol == rules.TCP && slices.ContainsFunc(mappings, s.belongsTo)
+				if got, _ := chains.dropped(t, s); got != want {
+					t.Fatalf("seed %d: %+v: dropped is %t", seed, s, got)
+				}
+			}
+		}
+	}
+}
+
+// belongsTo reports whether the segment could be one of the mapping's connections.
+func (s segment) belongsTo(m rules.Mapping) bool {
+	p := s.Packet
+	if s.leaving {
+		if !m.TargetPorts().Contains(p.Destination.Port()) {
+			return false
+		}
+		p.Destination = netip.AddrPortFrom(p.Destination.Addr(), p.Destination.Port()-m.TargetPorts().First+m.ListenPorts().First)
+	}
+	return m.Claims(p)
 }
 
 // At 10,000 mappings no packet meets more than 64 rules: whether ports are dense, sparse, of both protocols, ranges, one port
@@ -228,7 +237,7 @@ func TestNoPacketMeetsManyRules(t *testing.T) {
 
 func checkMost(t *testing.T, mappings []rules.Mapping) {
 	t.Helper()
-	most, mapped := 0, 0
+	most, mostDropped, mapped := 0, 0, 0
 	for _, family := range families {
 		chains := newWalker(t, encode(mappings, family))
 		for n := range 65536 {
@@ -244,14 +253,17 @@ func checkMost(t *testing.T, mappings []rules.Mapping) {
 			}
 			p.Destination = netip.AddrPortFrom(listen, port)
 			by, met := chains.walk(t, p)
+			_, arriving := chains.dropped(t, segment{Packet: p})
+			_, leaving := chains.dropped(t, segment{Packet: p, leaving: true})
+			mostDropped = max(mostDropped, arriving, leaving)
 			if most = max(most, met); by != nil {
 				mapped++
 			}
 		}
 	}
-	t.Logf("at most %d rules", most)
-	if most > 64 || mapped == 0 {
-		t.Errorf("a packet meets %d rules; %d were mapped", most, mapped)
+	t.Logf("at most %d rules; %d for one that is invalid", most, mostDropped)
+	if most > 64 || mostDropped > 64 || mapped == 0 {
+		t.Errorf("a packet meets %d rules, %d if it is invalid; %d were mapped", most, mostDropped, mapped)
 	}
 }
 
@@ -273,7 +285,7 @@ func TestChainsDependOnTheSetAlone(t *testing.T) {
 func texts(chains []chain) (list []string) {
 	for _, c := range chains {
 		for _, r := range c.rules {
-			list = append(list, c.name+" "+r.text+"\n")
+			list = append(list, c.id.String()+" "+r.rule.String()+"\n")
 		}
 	}
 	return list
@@ -286,14 +298,14 @@ func TestEncodeNear(t *testing.T) {
 		mappings := crowd(t, r, 300, 400).Mappings()
 		near := mappings[:1+r.IntN(3)]
 		for _, family := range families {
-			all := map[string]string{}
+			all := map[chainID]string{}
 			for _, c := range encode(mappings, family) {
-				all[c.name] = fmt.Sprint(texts([]chain{c}))
+				all[c.id] = fmt.Sprint(texts([]chain{c}))
 			}
 			held := 0
 			for _, c := range encodeNear(mappings, near, family) {
-				if got := fmt.Sprint(texts([]chain{c})); all[c.name] != got {
-					t.Fatalf("seed %d: chain %s is\n%s\nand near its mappings\n%s", seed, c.name, all[c.name], got)
+				if got := fmt.Sprint(texts([]chain{c})); all[c.id] != got {
+					t.Fatalf("seed %d: chain %s is\n%s\nand near its mappings\n%s", seed, c.id, all[c.id], got)
 				}
 				for _, r := range c.rules {
 					if r.mapping == 0 {
@@ -315,7 +327,7 @@ func TestChangeTouchesFewChains(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%d:%d", 2*i+1, 20001+i))
 	}
 	mappings := lab.Mappings(t, lines...)
-	nothing, _ := parse(nil)
+	nothing := newSaved()
 	state := func(m []rules.Mapping) state { return stateWith(encode(m, rules.IPv4), nothing) }
 	all := state(mappings)
 	for i := range 40 {

@@ -2,11 +2,14 @@ package ipt
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"portmap/rules"
+
+	"golang.org/x/sys/unix"
 )
 
 // Variant is one of the two rule sets that iptables can be about.
@@ -108,11 +111,22 @@ func (t tools) has() (rules.Families, string) {
 	switch {
 	case t.programs[1].main == "":
 		return rules.IPv4, "this host has no ip6" + strings.TrimPrefix(string(t.variant), "ip")
-	case !exists("/proc/thread-self/net/if_inet6"):
+	case exists(procNet + "/if_inet6"):
+		return rules.BothFamilies, ""
+	case exists(procNet):
 		return rules.IPv4, "IPv6 is switched off in this kernel"
 	}
+	// Where /proc is not mounted, only a socket tells. It cannot be what is asked first: the sandbox of the boot unit has none.
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return rules.IPv4, fmt.Sprintf("/proc cannot be read, and this process gets no IPv6 socket (%v)", err)
+	}
+	_ = unix.Close(fd)
 	return rules.BothFamilies, ""
 }
+
+// procNet is what /proc tells of the network namespace of this thread.
+const procNet = "/proc/thread-self/net"
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
@@ -120,15 +134,15 @@ func exists(path string) bool {
 }
 
 // legacyTables reports whether iptables-legacy has a table of this name: to run iptables-legacy would make it.
-// The files are readable by root alone; where they cannot be read, there may be one.
+// The files are readable by root alone; where they cannot be read, or /proc is not mounted, there may be one.
 func legacyTables(family rules.Families, name string) bool {
-	file := "/proc/thread-self/net/ip_tables_names"
+	file := procNet + "/ip_tables_names"
 	if family == rules.IPv6 {
-		file = "/proc/thread-self/net/ip6_tables_names"
+		file = procNet + "/ip6_tables_names"
 	}
 	names, err := os.ReadFile(file)
 	if os.IsNotExist(err) {
-		return false
+		return !exists(procNet)
 	}
 	for _, n := range strings.Fields(string(names)) {
 		if n == name || name == "" {

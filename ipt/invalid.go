@@ -1,0 +1,124 @@
+package ipt
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"portmap/rules"
+)
+
+// A segment that connection tracking calls invalid belongs to no connection, so the table nat does not see it and its port
+// stays as it is (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). A client's then meets the listen port, where nobody listens,
+// and a server's leaves from the target port, where the client knows nobody: either is answered by a reset, which ends the
+// connection. It is enough that the segment is older or newer than the window (nf_conntrack_proto_tcp.c, tcp_in_window).
+//
+// So the table mangle drops them, before a packet's way is decided and behind connection tracking: TCP for the listen side
+// of a mapping, and TCP from the target ports of one, in either case only where the mapping is for such packets. Other
+// packets meet one rule, and most of the dropped ones few: ports side by side are one rule.
+
+// condition is what a mapping asks of a packet beside its protocol and port.
+type condition struct {
+	address netip.Addr
+	iface   string
+	sources string // as text, to be compared
+}
+
+// dropping returns the chains of the table mangle.
+func dropping(mappings, near []rules.Mapping, family rules.Families) []chain {
+	if !slices.ContainsFunc(mappings, func(m rules.Mapping) bool { return drops(&m, family) }) {
+		return nil
+	}
+	arriving := &tree{table: mangle, near: near}
+	at := arriving.open(invalidChain)
+	arriving.add(at, rule{to: here, verdict: goTo, chain: listenChain}, -1)
+	arriving.add(at, rule{to: hereInVRF, verdict: goTo, chain: listenChain}, -1)
+	arriving.drops(listenChain, mappings, family)
+	leaving := &tree{table: mangle, answers: true, near: near}
+	leaving.drops(targetChain, mappings, family)
+	return append(arriving.chains, leaving.chains...)
+}
+
+// drops reports whether there is something to drop for a mapping.
+func drops(m *rules.Mapping, family rules.Families) bool {
+	return m.Protocols().Has(rules.TCP) && m.Families().Has(family)
+}
+
+// drops grows the tree of the chains that drop.
+func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Families) {
+	ports := map[condition][]rules.Ports{}
+	sources := map[string][]netip.Prefix{}
+	for i := range mappings {
+		if m := &mappings[i]; drops(m, family) {
+			c, from := conditionOf(m, family)
+			ports[c] = append(ports[c], t.portsOf(m))
+			sources[c.sources] = from
+		}
+	}
+	var items []item
+	for c, list := range ports {
+		it := item{mapping: -1, protocol: rules.TCP, drops: true, address: c.address, iface: c.iface, text: fmt.Sprint(c), comment: dropComment}
+		switch from := sources[c.sources]; len(from) {
+		case 0:
+		case 1:
+			it.source = from[0]
+		default:
+			it.gate = t.sourcesChain(c)
+		}
+		for _, it.listen = range joined(list) {
+			items = append(items, it)
+		}
+	}
+	t.grow(root, box{rules.TCP, everyPort}, pointers(items), func(b box) string {
+		return fmt.Sprintf("%s-%d-%d", root, b.ports.First, b.ports.Last)
+	})
+	for _, text := range slices.Sorted(maps.Keys(sources)) {
+		c := condition{sources: text}
+		if from := sources[text]; len(from) > 1 && t.hasNear(c, family) {
+			t.gate(t.sourcesChain(c), from, rule{verdict: drop, comment: dropComment})
+		}
+	}
+}
+
+// sourcesChain names the chain that asks for the sources of a condition. All mappings of these sources share it.
+func (t *tree) sourcesChain(c condition) string {
+	return hashed(sourcesOf, t.table, t.answers, c.sources)
+}
+
+// hasNear reports whether one of the mappings that the tree is asked about has the sources of a condition.
+func (t *tree) hasNear(c condition, family rules.Families) bool {
+	return t.near == nil || slices.ContainsFunc(t.near, func(m rules.Mapping) bool {
+		of, _ := conditionOf(&m, family)
+		return of.sources == c.sources
+	})
+}
+
+// conditionOf returns what a mapping asks, and its sources.
+func conditionOf(m *rules.Mapping, family rules.Families) (condition, []netip.Prefix) {
+	if m.Plain() {
+		return condition{}, nil
+	}
+	c := condition{address: m.Listen(), iface: m.Interface()}
+	sources := sourcesIn(m, family)
+	if len(sources) > 0 {
+		c.sources = fmt.Sprint(sources)
+	}
+	return c, sources
+}
+
+// joined returns the same ports in as few ranges as possible, sorted. It changes the list.
+func joined(list []rules.Ports) []rules.Ports {
+	slices.SortFunc(list, func(a, b rules.Ports) int { return cmp.Compare(a.First, b.First) })
+	n := 0
+	for _, p := range list[1:] {
+		if int(p.First) <= int(list[n].Last)+1 {
+			list[n].Last = max(list[n].Last, p.Last)
+			continue
+		}
+		n++
+		list[n] = p
+	}
+	return list[:n+1]
+}

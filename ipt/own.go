@@ -1,0 +1,94 @@
+package ipt
+
+import (
+	"strings"
+
+	"portmap/rules"
+)
+
+// What is ours is decided by what it says, not by its name: a chain of others can be called PORTMAP, and its rules can have
+// comments of any kind.
+
+// labels are the comments that were read, and the mappings that they are the texts of.
+type labels struct {
+	parser rules.Parser
+	words  []string
+	known  map[string]rules.Mapping // the zero Mapping for a comment that is not one's text
+}
+
+func newLabels() *labels { return &labels{known: map[string]rules.Mapping{}} }
+
+// mapping returns the mapping of which a comment is the canonical text.
+func (l *labels) mapping(comment string) (rules.Mapping, bool) {
+	m, read := l.known[comment]
+	if !read {
+		var err error
+		l.words = rules.AppendWords(l.words[:0], comment)
+		if m, err = l.parser.Parse(l.words); err != nil || m.String() != comment {
+			m = rules.Mapping{}
+		}
+		l.known[comment] = m
+	}
+	return m, !m.IsZero()
+}
+
+// label reports whether portmap could have given a comment to the rules of a mapping.
+func (l *labels) label(comment string) bool {
+	if hash, long := strings.CutPrefix(comment, "~"); long {
+		return len(hash) == 16 && isHex(hash)
+	}
+	_, ok := l.mapping(comment)
+	return ok
+}
+
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+
+// note reports whether portmap could have put a comment into the chain with notes: a piece of a long text, or a temporary
+// mapping.
+func (l *labels) note(comment string) bool {
+	if strings.HasPrefix(comment, "~") {
+		hash, _, isPiece := strings.Cut(comment, " ")
+		return isPiece && l.label(hash)
+	}
+	m, ok := l.mapping(comment)
+	return ok && m.Temporary()
+}
+
+// dropComment is the comment of the rules that drop: each is for many mappings.
+const dropComment = "portmap"
+
+// ours reports whether a rule has a form in which portmap puts rules into this chain. One that has the form and not the
+// content, as another port for a mapping, is one of ours that somebody changed.
+func (l *labels) ours(in chainID, r *rule) bool {
+	switch {
+	case r.foreign != "":
+		return false
+	case in == textID:
+		return *r == rule{comment: r.comment} && l.note(r.comment)
+	case in == chainID{mangle, invalidChain}:
+		return *r == rule{to: r.to, verdict: goTo, chain: listenChain} && r.to != anywhere
+	case r.invalid || r.to != anywhere:
+		return false
+	}
+	inner := chainID{in.table, r.chain}
+	switch r.verdict {
+	case goTo:
+		return r.comment == "" && inner.own()
+	case jump:
+		return inner.own() && strings.HasPrefix(r.chain, sourcesOf) && l.labelIn(in.table, r.comment)
+	case drop:
+		return in.table == mangle && l.labelIn(mangle, r.comment)
+	case toPort:
+		return in.table == nat && !r.reply && r.protocol != 0 && r.ports.Last == r.ports.First && r.ports.Last != 0 && r.port != 0 &&
+			l.label(r.comment)
+	case note:
+	}
+	return false
+}
+
+func (l *labels) labelIn(t table, comment string) bool {
+	if t == mangle {
+		return comment == dropComment
+	}
+	return l.label(comment)
+}
