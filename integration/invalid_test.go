@@ -165,59 +165,72 @@ func checksum(b []byte) uint16 {
 }
 
 // A segment that connection tracking does not know ends no connection, in either direction and whatever the mapping asks for.
-// Without the guards it does: the control shows that the segment is such a one.
-func TestInvalidSegments(t *testing.T) {
-	b := backends()[0]
-	host, client := b.barePair(t)
-	host.Chat("192.0.2.1:8443")
-	host.Chat("127.0.0.1:8443")
-	host.Chat("[2001:db8::1]:8443")
-	const v4, v6 = "192.0.2.1:443", "[2001:db8::1]:443"
-	for _, c := range []struct {
-		mapping string
-		from    *lab.Host
-		to      []string
-	}{
-		{"443:8443/tcp,udp", client, []string{v4, v6}},
-		{"443:8443", host, []string{v4, v6, "127.0.0.1:443"}},
-		{"443:8443 -4", client, []string{v4}},
-		{"443:8443 -6", client, []string{v6}},
-		{"192.0.2.1:443:8443", client, []string{v4}},
-		{"[2001:db8::1]:443:8443", client, []string{v6}},
-		{"440-450:8440-8450", client, []string{v4, v6}},
-		{"443:8443 --interface eth0", client, []string{v4, v6}},
-		{"443:8443 --source 192.0.2.0/24,10.0.0.0/8,2001:db8::/64", client, []string{v4, v6}},
-	} {
-		b.change(t, host, rules.Change{Reset: true, Add: lab.Mappings(t, c.mapping)})
-		for _, to := range c.to {
-			for direction, stray := range strays() {
-				t.Run(fmt.Sprintf("%s, %s to %s, %s", c.mapping, c.from.Name, to, direction), func(t *testing.T) {
-					s := dialStream(t, c.from, host, to)
-					stray(t, s)
-					for range 3 {
-						if err := s.say(); err != nil {
-							t.Fatalf("the connection ended: %v", err)
+// Without the rules that drop it, it does: the control shows that the segment is such a one.
+func TestInvalidSegmentsResetNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.barePair(t)
+		host.Chat("192.0.2.1:8443")
+		host.Chat("127.0.0.1:8443")
+		host.Chat("[2001:db8::1]:8443")
+		const v4, v6 = "192.0.2.1:443", "[2001:db8::1]:443"
+		for _, c := range []struct {
+			mapping string
+			from    *lab.Host
+			to      []string
+		}{
+			{"443:8443/tcp,udp", client, []string{v4, v6}},
+			{"443:8443", host, []string{v4, v6, "127.0.0.1:443"}},
+			{"443:8443 -4", client, []string{v4}},
+			{"443:8443 -6", client, []string{v6}},
+			{"192.0.2.1:443:8443", client, []string{v4}},
+			{"[2001:db8::1]:443:8443", client, []string{v6}},
+			{"440-450:8440-8450", client, []string{v4, v6}},
+			{"443:8443 --interface eth0", client, []string{v4, v6}},
+			{"443:8443 --source 192.0.2.0/24,10.0.0.0/8,2001:db8::/64", client, []string{v4, v6}},
+		} {
+			b.change(t, host, rules.Change{Reset: true, Add: lab.Mappings(t, c.mapping)})
+			for _, to := range c.to {
+				for direction, stray := range strays() {
+					t.Run(fmt.Sprintf("%s, %s to %s, %s", c.mapping, c.from.Name, to, direction), func(t *testing.T) {
+						s := dialStream(t, c.from, host, to)
+						stray(t, s)
+						for range 3 {
+							if err := s.say(); err != nil {
+								t.Fatalf("the connection ended: %v", err)
+							}
 						}
-					}
-				})
+					})
+				}
 			}
 		}
+		b.passInvalid(host)
+		for direction, stray := range strays() {
+			t.Run("not dropped, "+direction, func(t *testing.T) {
+				s := dialStream(t, client, host, v4)
+				stray(t, s)
+				var err error
+				for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); {
+					err = s.say()
+				}
+				if err == nil {
+					t.Error("the connection goes on: the segment tests nothing")
+				}
+			})
+		}
+	})
+}
+
+// passInvalid takes away what drops invalid segments.
+func (b backend) passInvalid(h *lab.Host) {
+	if b.name == "nft" {
+		for _, chain := range []string{"guard_prerouting", "guard_output"} {
+			h.Run("nft", "flush", "chain", "inet", "portmap", chain)
+		}
+		return
 	}
-	for _, chain := range []string{"guard_prerouting", "guard_output"} {
-		host.Run("nft", "flush", "chain", "inet", "portmap", chain)
-	}
-	for direction, stray := range strays() {
-		t.Run("without guards, "+direction, func(t *testing.T) {
-			s := dialStream(t, client, host, v4)
-			stray(t, s)
-			var err error
-			for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); {
-				err = s.say()
-			}
-			if err == nil {
-				t.Error("the connection goes on: the segment tests nothing")
-			}
-		})
+	for _, tool := range b.tools {
+		h.Run(tool, "-t", "mangle", "-F", "PORTMAP-INVALID")
+		h.Run(tool, "-t", "mangle", "-F", "PORTMAP-TARGET")
 	}
 }
 
@@ -230,34 +243,35 @@ func strays() map[string]func(testing.TB, *stream) {
 
 // What is not mapped is left to its server, invalid or not: other ports, other addresses, other networks.
 func TestInvalidSegmentsOfOthersPass(t *testing.T) {
-	b := backends()[0]
-	host, client := b.barePair(t)
-	host.Address("eth0", "192.0.2.11/24")
-	b.add(t, host, "192.0.2.1:443:8443", "81:8081/udp", "82:8082 --source 10.0.0.0/8", "83:8083 --interface eth1")
-	loadText(t, host, `table inet seen {
-		chain input { type filter hook input priority 0; ct state invalid tcp dport { 81, 82, 83, 443 } counter; }
-		chain postrouting { type filter hook postrouting priority 0; ct state invalid tcp sport 8081 counter; }
-	}`)
-	from, to := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1")
-	// A segment that is no connection's and has no flag at all is invalid (nf_conntrack_proto_tcp.c, tcp_error).
-	nothing := func(h *lab.Host, from netip.Addr, sport uint16, to netip.Addr, dport uint16) {
-		sendSegment(t, h, netip.AddrPortFrom(from, sport), netip.AddrPortFrom(to, dport), 0, 1, 1)
-	}
-	nothing(client, from, 5000, netip.MustParseAddr("192.0.2.11"), 443)
-	nothing(client, from, 5000, to, 81)
-	nothing(client, from, 5000, to, 82)
-	nothing(client, from, 5000, to, 83)
-	nothing(client, from, 5000, to, 443) // ours
-	nothing(host, to, 8081, from, 5000)
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		seen := host.Run("nft", "list", "table", "inet", "seen")
-		if strings.Contains(seen, "counter packets 4 ") && strings.Contains(seen, "sport 8081 counter packets 1 ") {
-			return
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.barePair(t)
+		host.Address("eth0", "192.0.2.11/24")
+		b.add(t, host, "192.0.2.1:443:8443", "81:8081/udp", "82:8082 --source 10.0.0.0/8", "83:8083 --interface eth1")
+		host.Run("nft", `table inet seen {
+			chain input { type filter hook input priority 0; ct state invalid tcp dport { 81, 82, 83, 443 } counter; }
+			chain postrouting { type filter hook postrouting priority 0; ct state invalid tcp sport 8081 counter; }
+		}`)
+		from, to := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1")
+		// A segment that is no connection's and has no flag at all is invalid (nf_conntrack_proto_tcp.c, tcp_error).
+		nothing := func(h *lab.Host, from netip.Addr, sport uint16, to netip.Addr, dport uint16) {
+			sendSegment(t, h, netip.AddrPortFrom(from, sport), netip.AddrPortFrom(to, dport), 0, 1, 1)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("want 4 and 1 to pass:\n%s", seen)
+		nothing(client, from, 5000, netip.MustParseAddr("192.0.2.11"), 443)
+		nothing(client, from, 5000, to, 81)
+		nothing(client, from, 5000, to, 82)
+		nothing(client, from, 5000, to, 83)
+		nothing(client, from, 5000, to, 443) // ours
+		nothing(host, to, 8081, from, 5000)
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			seen := host.Run("nft", "list", "table", "inet", "seen")
+			if strings.Contains(seen, "counter packets 4 ") && strings.Contains(seen, "sport 8081 counter packets 1 ") {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("want 4 and 1 to pass:\n%s", seen)
+			}
 		}
-	}
+	})
 }
 
 // What the guards cost: new connections and requests a second through a mapping, with them and without.
