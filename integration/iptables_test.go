@@ -125,7 +125,7 @@ func TestRestoreIsKilledAfterItsWork(t *testing.T) {
 		host, _ := b.pair(t)
 		b.add(t, host, "443:8443")
 		for name, c := range map[string]rules.Change{
-			b.tools[1]:              {Add: lab.Mappings(t, "80:8080")},
+			b.tools[1]:              {Add: lab.Mappings(t, "80:8080/udp")}, // one rule
 			b.tools[1] + "-restore": {Add: lab.Mappings(t, "80:8080", "82:8082")},
 		} {
 			path, _ := exec.LookPath(name)
