@@ -22,14 +22,20 @@ func (p plan) boots() int {
 }
 
 // judge is what every change has to pass. nftables comes first, as on a host that has a firewall: its file begins with flush
-// ruleset, so at boot too the mappings must come after it.
-func judge() plan {
-	return plan{
+// ruleset, so at boot too the mappings must come after it. The steps of one kind of guest come before the package goes.
+func judge(steps ...string) plan {
+	p := plan{
 		"serve", "firewall nftables", "provision install",
 		"reboot",
-		"restored", "provision check", "again nftables restart", "upgrade", "remove", "purge",
+		"restored", "provision check", "again nftables restart",
 	}
+	p = append(p, steps...)
+	return append(p, "upgrade", "remove", "purge")
 }
+
+// onItsOwn is what every change has to pass on a machine with Debian's kernel: judge, and a network card in a VRF, which the
+// kernel of a machine on which tests run need not have.
+func onItsOwn() plan { return judge("vrf", "reach_vrf") }
 
 // firewalls is, for each firewall that a Debian or a Red Hat has, all that its user does to it. ufw's unit knows no reload.
 func firewalls() map[string]plan {
@@ -66,17 +72,13 @@ func throughIptables() map[string]plan {
 	}
 }
 
-// virtualRouting is a host with a network card in a VRF.
-func virtualRouting() map[string]plan {
-	return map[string]plan{"nft": {"serve", "install", "add", "vrf"}}
-}
-
-// withoutNfTables is a host whose kernel has none, and whose iptables is iptables-nft unless one asks for the other.
+// withoutNfTables is a host whose kernel has none, and whose iptables is iptables-nft unless one asks for the other. It has a
+// network card in a VRF, too.
 func withoutNfTables() plan {
 	return plan{
 		"serve", "without nf_tables", "install", "fallback",
 		"reboot",
-		"restored", "lost iptables-legacy", "remove", "purge",
+		"restored", "vrf", "reach_vrf", "lost iptables-legacy", "remove", "purge",
 	}
 }
 

@@ -67,14 +67,7 @@ func one(t *testing.T, pattern string) string {
 }
 
 func TestQemu(t *testing.T) {
-	qemu(t, judge()).check(t, judge())
-}
-
-// A VRF needs a kernel that has them: Debian's, and not that of every machine on which tests run.
-func TestQemuVRF(t *testing.T) {
-	for name, p := range virtualRouting() {
-		t.Run(name, func(t *testing.T) { qemu(t, p).check(t, p) })
-	}
+	qemu(t, onItsOwn()).check(t, onItsOwn())
 }
 
 // Only a machine of its own can have another kernel.
