@@ -212,7 +212,7 @@ func (m *machine) add(rt *rapid.T) {
 		next, ok = with, err == nil
 	}
 	if ok && other.recorded {
-		_, err := other.saved.Add(next.Mappings()...)
+		_, err := other.saved.Add(mapping)
 		ok = err == nil
 	}
 	unsaved := m.live.Remove(own.Mappings()...)

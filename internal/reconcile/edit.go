@@ -38,8 +38,8 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 			e.aim, err = s.own.Add(add...)
 			e.replaced = make([][]rules.Mapping, len(add))
 		}
-		if err == nil && s.others.set.Len() > 0 {
-			_, err = s.others.set.Add(e.aim.Mappings()...)
+		if err == nil {
+			_, err = s.others.set.Add(add...)
 		}
 		if err != nil {
 			return edition{}, s.others.explain(err)

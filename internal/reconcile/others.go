@@ -16,8 +16,8 @@ import (
 // others is what other files of this host hold: those that were named by --config when mappings went into the kernel. A change
 // that starts from one file leaves their mappings alone.
 type others struct {
-	set        rules.Set
-	files      map[string]string // by the text of a mapping: the file that has it
+	set        rules.Set         // those that go with each other
+	files      map[string]string // by the text of each mapping: the file that has it
 	unreadable string            // a file of which it is not known what it holds, or ""
 }
 
@@ -25,7 +25,6 @@ type others struct {
 func (h *Host) otherFiles(ctx context.Context) others {
 	o := others{files: map[string]string{}}
 	var all []rules.Mapping
-	var paths []string // parallel to all
 	own, err := filepath.Abs(h.File.Path)
 	if err != nil {
 		return o
@@ -48,22 +47,15 @@ func (h *Host) otherFiles(ctx context.Context) others {
 			continue
 		}
 		for _, m := range text.Set().Mappings() {
-			all, paths = append(all, m), append(paths, path)
+			all = append(all, m)
+			if !o.has(m) {
+				o.files[m.String()] = path
+			}
 		}
 	}
-	set, misfits, err := rules.Fit(ctx, all)
-	if err != nil {
+	if o.set, _, err = rules.Fit(ctx, all); err != nil {
 		o.unreadable = own
 	}
-	for _, m := range misfits {
-		paths[m.At] = ""
-	}
-	for i, m := range all {
-		if paths[i] != "" && o.files[m.String()] == "" {
-			o.files[m.String()] = paths[i]
-		}
-	}
-	o.set = set
 	return o
 }
 
@@ -72,9 +64,6 @@ func sameFile(a, b string) bool {
 	y, err2 := os.Stat(b)
 	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
-
-// none reports whether no other file holds anything.
-func (o others) none() bool { return o.set.Len() == 0 && o.unreadable == "" }
 
 // has reports whether another file holds a mapping.
 func (o others) has(m rules.Mapping) bool { return o.files[m.String()] != "" }
