@@ -51,6 +51,7 @@ func TestWatchMendsDamage(t *testing.T) {
 		p := b.command(t, host)
 		p.run("add", "8000-8010:9000-9010", "70:7070")
 		w := p.watch()
+		w.patience = 45 * time.Second // rules of iptables-legacy exchanged for others of the same size are noticed within 30
 		for _, damage := range b.damages()[:6] {
 			if strings.HasSuffix(damage, " -F") {
 				continue // that takes rules of others, too
