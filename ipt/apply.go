@@ -31,7 +31,17 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	if err != nil {
 		return err
 	}
-	return b.carryOut(context.WithoutCancel(ctx), steps) // what was begun is seen through to its end
+	lasting := context.WithoutCancel(ctx) // what was begun is seen through to its end
+	err = b.carryOut(lasting, steps)
+	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
+		return err
+	}
+	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
+	// that is there, for the same reason as iptables-nft-save.
+	if steps, err = b.whole(lasting, change); err != nil {
+		return err
+	}
+	return b.carryOut(lasting, steps)
 }
 
 // whole returns the steps of any change, after a look at everything that is there.
@@ -49,8 +59,10 @@ func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error
 		return steps, err
 	}
 	rest, err := b.read(ctx, *b.other)
-	if err != nil {
-		return steps, nil //nolint:nilerr // what cannot be looked at is not in use: in a sandbox it may not even run
+	if notInUse(err) {
+		return steps, nil
+	} else if err != nil {
+		return nil, err
 	}
 	away, err := plan(*b.other, rest, nil, true)
 	return append(steps, away...), err
@@ -167,6 +179,7 @@ func takeOut(program string, l ruleLine) string {
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another
 // change between its look at the rules and its own. When one fails, it and all before it are taken back.
 func (b *Backend) carryOut(ctx context.Context, steps []step) error {
+	defer func() { b.seen = nil }() // what was read to take something back is history, too
 	for i, s := range steps {
 		if err := b.restore(ctx, s); err != nil {
 			return b.takeBack(ctx, steps[:i+1], err)

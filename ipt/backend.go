@@ -75,20 +75,20 @@ func (b *Backend) otherIsInUse(ctx context.Context) (bool, error) {
 	if ours, err := b.holds(ctx, b.use); err != nil || ours {
 		return false, err
 	}
-	if ours, err := b.holds(ctx, *b.other); cutShort(err) {
-		return false, err
+	if ours, err := b.holds(ctx, *b.other); notInUse(err) {
+		return false, nil
 	} else if err != nil || ours {
-		return ours, nil // what cannot be looked at is not in use
+		return ours, err
 	}
 	first, err := b.count(ctx, b.use)
 	if err != nil {
 		return false, err
 	}
 	second, err := b.count(ctx, *b.other)
-	if cutShort(err) {
-		return false, err
+	if notInUse(err) {
+		return false, nil
 	}
-	return err == nil && second > first, nil
+	return second > first, err
 }
 
 // count returns how many rules a variant holds, in all tables; of one that this kernel lacks, -1.
@@ -153,16 +153,19 @@ func (b *Backend) Limits() (rules.Families, string) {
 // Close lets go of the kernel. What is live stays.
 func (b *Backend) Close() error { return b.tables.close() }
 
-// Present reports whether this host's iptables holds mappings of ours, in either variant; a host without iptables does not.
+// Present reports whether this host's iptables holds mappings of ours, in either variant. A host without iptables does not,
+// nor does a variant that the kernel lacks or that this process may not ask. Any other error of a look is returned.
 func Present(ctx context.Context, o Options) (bool, error) {
 	found, err := installed(ctx, o.folders())
-	if err != nil {
-		return false, nil //nolint:nilerr // nothing is installed that could hold any
+	if notInUse(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
 	}
 	b := &Backend{}
 	defer b.Close()
 	for _, t := range found {
-		if ours, err := b.holds(ctx, t); err != nil || ours {
+		if ours, err := b.holds(ctx, t); !notInUse(err) && (err != nil || ours) {
 			return ours, err
 		}
 	}
@@ -190,15 +193,16 @@ func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
 
 // Live reads both families, and looks whether the other variant holds something of ours, too.
 func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
-	s, err := b.read(ctx, b.use)
-	if err != nil {
+	live, err := b.live(ctx, b.use)
+	if err != nil || b.other == nil || live.Damaged != "" {
+		return live, err
+	}
+	s, err := b.read(ctx, *b.other)
+	switch {
+	case notInUse(err):
+	case err != nil:
 		return rules.Live{}, err
-	}
-	live := s.live()
-	if b.other == nil || live.Damaged != "" {
-		return live, nil
-	}
-	if s, err := b.read(ctx, *b.other); err == nil && !s.empty() { // what cannot be looked at is not in use
+	case !s.empty():
 		live.Damaged = fmt.Sprintf("%s holds rules of portmap, beside %s", b.other.variant, b.use.variant)
 	}
 	return live, nil
@@ -230,8 +234,32 @@ func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 	return found, nil
 }
 
-// read runs iptables-save and its twin, for each table, side by side.
+// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
+// it in between.
 func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
+	for range attempts {
+		s, err := readOnce(ctx, t)
+		part := false
+		if err == nil && t.variant == NFTables {
+			part, err = b.incomplete(s)
+		}
+		switch {
+		case err != nil:
+			return snapshot{}, err
+		case !part:
+			if b.seen == nil {
+				b.seen = map[Variant]snapshot{}
+			}
+			b.seen[t.variant] = s
+			return s, nil
+		}
+	}
+	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
+		Fix: "do it again"}
+}
+
+// readOnce runs iptables-save and its twin, for each table, side by side.
+func readOnce(ctx context.Context, t tools) (snapshot, error) {
 	s := snapshot{labels: newLabels()}
 	var commands [len(families) * len(ownTables)][]string
 	has, _ := t.has()
@@ -259,9 +287,5 @@ func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 			return snapshot{}, err
 		}
 	}
-	if b.seen == nil {
-		b.seen = map[Variant]snapshot{}
-	}
-	b.seen[t.variant] = s
 	return s, nil
 }

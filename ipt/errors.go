@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 
 	"portmap/rules"
@@ -19,7 +18,7 @@ type Error struct {
 	Fix     string // what to type; may be empty
 	cause   error
 
-	unavailable bool // the kernel has no such variant
+	unavailable bool // the host or the kernel has no such variant
 }
 
 func (e *Error) Error() string {
@@ -52,9 +51,9 @@ func complaints() []complaint {
 		{says: []string{"holding the xtables lock"}, why: "another program holds the xtables lock",
 			fix: "`fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
 		{says: []string{"you must be root", "Permission denied", "Operation not permitted"}, why: "not permitted", cause: unix.EPERM},
-		{says: []string{"can't initialize", "Table does not exist"}, why: "this kernel has no table nat or mangle for iptables-legacy",
+		{says: []string{"Table does not exist", "iptables who?", "': Address family not supported"}, why: "this kernel has no table nat or mangle for iptables-legacy",
 			fix: "sudo modprobe -a iptable_nat ip6table_nat iptable_mangle ip6table_mangle", unavailable: true},
-		{says: []string{"Failed to initialize nft", "Protocol not supported", "rule set generation id: Invalid argument"},
+		{says: []string{"nft: Address family not supported", "Protocol not supported", "rule set generation id: Invalid argument"},
 			why: "this kernel has no nf_tables, which this iptables works through",
 			fix: "sudo modprobe nf_tables, or install iptables-legacy", unavailable: true},
 		{says: []string{"unrecognized option", "unknown option", "invalid option"}, why: "is too old: it does not know --wait",
@@ -69,15 +68,12 @@ func complaints() []complaint {
 	}
 }
 
-// cutShort reports whether a look failed before it came to an answer: the program was killed or could not be started, or the
-// kernel could not be asked. Next time it may succeed; so nothing follows from it, as it does from a refusal.
-func cutShort(err error) bool {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return !exit.Exited()
-	}
-	var errno unix.Errno
-	return errors.As(err, &errno) && errno != unix.EPERM
+// notInUse reports whether a look failed in a way that lasts, so that the variant is of no use here and holds nothing that
+// matters: it is not installed, the kernel lacks it, or this process may not ask it, as in the sandbox of the boot unit, which
+// has raw sockets only where iptables-legacy is in use. From any other error nothing follows: next time the look may succeed.
+func notInUse(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.unavailable || errors.Is(err, unix.EPERM)
 }
 
 // explain turns the end of a command into an Error. The script, if there was one, tells a rule that is not as expected from

@@ -12,6 +12,9 @@ type saved struct {
 	state
 	foreign map[chainID]bool     // chains named like ours with nothing of ours in them
 	led     map[chainID]ruleLine // by chain of ours: a rule of others that leads into it
+
+	uses  map[chainID]int // by chain that [counted] is about: the rules in it, and those that lead to it
+	rules map[chainID]int // the rules in it
 }
 
 // ruleLine is a rule in the chain where it stands, as one types it behind `iptables -t TABLE -D`.
@@ -23,7 +26,8 @@ type ruleLine struct {
 func (l ruleLine) String() string { return l.in.name + " " + l.text }
 
 func newSaved() *saved {
-	return &saved{state: newState(), foreign: map[chainID]bool{}, led: map[chainID]ruleLine{}}
+	return &saved{state: newState(), foreign: map[chainID]bool{}, led: map[chainID]ruleLine{},
+		uses: map[chainID]int{}, rules: map[chainID]int{}}
 }
 
 // reader reads what iptables-save prints.
@@ -34,10 +38,13 @@ type reader struct {
 	saved  *saved
 }
 
-// parse reads the outputs of `iptables-save -c -t TABLE` of one family.
+// parse reads the outputs of `iptables-save -c -t TABLE` of one family; nil for a table that is not there.
 func parse(l *labels, outputs ...[]byte) (*saved, error) {
 	r := &reader{labels: l, saved: newSaved()}
 	for _, output := range outputs {
+		if output == nil {
+			continue
+		}
 		r.table = nat
 		if err := r.read(string(output)); err != nil {
 			return nil, err
@@ -48,15 +55,20 @@ func parse(l *labels, outputs ...[]byte) (*saved, error) {
 }
 
 func (r *reader) read(output string) error {
+	complete := whole(output)
 	for len(output) > 0 {
 		var text string
 		text, output, _ = strings.Cut(output, "\n")
 		switch {
 		case strings.HasPrefix(text, "*"):
 			r.table = table(text[1:])
-		case strings.HasPrefix(text, ":PORTMAP"):
+		case strings.HasPrefix(text, ":"):
 			name, _, _ := strings.Cut(text[1:], " ")
-			if id := (chainID{r.table, name}); id.own() {
+			id := chainID{r.table, name}
+			if counted(id) {
+				r.saved.uses[id] = 0
+			}
+			if id.own() {
 				r.saved.names = append(r.saved.names, id)
 				r.saved.chains[id] = nil
 			}
@@ -69,6 +81,9 @@ func (r *reader) read(output string) error {
 				Fix: "use that: portmap apply --backend nft"}
 		}
 	}
+	if !complete {
+		return &Error{Why: "iptables-save printed only a part of a table", Fix: "do it again"}
+	}
 	return nil
 }
 
@@ -80,6 +95,7 @@ func (r *reader) line(text string) error {
 	if !found {
 		return fmt.Errorf("iptables-save printed %q", text)
 	}
+	r.saved.count(in, rest)
 	if _, declared := r.saved.chains[in]; !declared {
 		r.outside(in, rest)
 		return nil

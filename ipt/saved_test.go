@@ -73,12 +73,17 @@ COMMIT
 		t.Errorf("the rule of others is %v", l)
 	}
 	for _, bad := range []string{"[x] -A PORTMAP y\n", "[1:2 -A PORTMAP -j RETURN\n", "[:] -A PORTMAP -j RETURN\n"} {
-		if _, err := parse(newLabels(), []byte("*nat\n:PORTMAP - [0:0]\n"+bad)); err == nil {
+		if _, err := parse(newLabels(), []byte("*nat\n:PORTMAP - [0:0]\n"+bad+"COMMIT\n")); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}
 	if _, err := parse(newLabels(), []byte("# Table `nat' is incompatible, use 'nft' tool.\n")); err == nil {
 		t.Error("rules that iptables cannot read are taken for none")
+	}
+	for _, part := range []string{"", "*nat\n:PORTMAP - [0:0]\n", ":PORTMAP - [0:0]\nCOMMIT\n"} {
+		if _, err := parse(newLabels(), []byte(part)); err == nil {
+			t.Errorf("%q is taken for a whole table", part)
+		}
 	}
 }
 
@@ -181,6 +186,8 @@ func TestExplain(t *testing.T) {
 	for _, c := range []struct{ stderr, why, fix string }{
 		{"Another app is currently holding the xtables lock; still 9s 0us time ahead", "holds the xtables lock", "fuser"},
 		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)", "no table nat", "modprobe"},
+		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Input/output error", "Input/output error", ""},
+		{"iptables/1.8.9 Failed to initialize nft: Input/output error", "Input/output error", ""},
 		{"iptables/1.8.9 Failed to initialize nft: Protocol not supported", "no nf_tables", "modprobe nf_tables"},
 		{"iptables-restore: unrecognized option '--wait=10'", "too old", "1.6.2"},
 		{"Fatal: can't open lock file /run/xtables.lock: Permission denied", "not permitted", ""},

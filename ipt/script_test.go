@@ -142,6 +142,7 @@ func printed(s state) []byte {
 				}
 			}
 		}
+		b.WriteString("COMMIT\n")
 	}
 	return []byte(b.String())
 }

@@ -62,7 +62,8 @@ func installed(ctx context.Context, folders []string) ([]tools, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, &Error{Why: "this host has no iptables", Fix: "install the package iptables, or use nft: --backend nft"}
+		return nil, &Error{Why: "this host has no iptables", Fix: "install the package iptables, or use nft: --backend nft",
+			unavailable: true}
 	}
 	return found, nil
 }

@@ -55,7 +55,9 @@ func (o *opened) survey(ctx context.Context, name string, everywhere bool) (fact
 		return f, err
 	}
 	if name != iptablesName && (everywhere || !f.nft.holds) {
-		f.iptables.holds, _ = ipt.Present(ctx, ipt.Options{}) // where that cannot be found out, there are none
+		if f.iptables.holds, err = ipt.Present(ctx, ipt.Options{}); err != nil {
+			return f, err
+		}
 	}
 	if name == "" && !f.nft.holds && !f.iptables.holds && f.nft.unusable == nil {
 		if err := o.tables.Probe(); lacking(err) {
