@@ -23,7 +23,8 @@ func firstThen(t *testing.T, program, filter string, always bool) string {
 	}
 	condition := `case "$*" in *nat*) ;; *) exec ` + path + ` "$@";; esac`
 	if !always {
-		condition += fmt.Sprintf("\nif [ -e %[1]s ]; then exec %[2]s \"$@\"; fi; : > %[1]s", filepath.Join(t.TempDir(), "once"), path)
+		once := filepath.Join(t.TempDir(), "once")
+		condition += fmt.Sprintf("\nif [ -e %[1]s ]; then exec %[2]s \"$@\"; fi; : > %[1]s", once, path)
 	}
 	return condition + "\n" + path + ` "$@" | ` + filter
 }
