@@ -179,7 +179,7 @@ func (m *machine) unite(s rules.Set, more ...rules.Mapping) rules.Set {
 // runs runs the command, which must succeed or fail as the model says.
 func (m *machine) runs(f *file, succeeds bool, args ...string) {
 	r := f.try(args...)
-	m.rt.Logf("%s: portmap %s: exit %d %s%s", filepath.Base(f.portmap.file), strings.Join(args, " "), r.Code, r.Out, r.Err)
+	m.rt.Logf("%s: portmap %s: exit %d %s%s", filepath.Base(f.file), strings.Join(args, " "), r.Code, r.Out, r.Err)
 	if (r.Code == 0) != succeeds {
 		m.rt.Fatalf("it ended with %d; the model has %v saved, %v live", r.Code, sorted(f.saved), sorted(m.live))
 	}

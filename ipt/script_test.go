@@ -164,7 +164,7 @@ func TestScriptLeadsFromStateToState(t *testing.T) {
 				}
 			}
 			there := savedFrom(t, from)
-			if got := there.state.show(); got != from.show() {
+			if got := there.show(); got != from.show() {
 				t.Fatalf("seed %d: wrote\n%s\nread\n%s", seed, from.show(), got)
 			}
 			to := stateWith(encode(b, family), there)

@@ -39,10 +39,10 @@ func memoryLimit(root string) int64 {
 		if len(parts) < 3 {
 			continue
 		}
-		switch {
-		case parts[1] == "":
+		switch parts[1] {
+		case "":
 			limit = min(limit, lowest(filepath.Join(root, "sys/fs/cgroup"), parts[2], "memory.max"))
-		case parts[1] == "memory":
+		case "memory":
 			limit = min(limit, lowest(filepath.Join(root, "sys/fs/cgroup/memory"), parts[2], "memory.limit_in_bytes"))
 		}
 	}

@@ -102,7 +102,7 @@ type addedSocket struct {
 // replaceSockets answers each call with a socket of sock_diag, which says EINVAL to all messages of nfnetlink
 // (net/core/sock_diag.c, sock_diag_rcv_msg). It ends with the last process that has the filter.
 func (h *Host) replaceSockets(listener int) {
-	defer unix.Close(listener)
+	defer func() { _ = unix.Close(listener) }()
 	runtime.LockOSThread() // and never unlocked: the thread belongs to the host now, and ends
 	inside := netns.Set(h.ns)
 	for {
@@ -134,7 +134,7 @@ func replaceSocket(listener int, call socketCall) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	added := addedSocket{id: call.id, from: uint32(fd), fdFlags: uint32(call.args[1]) & unix.SOCK_CLOEXEC}
 	return ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added))
 }

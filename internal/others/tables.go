@@ -54,7 +54,7 @@ func (t table) families() rules.Families {
 
 // system tells the tables of iptables-nft from others.
 func (c chain) system() System {
-	switch c.table.String() {
+	switch c.String() {
 	case "ip nat", "ip6 nat", "ip raw", "ip6 raw":
 		if c.name == "PREROUTING" || c.name == "OUTPUT" {
 			return IPTables
@@ -73,7 +73,7 @@ func (r *Rules) tables() error {
 	for _, base := range bases(chains) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
 		w.visit = func(name string, found rule) {
-			r.add(Rule{System: base.system(), Table: base.table.String(), Chain: name, Priority: int(base.priority), rule: found})
+			r.add(Rule{System: base.system(), Table: base.String(), Chain: name, Priority: int(base.priority), rule: found})
 		}
 		under := anyPacket()
 		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT

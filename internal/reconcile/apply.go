@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"portmap/internal/conf"
 	"portmap/rules"
@@ -86,7 +87,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
-	report.Warnings = append(h.leftOut, warnings...)
+	report.Warnings = slices.Concat(h.leftOut, warnings)
 	return report, err
 }
 

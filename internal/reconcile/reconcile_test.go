@@ -184,7 +184,7 @@ func TestDrift(t *testing.T) {
 		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
 			_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
 			if !errors.As(err, new(*rules.ConflictError)) {
-				return fmt.Errorf("add of what is taken by an unsaved mapping: %v", err)
+				return fmt.Errorf("add of what is taken by an unsaved mapping: %w", err)
 			}
 			report, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{Replace: true})
 			if err == nil && (report.Outcomes[0].Verb != Replaced || report.Outcomes[0].Old[0].String() != "80:1/tcp") {

@@ -37,7 +37,7 @@ func (f *File) lock(ctx context.Context) (*Lock, error) {
 		return nil, err
 	}
 	held, err := acquire(ctx, p, p.lockPath(), f.LockTimeout)
-	if err != nil && !errors.Is(err, syscall.EROFS) && !(errors.Is(err, syscall.EPERM) && p.fixedFolder()) {
+	if err != nil && !errors.Is(err, syscall.EROFS) && (!errors.Is(err, syscall.EPERM) || !p.fixedFolder()) {
 		return nil, err
 	}
 	return &Lock{file: f, place: p, held: held, interrupted: p.interrupted()}, nil

@@ -240,7 +240,7 @@ func (s *Staged) putBack() error {
 	if s.previous == nil {
 		return and(removeIfThere(p.path), s.end())
 	}
-	defer s.end()
+	defer func() { _ = s.end() }()
 	info, err := s.previous.Stat()
 	if err != nil {
 		return err
