@@ -125,7 +125,7 @@ func TestBackendOfAnother(t *testing.T) {
 	host, _ := backends()[1].pair(t)
 	p := backends()[0].command(t, host)
 	p.run("add", "443:8443")
-	unchanged(t, p, 1, "the mappings of this host are live in nft, not in iptables\n  to move them: portmap apply --backend iptables", "add", "80:8080", "--backend", "iptables")
+	unchanged(t, p, 1, "the mappings of this host are live in nft, not in iptables\n  to move them: sudo portmap apply --backend iptables", "add", "80:8080", "--backend", "iptables")
 	unchanged(t, p, 1, "portmap apply --backend iptables", "remove", "443", "--backend", "iptables")
 	p.run("apply", "--backend", "iptables")
 	if got := p.run("list", "-o", "plain"); got != "backend iptables\n443:8443/tcp\n" {

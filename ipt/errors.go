@@ -61,7 +61,7 @@ func complaints() []complaint {
 		{says: []string{"Couldn't load", "missing kernel module", "Extension "}, why: "an extension of iptables is missing",
 			fix: "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"},
 		{says: []string{"is incompatible, use 'nft'"}, why: "the table nat or mangle holds rules that iptables cannot read: they were made by nft",
-			fix: "portmap apply --backend nft"},
+			fix: "sudo portmap apply --backend nft"},
 		{says: []string{"should be restarted"}, why: "others changed rules at the same time", cause: rules.ErrDrift}, // ERESTART
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
 			fix: "find them with iptables-save | grep PORTMAP, and delete them", cause: rules.ErrDrift}, // or others made changes just now

@@ -78,7 +78,7 @@ func (r *reader) read(output string) error {
 			}
 		case strings.Contains(text, "is incompatible"):
 			return &Error{Why: "the table " + string(r.table) + " holds rules that iptables cannot read: they were made by nft",
-				Fix: "use that: portmap apply --backend nft"}
+				Fix: "use that: sudo portmap apply --backend nft"}
 		}
 	}
 	if !complete {

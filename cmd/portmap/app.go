@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"portmap/internal/reconcile"
@@ -147,7 +148,25 @@ func (a *app) note(format string, args ...any) {
 
 func lookupPort(network, name string) (int, error) { return net.LookupPort(network, name) }
 
-// command returns the line that was typed, with more words behind it.
-func (a *app) command(more ...string) string {
-	return strings.Join(append(append([]string{"portmap"}, a.args...), more...), " ")
+// command returns the line that was typed, with more words behind it, ready to be pasted.
+func (a *app) command(more ...string) string { return pasted(append(slices.Clone(a.args), more...)) }
+
+// pasted returns a command line for a shell. What it does needs root.
+func pasted(args []string) string {
+	line := "sudo portmap"
+	for _, word := range args {
+		line += " " + quoted(word)
+	}
+	return line
+}
+
+// quoted puts a word in single quotes if a shell could read it differently: zsh takes [::] for a pattern.
+func quoted(word string) string {
+	special := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("%+,-./:=@_", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, special) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

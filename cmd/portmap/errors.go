@@ -59,7 +59,7 @@ func sentences() []sentence {
 		{is: as[*rules.LoopError], code: exitFailed, remedy: says("remove one of them")},
 		{is: as[*reconcile.EmptyError], code: exitFailed, remedy: emptyRemedy},
 		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
-		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`portmap list` shows them")},
+		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`sudo portmap list` shows them")},
 		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
 		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: permission},
 		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
@@ -72,7 +72,7 @@ func sentences() []sentence {
 		{is: as[*store.RefusedError], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: hasRemedy, code: exitFailed, remedy: ownRemedy},
-		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`portmap diff` shows the difference, `portmap apply` mends it")},
+		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`sudo portmap diff` shows the difference, `sudo portmap apply` removes it")},
 		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
 	}
 }
@@ -125,7 +125,7 @@ func outputRemedy(a *app, _ error) string {
 	return "the command itself succeeded; `sudo portmap list` shows what is live"
 }
 
-func sudo(a *app, _ error) string { return "sudo " + a.command() }
+func sudo(a *app, _ error) string { return a.command() }
 
 // permission tells root, who may not read everything in a unit without CAP_DAC_READ_SEARCH, from others.
 func permission(a *app, err error) string {
@@ -149,7 +149,7 @@ func conflictRemedy(a *app, err error) string {
 	case a.name != "add":
 		return "take one of them out: " + conflict.With.String()
 	case conflict.Name:
-		return "choose another name; `portmap list` shows those that are taken"
+		return "choose another name; `sudo portmap list` shows those that are taken"
 	case slices.Contains(a.args, "--replace"), a.typedBoth(conflict):
 		return "leave one of them out"
 	case conflict.Mapping.ListenPorts() != conflict.With.ListenPorts() || conflict.Mapping.Protocols() != conflict.With.Protocols():

@@ -31,7 +31,7 @@ func TestSentences(t *testing.T) {
 		{what(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1, "portmap: list: look for servers: protocol not supported\n"},
 		{nftables(syscall.ENOMEM), 1, "portmap: add 443:8443/tcp: the kernel has no memory for that many rules; nothing was changed\n  as root in the first user namespace the limits are higher\n"},
 		{nftables(syscall.EINVAL), 1, "portmap: add 443:8443/tcp: nf_tables: invalid argument\n"},
-		{what(rules.ErrDrift, "add 443:8443/tcp"), 1, "portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n  `portmap diff` shows the difference, `portmap apply` mends it\n"},
+		{what(rules.ErrDrift, "add 443:8443/tcp"), 1, "portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n  `sudo portmap diff` shows the difference, `sudo portmap apply` removes it\n"},
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EACCES}, 3, "portmap: write /etc/portmap/portmap.conf: permission denied\n  sudo portmap add 443:8443\n"},
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EDQUOT}, 1, "portmap: write /etc/portmap/portmap.conf: disk quota exceeded\n  make room on the file system of the file, then do it again; nothing was changed\n"},
 		{&fs.PathError{Op: "lock", Path: "p", Err: store.ErrLocked}, 1, "portmap: lock p: another portmap holds the lock\n  wait for it, or find it with `pgrep -a portmap`\n"},
@@ -53,6 +53,14 @@ func TestSentences(t *testing.T) {
 	a := &app{err: &printed, out: bufio.NewWriter(&printed), started: true}
 	if code := a.report(interrupted, errors.New("cut short")); code != 1 || printed.String() != "portmap: interrupted; nothing was changed\n" {
 		t.Errorf("interrupted: exit %d, %q", code, printed.String())
+	}
+}
+
+func TestCommandCanBePasted(t *testing.T) {
+	a := &app{args: []string{"add", "[::1]:443:8443/tcp,udp", "it's", "", "--config=/etc/my file"}}
+	const want = `sudo portmap add '[::1]:443:8443/tcp,udp' 'it'\''s' '' '--config=/etc/my file' --replace`
+	if got := a.command("--replace"); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

@@ -66,17 +66,17 @@ func (e *refusal) Unwrap() error { return e.error }
 func (e *refusal) Remedy() string { return e.remedy }
 
 func (a *app) wayOut(err error) string {
-	force := "sudo " + a.command("--force")
+	force := a.command("--force")
 	var cut *servers.CutOffError
 	switch {
 	case !errors.As(err, &cut):
 		return "if you mean it: " + force
 	case cut.Swapped():
-		return "the public port comes first: sudo " + a.swapped(cut.Mapping) + "; if you mean it: " + force
+		return "the public port comes first: " + a.swapped(cut.Mapping) + "; if you mean it: " + force
 	case cut.Near.Port != 0:
 		return "have that one listen on every address first, then add the mapping; to cut the clients off until then: " + force
 	case cut.Partly && cut.Families == rules.IPv6:
-		return "have the server on the target port listen on [::], or leave IPv6 as it is: sudo " + a.command("-4") +
+		return "have the server on the target port listen on [::], or leave IPv6 as it is: " + a.command("-4") +
 			"; if you mean it: " + force
 	}
 	return "start the server on the target port first, then add the mapping; to cut the clients off until then: " + force
@@ -88,7 +88,7 @@ func (a *app) swapped(m rules.Mapping) string {
 	if i := a.typed(m); i >= 0 {
 		args[i] = otherWay(m)
 	}
-	return strings.Join(append([]string{"portmap"}, args...), " ")
+	return pasted(args)
 }
 
 // typedBoth reports whether the two mappings of a conflict stand on the command line: --replace makes no room between them.

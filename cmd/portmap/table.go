@@ -77,7 +77,7 @@ func (a *app) table(l reconcile.Listing, wide bool) error {
 		}
 	}
 	if len(l.Rows) == 0 && l.Wrong == nil {
-		a.note("no mappings; the first one: portmap add 443:8443")
+		a.note("no mappings; the first one: sudo portmap add 443:8443")
 	}
 	if len(l.Rows) == 0 {
 		return nil

@@ -166,7 +166,7 @@ func wordsOf(words []string, text string) ([]string, error) {
 	if len(text) > rules.MaxText {
 		text = strings.Trim(strings.TrimSuffix(text, comment(text)), " \t\r")
 		if len(text) > rules.MaxText && text[0] != '#' {
-			return words, &rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText), Fix: "write one mapping a line"}
+			return words, &rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText), Fix: "write one mapping a line; networks of --source can stand in several mappings of the same ports"}
 		}
 	}
 	return rules.AppendWords(words, text), nil

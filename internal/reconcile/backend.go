@@ -222,7 +222,7 @@ func (e *MovedError) Error() string {
 }
 
 // Remedy returns the command that moves them.
-func (e *MovedError) Remedy() string { return "to move them: portmap apply --backend " + e.Chosen }
+func (e *MovedError) Remedy() string { return "to move them: sudo portmap apply --backend " + e.Chosen }
 
 // Silent reports whether the kernel tells nobody of changes to this backend's rules.
 func Silent(b rules.Backend) bool {

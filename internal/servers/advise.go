@@ -86,7 +86,7 @@ func behind(m rules.Mapping, found Found) []string {
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
 		return []string{fmt.Sprintf(
-			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: portmap remove %s && portmap add %s:%s/%s",
+			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: sudo portmap remove %s && sudo portmap add %s:%s/%s",
 			m.TargetPorts(), m.Protocols(), m.ListenPorts(), m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols())}
 	case len(servers) == 0:
 		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does", m.TargetPorts(), m.Protocols())}

@@ -137,7 +137,7 @@ func TestAdvice(t *testing.T) {
 		"198.51.100.7:443:8444": {"new connections to 198.51.100.7 go to port 8444 instead; others stay with it"},
 		"446:8444":              {"at [::]:446; new connections go to port 8444 instead"},
 		"446:8444 -4":           {"at [::]:446; new connections over IPv4 go to port 8444 instead; others stay with it"},
-		"8444:444":              {"listens on port 8444 itself", "the public port comes first; to swap them: portmap remove 8444 && portmap add 444:8444/tcp"},
+		"8444:444":              {"listens on port 8444 itself", "the public port comes first; to swap them: sudo portmap remove 8444 && sudo portmap add 444:8444/tcp"},
 		"440-445:8440-8445":     {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
 		"90:10.0.0.5:8443":      nil,
 		"443:10.0.0.5:8443":     {"listens on port 443 itself"},
