@@ -19,12 +19,12 @@ func (a *app) apply() *cobra.Command {
 		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved file's place.
 Temporary mappings stay.
 
-A file without a mapping, or one that does not exist, is refused while there are mappings, unless --empty says that all of them
-are to go.`,
+If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped name look
+the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.`,
 		Example: `  portmap apply
   portmap apply --dry-run
   portmap apply -f other.conf
-  portmap list -o plain | ssh host portmap apply -f -`,
+  portmap list -o plain | ssh host sudo portmap apply -f -`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if keepGoing && file != "" {
@@ -48,18 +48,32 @@ are to go.`,
 					a.noteBoot(report)
 				}
 				if len(report.Outcomes) == 0 && report.Moved == "" {
-					a.note("nothing to change, %s", count(report.Total, "mapping"))
+					a.note("%s, %s", unchanged(report, o.DryRun), count(report.Total, "mapping"))
+				}
+				if report.Content == nil {
+					a.note("%s does not exist", a.config)
 				}
 				return nil
 			}), "apply")
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "apply `FILE` (- is standard input) and save it")
-	cmd.Flags().BoolVar(&o.Empty, "empty", false, "remove every mapping where FILE has none or does not exist")
-	cmd.Flags().BoolVar(&force, "force", false, "even take the port of your SSH connection")
+	cmd.Flags().BoolVar(&o.Empty, "empty", false, "remove all mappings if the file has none or does not exist")
+	cmd.Flags().BoolVar(&force, "force", false, "take even the port of your SSH connection")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
 	return cmd
+}
+
+// unchanged says what was done to rules whose mappings stay the same.
+func unchanged(r reconcile.Report, dryRun bool) string {
+	switch {
+	case r.Damaged == "":
+		return "nothing to change"
+	case dryRun:
+		return "would make the damaged rules again"
+	}
+	return "made the damaged rules again"
 }
 
 func (a *app) diff() *cobra.Command {
@@ -107,7 +121,7 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 			fmt.Fprintf(a.out, "%s%s\n", sign, o.Mapping)
 		}
 		if difference.Damaged != "" {
-			a.note("what is live is damaged and would be made anew: %s", difference.Damaged)
+			a.note("the rules in the kernel are damaged (%s); to make them again: %s", difference.Damaged, repairDamage)
 		}
 		return nil
 	})
