@@ -25,6 +25,9 @@ func (a *app) add() *cobra.Command {
 
 A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
 
+Refused, unless --force: to take the port of your SSH connection or of sshd, to take a port from a server while nobody
+listens on the target port, and a mapping that is the wrong way round.
+
 This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sticky and --stateless.`,
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
@@ -58,7 +61,7 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 		addOption(flags, option, &words)
 	}
 	flags.BoolVar(&o.Replace, "replace", false, "take the place of a mapping that is in the way, in one step")
-	flags.BoolVar(&force, "force", false, "even cut somebody off: your SSH connection, or a server whose clients would find none")
+	flags.BoolVar(&force, "force", false, "add it even if it cuts off your SSH connection, or the clients of a server")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }

@@ -19,8 +19,8 @@ func (a *app) apply() *cobra.Command {
 		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved file's place.
 Temporary mappings stay.
 
-If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped name look
-the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.`,
+If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped
+name look the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.`,
 		Example: `  portmap apply
   portmap apply --dry-run
   portmap apply -f other.conf

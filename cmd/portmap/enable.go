@@ -15,8 +15,11 @@ import (
 
 func (a *app) enable() *cobra.Command {
 	return &cobra.Command{
-		Use:     "enable",
-		Short:   "Restore the mappings at boot: with systemd, else with OpenRC",
+		Use:   "enable",
+		Short: "Restore the mappings at boot: with systemd, else with OpenRC",
+		Long: `Restore the mappings at boot: with systemd, else with OpenRC. Only /etc/portmap/portmap.conf is restored.
+
+Refused are a masked unit, a portmap command that another user could replace, and a file that the unit cannot see.`,
 		Example: "  portmap enable\n  systemctl status portmap-restore",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

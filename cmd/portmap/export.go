@@ -14,12 +14,12 @@ func (a *app) export() *cobra.Command {
 	var format string
 	var ipv6 bool
 	cmd := &cobra.Command{
-		Use:   "export --format nft|iptables",
+		Use:   "export",
 		Short: "Print the saved mappings as rules, to read or to carry",
 		Long: `Print the saved mappings as rules that do the same. It needs no root, and touches nothing.
 
-What is loaded is live as if portmap had put it there: list shows it, remove takes it away. nft takes all in one file, and
-puts it in the place of what is there. iptables has a program and a file for each family, and adds to what is there.`,
+Once loaded, the rules are portmap's: list shows them, remove takes them away. The output for nft has both families,
+and replaces the table inet portmap. The output for iptables has one family, and its rules are added to those that are there.`,
 		Example: `  portmap export --format nft | sudo nft -f -
   portmap export --format iptables | sudo iptables-restore --noflush
   portmap export --format iptables -6 | sudo ip6tables-restore --noflush
@@ -43,7 +43,7 @@ puts it in the place of what is there. iptables has a program and a file for eac
 		},
 	}
 	cmd.Flags().BoolVarP(&ipv6, "ipv6", "6", false, "with --format iptables: the rules of IPv6, not those of IPv4")
-	cmd.Flags().StringVar(&format, "format", "nft", "nft or iptables")
+	cmd.Flags().StringVar(&format, "format", "nft", "write for `nft|iptables`")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"nft", "iptables"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

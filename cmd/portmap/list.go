@@ -19,12 +19,14 @@ func (a *app) list() *cobra.Command {
 		Short:   "Show every mapping, saved or live: its state, the server behind it, connections so far",
 		Long: `Show every mapping, saved or live.
 
-States: active; no server (nothing listens on the target port here); missing (saved, not in the kernel: portmap apply
-puts it there); damaged (somebody changed the rules in the kernel: portmap apply makes them again); temporary (live, in no
-file).
+States:
+  active      live, and a server listens on the target port
+  no server   nothing listens on the target port
+  missing     saved, but not in the kernel: sudo portmap apply puts it there
+  damaged     somebody changed the rules in the kernel: sudo portmap apply makes them again
+  temporary   live, but in no file
 
-Where a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of
-the error.`,
+If a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of the error.`,
 		Example: `  portmap list
   portmap list -o wide
   portmap list -o json
@@ -51,7 +53,7 @@ the error.`,
 			}), "list")
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, wide, json or plain")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "the `FORMAT`: table, wide, json or plain")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second, until interrupted")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "plain"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -77,7 +77,8 @@ func (a *app) commandPage(root *cobra.Command) {
 
     [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]]
 
-What is saved is in /etc/portmap/portmap.conf, see portmap.conf(5).`)
+The mappings are saved in /etc/portmap/portmap.conf, see portmap.conf(5). A file that is named by --config stands beside it: each is
+applied on its own and leaves the other's mappings alone. Only the first is restored at boot.`)
 	a.sample(root.Example)
 	fmt.Fprintln(a.out, ".SH COMMANDS")
 	for _, cmd := range root.Commands() {
@@ -103,7 +104,7 @@ What is saved is in /etc/portmap/portmap.conf, see portmap.conf(5).`)
 	a.section("EXIT STATUS", `0 done; 1 it failed, or diff found something; 2 wrong usage or an invalid mapping; 3 not permitted.
 
 Whatever failed, the kernel and the file are as they were before.`)
-	a.section("FILES", "/etc/portmap/portmap.conf: the saved mappings.\n\nportmap-restore.service: applies them at boot. portmap-reapply.service: applies them again when another firewall has started. portmap-watch.service: puts back what others flush; off until it is enabled.")
+	a.section("FILES", "/etc/portmap/portmap.conf: the saved mappings. portmap.conf.old beside it: what apply -f replaced last.\n\nportmap-restore.service: applies them at boot. portmap-reapply.service: applies them again when another firewall has started. portmap-watch.service: puts back what others flush; off until it is enabled.")
 	a.section("SEE ALSO", "portmap.conf(5), nft(8), iptables(8), systemd(1)")
 }
 
@@ -114,10 +115,10 @@ edit it: comments and their order stay.
 
 A line "backend nft" or "backend iptables" fixes the packet filter.
 
-At boot a line that is wrong is left out, and told: "systemctl status portmap-restore" shows its number. "portmap apply" typed by
+At boot an invalid line is left out, and reported: "systemctl status portmap-restore" shows its number. "portmap apply" typed by
 hand applies all of the file or nothing.`)
-	a.section("LIMITS", `A mapping has at most `+strconv.Itoa(rules.MaxText)+` bytes with its options, some 8,000 networks; several mappings of the same ports can stand
-beside each other, each with other networks. All mappings of a file have at most `+strconv.Itoa(rules.MaxPorts)+` listen ports together, and the file has 64 MiB.
+	a.section("LIMITS", `A mapping has at most `+strconv.Itoa(rules.MaxText)+` bytes with its options: some 8,000 networks. For more, write several
+mappings of the same ports, each with other networks. All mappings of a file have at most `+strconv.Itoa(rules.MaxPorts)+` listen ports together. The file has at most 64 MiB.
 
 An option with a value is given once, except --source, whose networks add up.`)
 	fmt.Fprintln(a.out, ".SH A MAPPING")

@@ -25,18 +25,18 @@ func (a *app) watch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Stay, put back what others flush, and apply the file when it is edited",
-		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An edit that is wrong is told, and
-what the file said before stays live; of a file that is wrong at the start, its good lines are. A hangup signal applies the file
-again; a termination or an interrupt ends it, and leaves the rules.
+		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An invalid edit is reported, and
+the last valid version stays live. If the file is invalid at the start, its valid lines are applied. SIGHUP applies the file
+again. SIGTERM and SIGINT end it and leave the rules.
 
-It puts back what portmap flush takes away, too: end it first.`,
+It also puts back what portmap flush takes away: end it first.`,
 		Example: `  portmap watch
-  portmap watch -q      # tell trouble only
+  portmap watch -q      # report trouble only
   portmap watch --for 30s`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if lasting < 0 {
-				return usageError{fmt.Errorf("--for %s: less than no time", lasting)}
+				return usageError{fmt.Errorf("--for %s: must not be negative", lasting)}
 			}
 			return what(a.with(func(h *reconcile.Host) error { return a.stay(cmd.Context(), h, lasting) }), "watch")
 		},
