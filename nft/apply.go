@@ -54,6 +54,9 @@ func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, er
 	case change.Reset:
 		return true, b.sendReset(info.there, add, len(change.Add) > 0)
 	case info.there:
+		if err := b.refuseOverlap(change); err != nil {
+			return false, drift(err)
+		}
 		unused, err := b.unused(change)
 		if err != nil {
 			return false, drift(err)

@@ -131,17 +131,24 @@ type element struct {
 
 // elements lists a map. begin is called before each reading: there may be several. What is handed over is decodeElement's.
 func (b *Backend) elements(set string, begin func(), each func(encoded []byte)) error {
-	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
-	request = append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
 	return again(func() error {
 		begin()
-		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, request, func(m []byte) {
-			attributes(body(m), func(kind uint16, list []byte) {
-				if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-					attributes(list, func(_ uint16, e []byte) { each(e) })
-				}
-			})
-		})
+		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, elementsRequest(set),
+			func(m []byte) { eachElement(m, each) })
+	})
+}
+
+func elementsRequest(set string) []byte {
+	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
+	return append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
+}
+
+// eachElement takes a message with elements apart.
+func eachElement(message []byte, each func(encoded []byte)) {
+	attributes(body(message), func(kind uint16, list []byte) {
+		if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			attributes(list, func(_ uint16, e []byte) { each(e) })
+		}
 	})
 }
 
@@ -275,6 +282,16 @@ func (b *Backend) chain(name string) (c kernelChain, err error) {
 		}
 	}
 	return c, err
+}
+
+// chainUses returns how many rules a chain has, together with the jumps that lead to it.
+func (b *Backend) chainUses(name string) (n uint32, err error) {
+	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
+	answer, err := b.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	for _, m := range answer {
+		n = fields(body(m.Data)).number(unix.NFTA_CHAIN_USE)
+	}
+	return n, err
 }
 
 // kernelSet is a set or map as the kernel lists it, without its elements.
