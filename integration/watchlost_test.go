@@ -1,9 +1,17 @@
 package integration
 
 import (
+	"context"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"portmap/internal/rundir"
 )
 
 // asleep runs something while the watch does not look: what happens then is one moment to it.
@@ -75,5 +83,86 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 		w.live(b)
 		p.run("add", "80:8080")
 		w.live(b, "80:8080/tcp")
+	})
+}
+
+// refusing starts a watch and empties its file.
+func (p portmap) refusing(t *testing.T, b backend) watching {
+	t.Helper()
+	p.run("add", "443:8443")
+	w := p.watch()
+	write(t, p.file, b.line()+"# nothing\n")
+	w.says("what the file said before stays live\n")
+	return w
+}
+
+// To apply an empty file takes all mappings away also where a watch has refused it.
+func TestWatchAcceptsAnEmptyFileThatIsMeant(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		w := p.refusing(t, b)
+		p.run("apply", "--empty")
+		w.says("the file is right again\n")
+		w.live(b)
+	})
+}
+
+// A watch that had to wait for the lock does not undo what was done meanwhile.
+func TestWatchLooksAgainUnderTheLock(t *testing.T) {
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		w := p.refusing(t, b)
+		free := w.heldUp()
+		host.Run(f.flush[0], f.flush[1:]...)
+		w.within("the watch to wait for the lock", w.waits)
+		write(t, p.file, b.line()+"# nothing, indeed\n")
+		free()
+		w.says("the file is right again\n")
+		w.live(b)
+	})
+}
+
+// heldUp takes the lock that each change needs, until the function returned is called.
+func (w watching) heldUp() (free func()) {
+	w.t.Helper()
+	var lock *rundir.Lock
+	var err error
+	w.host.Do(func() { lock, err = rundir.Open().Lock(context.Background(), time.Minute) })
+	if err != nil || !lock.Held() {
+		w.t.Fatal(lock, err)
+	}
+	return func() { lock.Close() }
+}
+
+// waits reports whether the watch has the lock file open, which it has only while it changes something or waits.
+func (w watching) waits() bool {
+	fds, _ := filepath.Glob("/proc/" + strconv.Itoa(w.process.Process.Pid) + "/fd/*")
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, _ := os.Readlink(fd)
+		return strings.HasPrefix(target, rundir.Folder) && strings.HasSuffix(target, ".lock")
+	})
+}
+
+// A watch whose file was wrong from the start has mappings in the kernel all the same: another file does not remove them. An edit
+// that wants a port of another file takes nothing from anybody.
+func TestWatchBesideAnotherFile(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p, other := b.command(t, host), b.command(t, host)
+		write(t, p.file, b.line()+"443:8443\nwrong\n")
+		w := p.watch()
+		w.live(b, "443:8443/tcp")
+		write(t, other.file, b.line()+"80:8080\n")
+		if out := other.run("apply"); out != "added 80:8080/tcp\n" {
+			t.Errorf("apply of another file says %q", out)
+		}
+		write(t, p.file, b.line()+"443:8443\n")
+		w.says("the file is right again\n")
+		write(t, p.file, b.line()+"443:8443\n80:9090\n")
+		w.says("80:9090/tcp: 80/tcp is already taken by 80:8080/tcp, of " + other.file + "\n")
+		w.says("what the file said before stays live\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
 	})
 }

@@ -85,6 +85,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	}
 	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
+	if o.Empty && d.removesAll() && h.Run.Watched() {
+		p.save = true // a watch that refused the file learns from its being written again that this is meant
+	}
 	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = slices.Concat(h.leftOut, warnings)
@@ -126,8 +129,8 @@ type Difference struct {
 // Aim returns what should be live: the file's mappings and temporary ones.
 func (d Difference) Aim() rules.Set { return d.aim }
 
-// Removes reports whether the file has no mapping, and some that last would go.
-func (d Difference) Removes() bool {
+// removesAll reports whether the file has no mapping, and some that last would go.
+func (d Difference) removesAll() bool {
 	return d.removed() > 0 && d.saved == 0
 }
 

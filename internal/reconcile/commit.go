@@ -44,6 +44,11 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 	} else if err := lock.Settle(); err != nil { // the mappings are live all the same
 		warnings = append(warnings, err.Error())
 	}
+	return done, append(warnings, h.applied(ctx, p, done)...), nil
+}
+
+// applied ends a change that is live, and returns warnings.
+func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []string) {
 	if m, ok := h.backend.(*moving); ok { // all is in one place now
 		h.backend = m.Backend
 		m.old.Close()
@@ -56,7 +61,7 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
 		}
 	}
-	return done, warnings, nil
+	return warnings
 }
 
 func discard(staged *store.Staged, err error) error {

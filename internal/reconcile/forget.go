@@ -32,11 +32,6 @@ func (p plan) flows(done rules.Change) flows.Change {
 	}
 }
 
-// Flows returns what the change, once it is done, means for flows, where the file stays as it is.
-func (d Difference) Flows() flows.Change {
-	return plan{aim: d.aim, asked: d.asked(d.aim)}.flows(d.Change)
-}
-
 // asked returns the part of the difference that comes from a change of the file. Before is what the file
 // said; a file that was edited by hand does not say it any more, but the kernel does. If the kernel has none
 // of the mappings, or damaged ones, others flushed them, and only the file tells.

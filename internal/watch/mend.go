@@ -101,12 +101,13 @@ func (m *Mender) refuse(file os.FileInfo, err error) {
 func (m *Mender) Silent() bool { return reconcile.Silent(m.host.Backend()) }
 
 // blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter cannot be
-// opened is the fault of a file that has just begun to name it.
+// opened is the fault of a file that has just begun to name it, and that another file has the port, of an edit.
 func (m *Mender) blames(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
 		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError)) ||
 		errors.As(err, new(*reconcile.EmptyError)) ||
+		errors.As(err, new(*reconcile.OtherFileError)) && m.good != nil ||
 		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
 }
 
@@ -209,16 +210,14 @@ func (m *Mender) putBack(ctx context.Context, why witness, healed *Healed) error
 		}
 		return nil
 	}
-	if healed.Wrong == nil {
-		_, err = m.host.Add(ctx, lost, reconcile.AddOptions{})
-	} else { // Add would read the file
-		err = m.host.Backend().Apply(ctx, rules.Change{Add: lost})
+	if healed.Wrong != nil { // Add would read the file
+		_, err = m.keepWith(ctx, lost, healed)
+	} else if _, err = m.host.Add(ctx, lost, reconcile.AddOptions{}); err == nil {
+		healed.Added = append(healed.Added, lost...)
 	}
 	if err != nil {
 		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
-		return nil
 	}
-	healed.Added = append(healed.Added, lost...)
 	return nil
 }
 
@@ -235,34 +234,34 @@ func (m *Mender) apply(ctx context.Context, healed *Healed) (reconcile.Differenc
 
 // keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
 func (m *Mender) keep(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
-	kernel, err := m.host.Run.Lock(ctx, m.host.File.LockTimeout)
-	if err != nil {
-		return reconcile.Difference{}, err
-	}
-	defer kernel.Close()
-	lock, err := m.host.File.Lock(ctx)
-	switch {
-	case err == nil:
-		defer lock.Close()
-	case !errors.As(err, new(*store.RefusedError)): // such a place is refused to all: nobody else is at work
-		return reconcile.Difference{}, err
-	}
-	d, err := m.host.Diff(ctx, &reconcile.Content{Name: m.host.File.Path, Bytes: m.good})
-	if err != nil || d.Change.Empty() || d.Removes() {
-		return d, err
-	}
-	if err := m.host.Backend().Apply(ctx, d.Change); err != nil {
-		return d, err
-	}
-	var warnings []string
-	if m.host.Forget != nil {
-		if err := m.host.Forget(ctx, d.Flows()); err != nil {
-			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
+	return m.keepWith(ctx, nil, healed)
+}
+
+// keepWith is keep, and puts back temporary mappings that were lost.
+func (m *Mender) keepWith(ctx context.Context, lost []rules.Mapping, healed *Healed) (reconcile.Difference, error) {
+	content := reconcile.Content{Name: m.host.File.Path, Bytes: m.good}
+	report, err := m.host.Keep(ctx, content, reconcile.Kept{Lost: lost, Still: m.stillWrong})
+	if err == nil {
+		healed.note(report.Outcomes, report.Warnings)
+		if healed.Damage == "" {
+			healed.Damage = report.Damaged
 		}
 	}
-	healed.note(d.Outcomes(), warnings)
-	healed.Damage = d.Damaged
-	return d, nil
+	return report.Difference, err
+}
+
+// stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a command
+// may have written another.
+func (m *Mender) stillWrong() bool {
+	content, err := m.host.File.Read()
+	if err != nil {
+		return true
+	}
+	if m.refused == nil {
+		return bytes.Equal(content, m.seen)
+	}
+	file, _ := os.Stat(m.host.File.Path)
+	return m.stillRefused(file) != nil
 }
 
 func (h *Healed) note(outcomes []reconcile.Outcome, warnings []string) {
