@@ -58,11 +58,14 @@ func (a *app) root() *cobra.Command {
   portmap list
   portmap remove 443
   portmap demo                     # see it work, in a throw-away network; needs no root`,
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.name = true, cmd.Name() },
-		Args:             noArgs,
-		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			a.started, a.name = true, cmd.Name()
+			a.lookAtConfig()
+		},
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -91,7 +94,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // host is this machine, with the file and the packet filter that the flags name.
 func (a *app) host() *reconcile.Host {
-	h := &reconcile.Host{File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open()}
+	h := &reconcile.Host{
+		File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(), Redact: a.withoutQuotes,
+	}
 	if a.backend != "auto" {
 		h.Choice = a.backend
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"portmap/internal/reconcile"
 
@@ -166,9 +167,9 @@ func (a *app) content(file string) (*reconcile.Content, error) {
 	case "":
 		return nil, nil
 	case "-":
-		content.Name, from = "standard input", a.in
+		content.Name, from, a.notShown = "standard input", a.in, nil
 	default:
-		f, err := a.open(file)
+		f, err := a.open(file, os.O_RDONLY)
 		if err != nil {
 			return nil, err
 		}

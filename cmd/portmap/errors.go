@@ -170,7 +170,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	if !a.started {
 		err = usageError{err}
 	}
-	err = a.notShown.withoutQuotes(err)
+	err = a.withoutQuotes(err)
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", context.Canceled, err)
 	}

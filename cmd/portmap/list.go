@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"portmap/internal/reconcile"
@@ -88,7 +89,7 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 			return err
 		}
 		if listing.Wrong != nil {
-			a.note("warning: %v", listing.Wrong) // it may be in the middle of an edit
+			a.note("warning: %v", a.withoutQuotes(listing.Wrong)) // it may be in the middle of an edit
 		}
 		if err := a.flushOutput(); err != nil {
 			return err
@@ -102,10 +103,13 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 }
 
 // plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves what
-// was lost. Temporary mappings are in no file, so not here either.
+// was lost. Temporary mappings are in no file, so not here either. Of a file that is wrong and not to be shown, its mappings are.
 func (a *app) plain(l reconcile.Listing) error {
 	a.noteDamage(l)
 	text := l.File
+	if l.Wrong != nil && a.notShown != nil {
+		text = savedLines(l)
+	}
 	fmt.Fprint(a.out, text)
 	if n := len(text); n > 0 && text[n-1] != '\n' && len(l.Unsaved()) > 0 {
 		fmt.Fprintln(a.out)
@@ -114,6 +118,16 @@ func (a *app) plain(l reconcile.Listing) error {
 		fmt.Fprintln(a.out, m)
 	}
 	return nil
+}
+
+func savedLines(l reconcile.Listing) string {
+	var b strings.Builder
+	for _, row := range l.Rows {
+		if row.Saved {
+			fmt.Fprintln(&b, row.Mapping)
+		}
+	}
+	return b.String()
 }
 
 // repairDamage makes damaged rules again.

@@ -28,7 +28,8 @@ func (e *privateError) Error() string {
 }
 
 // withoutQuotes takes out of an error about a line what the line says.
-func (n *notShown) withoutQuotes(err error) error {
+func (a *app) withoutQuotes(err error) error {
+	n := a.notShown
 	var line *conf.LineError
 	if n == nil || !errors.As(err, &line) {
 		return err
@@ -44,24 +45,33 @@ func (n *notShown) withoutQuotes(err error) error {
 	return e
 }
 
-// open opens a file that was named on the command line. Under sudo, one that the user could not have opened is remembered.
-func (a *app) open(file string) (*os.File, error) {
+// open opens a file that was named on the command line, with a flag of open(2). Errors about lines are about that file from now
+// on: under sudo, those of one that the user could not have opened quote nothing.
+func (a *app) open(file string, flag int) (*os.File, error) {
+	a.notShown = nil
 	uid, err := strconv.Atoi(a.getenv("SUDO_UID"))
 	if err != nil || uid == 0 || os.Geteuid() != 0 {
-		return os.Open(file)
+		return os.OpenFile(file, flag, 0)
 	}
 	gid, err := strconv.Atoi(a.getenv("SUDO_GID"))
 	if err != nil {
 		gid = overflowID
 	}
-	if f, err := openAs(uid, gid, file); err == nil {
+	if f, err := openAs(uid, gid, file, flag); err == nil {
 		return f, nil
 	}
 	a.notShown = &notShown{file, "user " + strconv.Itoa(uid)}
 	if name := a.getenv("SUDO_USER"); name != "" {
 		a.notShown.user = rules.Printable(name)
 	}
-	return os.Open(file)
+	return os.OpenFile(file, flag, 0)
+}
+
+// lookAtConfig finds out whether lines of the file of --config may be quoted. What else is wrong with it shows later.
+func (a *app) lookAtConfig() {
+	if f, err := a.open(a.config, unix.O_NONBLOCK); err == nil { // should it be a FIFO, do not wait for its writer
+		f.Close()
+	}
 }
 
 // overflowID is the group of nobody (user_namespaces(7)).
@@ -72,7 +82,7 @@ type notShown struct{ file, user string }
 
 // openAs opens a file as another user would, with that user's groups: both are a thread's own to the kernel (setfsuid(2)), which
 // then also takes the capabilities away that pass by permissions (capabilities(7)). The thread ends with it.
-func openAs(uid, gid int, path string) (*os.File, error) {
+func openAs(uid, gid int, path string, flag int) (*os.File, error) {
 	type result struct {
 		file *os.File
 		err  error
@@ -82,7 +92,7 @@ func openAs(uid, gid int, path string) (*os.File, error) {
 		runtime.LockOSThread() // and never unlocked: the thread ends
 		file, err := (*os.File)(nil), beUser(uid, gid)
 		if err == nil {
-			file, err = os.Open(path)
+			file, err = os.OpenFile(path, flag, 0)
 		}
 		opened <- result{file, err}
 	}()

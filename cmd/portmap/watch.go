@@ -86,7 +86,7 @@ func (a *app) watchLog() *watch.Log {
 	return &watch.Log{
 		Out: a.err, Journal: isFile && watch.ToJournal(a.getenv, file), Quiet: a.quiet,
 		Explain: func(err error) (text, remedy string) {
-			text, remedy, _ = a.explain(what(err, "watch"))
+			text, remedy, _ = a.explain(what(a.withoutQuotes(err), "watch"))
 			return oneLine(text), oneLine(remedy)
 		},
 	}

@@ -20,7 +20,8 @@ type Host struct {
 	KeepGoing bool   // lines of the file that are wrong are left out, and told as warnings
 	File      *store.File
 	Services  rules.Services
-	Run       rundir.Dir // what is known of this network namespace until the next reboot
+	Redact    func(error) error // takes out of an error about a line what may not be shown; nil shows all
+	Run       rundir.Dir        // what is known of this network namespace until the next reboot
 
 	// Guard may refuse a change before anything is changed, by what would become of the mappings; nil refuses nothing.
 	Guard func([]Outcome) error
@@ -205,6 +206,10 @@ func (h *Host) parseAll(ctx context.Context, content Content) (conf.Text, error)
 
 func (h *Host) leaveOut(content Content, wrong []*conf.LineError) {
 	for _, w := range wrong {
-		h.leftOut = append(h.leftOut, fmt.Sprintf("%s: %v; left out", content.Name, w))
+		err := fmt.Errorf("%s: %w", content.Name, w)
+		if h.Redact != nil {
+			err = h.Redact(err)
+		}
+		h.leftOut = append(h.leftOut, err.Error()+"; left out")
 	}
 }
