@@ -3,6 +3,8 @@ package boot
 import (
 	"os"
 	"syscall"
+
+	"portmap/internal/shell"
 )
 
 // A Change is what was just done to the mappings of a host, as far as it matters for what becomes of them.
@@ -34,7 +36,7 @@ func (h Host) Advice(c Change) (lines []string) {
 	case state == Off && (c.First || h.State(false) == On):
 		lines = append(lines, "not restored at boot yet; to have that: sudo portmap enable")
 	case state == On && !h.readable(c.File):
-		lines = append(lines, "at boot "+c.File+" cannot be read, since only another user may; to mend that: sudo chmod o+r "+c.File)
+		lines = append(lines, "at boot "+c.File+" cannot be read, since only another user may; to mend that: sudo chmod o+r "+shell.Quote(c.File))
 	}
 	if s, ok := h.init().(systemd); ok && c.First && c.Shared && s.there(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
 		lines = append(lines, "firewalld takes these rules away when it is reloaded; to have them back each time: sudo systemctl enable --now portmap-watch")

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"portmap/internal/shell"
 )
 
 // HiddenError says that the file of mappings is, behind links, where the boot unit does not see it.
@@ -19,7 +21,7 @@ func (e *HiddenError) Remedy() string { return bringBack(e.File) }
 
 // bringBack puts the content where the link is.
 func bringBack(file string) string {
-	file = shellQuoted(file)
+	file = shell.Quote(file)
 	return "sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file
 }
 

@@ -1,12 +1,15 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"portmap/internal/shell"
 )
 
 // PlaceError says that the command is where no boot unit can rely on it: root would run what another user may write, or what is
@@ -26,7 +29,12 @@ func (e *PlaceError) Error() string {
 
 // Remedy returns what to do first.
 func (e *PlaceError) Remedy() string {
-	return "sudo install -m 755 " + shellQuoted(e.Binary) + " /usr/local/bin/portmap, then sudo /usr/local/bin/portmap enable"
+	const good = "/usr/local/bin/portmap"
+	if e.Part == "" && e.Binary == good || e.Part != "" && strings.HasPrefix(good, e.Part) {
+		at := cmp.Or(e.Part, e.Binary)
+		return "sudo chown root " + at + " && sudo chmod go-w " + at
+	}
+	return "sudo install -m 755 " + shell.Quote(e.Binary) + " " + good + ", then sudo " + good + " enable"
 }
 
 // privatePlaces are folders of users, or such as are empty or not mounted when the host boots. A unit with ProtectHome= sees
@@ -82,12 +90,4 @@ func isPlain(path string) bool {
 	return !strings.ContainsFunc(path, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-+,@", r)
 	})
-}
-
-// shellQuoted writes a path as one word for sh.
-func shellQuoted(path string) string {
-	if isPlain(path) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"portmap/internal/shell"
 )
 
 // Root does not run at boot what another user may write, nor what is not there then, and it is said where to put it.
@@ -44,9 +46,27 @@ func TestPlacesThatAreRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) || m.tree() != before {
 				t.Errorf("%s, %s: %v", name, kind, err)
 			}
-			if errors.As(err, &place) && (!strings.Contains(place.Remedy(), "/usr/local/bin/portmap enable") || !strings.Contains(place.Remedy(), shellQuoted(c.binary))) {
+			if errors.As(err, &place) && (!strings.Contains(place.Remedy(), "/usr/local/bin/portmap enable") || !strings.Contains(place.Remedy(), shell.Quote(c.binary))) {
 				t.Errorf("%s: %s", name, place.Remedy())
 			}
+		}
+	}
+}
+
+// The remedy does not send a command where it is already, into a folder that is refused.
+func TestEnableFromALocalFolderOfAGroup(t *testing.T) {
+	for path, remedy := range map[string]string{
+		"/usr/local/bin":         "sudo chown root /usr/local/bin && sudo chmod go-w /usr/local/bin",
+		"/usr/local/bin/portmap": "sudo chown root /usr/local/bin/portmap && sudo chmod go-w /usr/local/bin/portmap",
+	} {
+		m := newMachine(t, kinds["systemd, as a package"]...)
+		m.Binary = "/usr/local/bin/portmap"
+		m.put(m.Binary, "")
+		m.must("", os.Chmod(m.path(path), 0o775))
+		_, err := m.Enable(false)
+		var place *PlaceError
+		if !errors.As(err, &place) || place.Remedy() != remedy {
+			t.Errorf("%s: %v, %+v", path, err, place)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"portmap/internal/conf"
+	"portmap/internal/shell"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -128,7 +129,7 @@ func (e *HeldError) Error() string {
 
 // Remedy returns the command that removes it.
 func (e *HeldError) Remedy() string {
-	return fmt.Sprintf("sudo portmap --config %s remove '%s'", e.File, e.Mapping)
+	return fmt.Sprintf("sudo portmap --config %s remove '%s'", shell.Quote(e.File), e.Mapping)
 }
 
 // OtherFileError says that a mapping is in the way that another file holds.
@@ -141,7 +142,7 @@ func (e *OtherFileError) Error() string { return fmt.Sprintf("%v, of %s", e.Conf
 
 // Remedy returns the command that takes it away.
 func (e *OtherFileError) Remedy() string {
-	return fmt.Sprintf("to take that away: sudo portmap --config %s remove '%s'", e.File, e.Conflict.With)
+	return fmt.Sprintf("to take that away: sudo portmap --config %s remove '%s'", shell.Quote(e.File), e.Conflict.With)
 }
 
 // recordFile records that our file has mappings in the kernel, for those who start from another file. It comes before the

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"portmap/internal/shell"
 )
 
 // ErrLocked says that the lock did not come free in time.
@@ -30,7 +32,7 @@ const (
 func (e *RefusedError) Remedy() string {
 	switch e.Why {
 	case everybody:
-		return "sudo chmod o-w " + e.Part
+		return "sudo chmod o-w " + shell.Quote(e.Part)
 	case isFolder, "is not a regular file", "is a link of /proc, not a file", tooLarge:
 		return "name the file of mappings with --config"
 	}
@@ -50,7 +52,7 @@ func (e *DanglingLinkError) Error() string {
 
 // Remedy returns what to do about it.
 func (e *DanglingLinkError) Remedy() string {
-	return "mount the disk that it is on; if it is to be a new file: sudo install -D -m 644 /dev/null " + e.Target
+	return "mount the disk that it is on; if it is to be a new file: sudo install -D -m 644 /dev/null " + shell.Quote(e.Target)
 }
 
 // ImmutableError says that a file or folder has an attribute of chattr(1) because of which it cannot be changed, by root either.
@@ -63,7 +65,9 @@ type ImmutableError struct {
 func (e *ImmutableError) Error() string { return e.Path + " is " + e.Attribute }
 
 // Remedy returns what to do about it.
-func (e *ImmutableError) Remedy() string { return "sudo chattr -" + e.letter + " " + e.Path }
+func (e *ImmutableError) Remedy() string {
+	return "sudo chattr -" + e.letter + " " + shell.Quote(e.Path)
+}
 
 // MountedError says that a file is mounted by itself, so that it cannot be replaced, in a folder that cannot be written, so that it
 // cannot be written in place with a copy beside it either.
