@@ -116,7 +116,7 @@ func TestNextChangeMendsAnInterruptedOne(t *testing.T) {
 		if err := os.WriteFile(p.hidden("staged"), []byte(b.line()+"443:8443/tcp\n80:8080/tcp\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out := p.run("add", "81:8081"); out != "added 81:8081/tcp\n" {
+		if out := p.run("add", "81:8081"); out != "removed 80:8080/tcp\nadded 81:8081/tcp\n" {
 			t.Errorf("add says %q", out)
 		}
 		if got := texts(b.live(t, host)); strings.Contains(got, "80:8080") {

@@ -11,6 +11,7 @@ import (
 
 	"portmap/internal/reconcile"
 	"portmap/internal/rundir"
+	"portmap/internal/shell"
 	"portmap/internal/store"
 	"portmap/rules"
 
@@ -154,24 +155,17 @@ func (a *app) note(format string, args ...any) {
 func lookupPort(network, name string) (int, error) { return net.LookupPort(network, name) }
 
 // command returns the line that was typed, with more words behind it, ready to be pasted.
-func (a *app) command(more ...string) string { return pasted(append(slices.Clone(a.args), more...)) }
+func (a *app) command(more ...string) string { return pasted(slices.Concat(a.args, more)) }
 
-// pasted returns a command line for a shell. What it does needs root.
-func pasted(args []string) string {
-	line := "sudo portmap"
-	for _, word := range args {
-		line += " " + quoted(word)
+// here returns another command for the same file.
+func (a *app) here(words ...string) string {
+	if a.config != defaultConfig {
+		words = append([]string{"--config", a.config}, words...)
 	}
-	return line
+	return pasted(words)
 }
 
-// quoted puts a word in single quotes if a shell could read it differently: zsh takes [::] for a pattern.
-func quoted(word string) string {
-	special := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("%+,-./:=@_", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, special) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+// pasted returns a command line for a shell. What it does needs root.
+func pasted(words []string) string {
+	return shell.Join(append([]string{"sudo", "portmap"}, words...)...)
 }

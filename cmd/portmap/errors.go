@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"portmap/internal/reconcile"
+	"portmap/internal/shell"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -109,8 +110,14 @@ func says(text string) func(*app, error) string {
 	return func(*app, error) string { return text }
 }
 
-// emptyRemedy names the command that removes everything. Watch is not told to apply.
-func emptyRemedy(a *app, _ error) string {
+// emptyRemedy names the command that removes everything; watch is not told to apply. After an interrupted change, it also
+// names the one that saves what the change did.
+func emptyRemedy(a *app, err error) string {
+	var empty *reconcile.EmptyError
+	if errors.As(err, &empty) && empty.Interrupted {
+		return fmt.Sprintf("nothing was removed; to save what is live: %s | %s; to remove it: %s",
+			a.here("list", "-o", "plain"), a.here("apply", "-f", "-"), a.here("remove", "--all"))
+	}
 	if a.name != "apply" {
 		return "nothing was removed; to remove all of them: sudo portmap remove --all"
 	}
@@ -131,7 +138,7 @@ func sudo(a *app, _ error) string { return a.command() }
 func permission(a *app, err error) string {
 	var file *fs.PathError
 	if os.Geteuid() == 0 && errors.As(err, &file) && file.Op == "read" {
-		return "sudo chmod o+r " + file.Path
+		return "sudo chmod o+r " + shell.Quote(file.Path)
 	}
 	return sudo(a, err)
 }

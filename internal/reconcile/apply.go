@@ -28,6 +28,8 @@ type EmptyError struct {
 	Name     string // of the file or stream
 	Missing  bool   // there is no such file
 	Mappings int    // how many there are, saved or live
+
+	Interrupted bool // a change died before it was saved: what is in place may be its
 }
 
 func (e *EmptyError) Error() string {
@@ -39,7 +41,11 @@ func (e *EmptyError) Error() string {
 	if e.Mappings == 1 {
 		are = "mapping is"
 	}
-	return fmt.Sprintf("%s %s, and %d %s in place", e.Name, why, e.Mappings, are)
+	text := fmt.Sprintf("%s %s, and %d %s in place", e.Name, why, e.Mappings, are)
+	if e.Interrupted {
+		text += ", since a change was interrupted before it was saved"
+	}
+	return text
 }
 
 // Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes the
@@ -65,7 +71,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		return Report{}, err
 	}
 	if !o.Empty {
-		if err := h.refuseEmpty(ctx, d, next, saved); err != nil {
+		if err := h.refuseEmpty(ctx, d, next, saved, lock.interrupted()); err != nil {
 			return Report{}, err
 		}
 	}
@@ -95,7 +101,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 }
 
 // refuseEmpty refuses to apply a file without a mapping, while some are saved or live.
-func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, saved []byte) error {
+func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, saved []byte, interrupted bool) error {
 	if d.saved > 0 {
 		return nil
 	}
@@ -110,7 +116,8 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 	if count == 0 {
 		return nil
 	}
-	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: next.Name == h.File.Path && saved == nil}
+	own := next.Name == h.File.Path
+	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: own && saved == nil, Interrupted: own && interrupted}
 	if len(h.leftOut) > 0 {
 		return fmt.Errorf("%w (%s)", empty, h.leftOut[0])
 	}

@@ -208,12 +208,13 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	h.recordFile(p.content)
 	done, warnings, err := h.commit(ctx, lock, p)
 	report.Warnings = warnings
-	report.replaced(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
+	report.gone(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
 	return report, err
 }
 
-// replaced notes that added mappings took the place of live ones that no file had.
-func (r *Report) replaced(gone []rules.Mapping) {
+// gone reports live mappings that no file had and that went: added ones took their place, or a change that died had left them.
+func (r *Report) gone(gone []rules.Mapping) {
+	left := gone
 	for i := range r.Outcomes {
 		o := &r.Outcomes[i]
 		if o.Verb != Added && o.Verb != Replaced || len(gone) == 0 {
@@ -222,8 +223,14 @@ func (r *Report) replaced(gone []rules.Mapping) {
 		_, old, err := unite(rules.Set{}, gone).Replace(o.Mapping)
 		if err == nil && len(old[0]) > 0 {
 			o.Verb, o.Old = Replaced, append(o.Old, old[0]...)
+			left = rules.Minus(left, old[0])
 		}
 	}
+	removed := make([]Outcome, 0, len(left))
+	for _, m := range left {
+		removed = append(removed, Outcome{Verb: Removed, Mapping: m})
+	}
+	r.Outcomes = append(removed, r.Outcomes...)
 }
 
 // locks are the right to change both kernel and file.
@@ -231,6 +238,9 @@ type locks struct {
 	*store.Lock
 	kernel *rundir.Lock
 }
+
+// interrupted reports whether an earlier change died; without locks, in a dry run, that is not known.
+func (l *locks) interrupted() bool { return l != nil && l.Interrupted() }
 
 func (l *locks) Close() error { return errors.Join(l.Lock.Close(), l.kernel.Close()) }
 
@@ -276,7 +286,7 @@ func (e *edition) plan(s state, choice string) plan {
 // lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for mappings
 // that should be live already, and where nothing seems to be left, so that the table goes, too.
 func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *locks) error {
-	interrupted := lock != nil && lock.Interrupted()
+	interrupted := lock.interrupted()
 	last := e.aim.Len() == 0 && len(e.remove) > 0
 	if e.everything || !interrupted && len(e.lookFor) == 0 && !last {
 		return nil
@@ -288,6 +298,10 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 	switch {
 	case interrupted:
 		p.change = toAim(live, unite(e.aim, s.others.held(mappings(live))))
+		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)), rules.Mapping.Temporary)
+		if s.text.Set().Len() == 0 && len(unasked) > 0 {
+			return &EmptyError{Name: h.File.Path, Mappings: len(unasked), Interrupted: true}
+		}
 	case last:
 		if len(rules.Minus(mappings(live), e.remove)) == 0 {
 			p.change = rules.Change{Reset: true, Remove: mappings(live)}
