@@ -17,7 +17,7 @@ type Kept struct {
 }
 
 // Keep makes the kernel match a content in place of the file's, and leaves the file as it is. A content without a mapping
-// removes none. A file whose place is refused is not locked: nobody else can change it by a command either.
+// removes none; the lines that are left out of it are not told again. A file whose place is refused is not locked: nobody else can change it by a command either.
 func (h *Host) Keep(ctx context.Context, content Content, k Kept) (Report, error) {
 	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
 	if err != nil {
@@ -51,6 +51,6 @@ func (h *Host) Keep(ctx context.Context, content Content, k Kept) (Report, error
 		return Report{Difference: d}, err
 	}
 	return Report{
-		Outcomes: outcomesOf(d.Change), Damaged: d.Damaged, Difference: d, Warnings: append(h.leftOut, h.applied(ctx, p, done)...),
+		Outcomes: outcomesOf(d.Change), Damaged: d.Damaged, Difference: d, Warnings: h.applied(ctx, p, done),
 	}, nil
 }
