@@ -256,8 +256,12 @@ func (m *machine) remove(rt *rapid.T) {
 	found := known.Find(selector, nil)
 	ok := len(found) == 1 && (own.Has(found[0]) || !other.recorded || !other.saved.Has(found[0]))
 	m.runs(f, ok, "remove", selector)
-	if ok {
-		f.saved, m.live = f.saved.Remove(found...), m.live.Remove(found...)
+	if !ok {
+		return
+	}
+	f.saved = f.saved.Remove(found...)
+	if !other.recorded || !other.saved.Has(found[0]) {
+		m.live = m.live.Remove(found...)
 	}
 }
 
@@ -274,8 +278,8 @@ func greedy(s rules.Set, more []rules.Mapping) rules.Set {
 func (m *machine) removeAll(rt *rapid.T) {
 	f, other := m.file(rt)
 	m.runs(f, true, "remove", "--all")
-	m.live, _ = rules.NewSet(m.held(f, other)...)
 	f.saved = rules.Set{}
+	m.live, _ = rules.NewSet(m.held(f, other)...)
 }
 
 // desired returns what is live after an apply; false where that fails.

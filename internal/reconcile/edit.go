@@ -54,6 +54,9 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 				e.lookFor = append(e.lookFor, m)
 				e.outcomes = append(e.outcomes, Outcome{Verb: Unchanged, Mapping: m})
 			default:
+				if s.others.has(m) { // it is live already, or to be put back
+					e.lookFor = append(e.lookFor, m)
+				}
 				e.add = append(e.add, m)
 				e.inPlaceOf = append(e.inPlaceOf, e.replaced[i])
 				e.outcomes = append(e.outcomes, outcomeOf(m, e.replaced[i]))
@@ -95,6 +98,9 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 				e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
 			}
 		}
+		if stay := s.others.shared(e.remove); len(stay) > 0 {
+			e.notes = []string{s.others.stay(stay)}
+		}
 		e.aim = s.own.Remove(e.remove...)
 		return e, nil
 	})
@@ -109,8 +115,10 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		}
 		all := append(s.own.Mappings(), rules.Minus(mappings(live), s.own.Mappings())...)
 		e := edition{everything: true, reset: true, remove: all}
-		if stay := s.others.held(rules.Minus(mappings(live), s.own.Mappings())); len(stay) > 0 {
-			e.remove, e.reset, e.notes = rules.Minus(e.remove, stay), false, []string{s.others.stay(stay)}
+		alien := s.others.held(rules.Minus(mappings(live), s.own.Mappings()))
+		stay := append(alien, s.others.shared(s.own.Mappings())...)
+		if len(stay) > 0 {
+			e.remove, e.reset, e.notes = rules.Minus(e.remove, alien), false, []string{s.others.stay(stay)}
 		}
 		for _, m := range e.remove {
 			e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
@@ -262,9 +270,9 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 
 // plan turns the edition into what is to be done to kernel and file.
 func (e *edition) plan(s state, choice string) plan {
-	p := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: e.add, Before: s.all.Mappings()}}
-	p.change.Reset = e.reset
-	p.asked, p.others = rules.Change{Remove: e.remove, Add: e.add}, s.others.set
+	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
+	p := plan{aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove), Add: s.others.without(e.add)}, others: s.others.set}
+	p.change = rules.Change{Reset: e.reset, Remove: p.asked.Remove, Add: p.asked.Add, Before: s.all.Mappings()}
 	var save []rules.Mapping
 	var inPlaceOf [][]rules.Mapping
 	for i, m := range e.add {
@@ -303,11 +311,11 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 			return &EmptyError{Name: h.File.Path, Mappings: len(unasked), Interrupted: true}
 		}
 	case last:
-		if len(rules.Minus(mappings(live), e.remove)) == 0 {
+		if len(rules.Minus(mappings(live), p.change.Remove)) == 0 {
 			p.change = rules.Change{Reset: true, Remove: mappings(live)}
 		}
 	default:
-		asked := plan{aim: e.aim, change: rules.Change{Remove: e.remove, Add: append(e.lookFor, e.add...)}, replace: p.replace}
+		asked := plan{aim: e.aim, change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live); err != nil {
 			return err
 		}

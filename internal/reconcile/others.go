@@ -69,6 +69,21 @@ func sameFile(a, b string) bool {
 // has reports whether another file holds a mapping.
 func (o others) has(m rules.Mapping) bool { return o.files[m.String()] != "" }
 
+// shared returns those of some mappings of our file that another file holds, too.
+func (o others) shared(mappings []rules.Mapping) (shared []rules.Mapping) {
+	for _, m := range mappings {
+		if o.has(m) {
+			shared = append(shared, m)
+		}
+	}
+	return shared
+}
+
+// without returns those of some mappings that no other file holds.
+func (o others) without(mappings []rules.Mapping) []rules.Mapping {
+	return rules.Minus(mappings, o.shared(mappings))
+}
+
 // held returns those of some mappings that other files hold. Where one of these cannot be read, any may be its.
 func (o others) held(mappings []rules.Mapping) (held []rules.Mapping) {
 	for _, m := range mappings {
