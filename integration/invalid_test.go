@@ -220,6 +220,33 @@ func TestInvalidSegmentsResetNothing(t *testing.T) {
 	})
 }
 
+// What is dropped is no connection, and is not counted as one.
+func TestInvalidSegmentsAreNotCounted(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, client := b.barePair(t)
+		host.Chat("192.0.2.1:8443")
+		host.Run("nft", `table inet seen {
+			chain prerouting { type filter hook prerouting priority -160; ct state invalid counter; }
+		}`)
+		for _, mapping := range []string{"443:8443/tcp", "443:8443/tcp -4", "192.0.2.1:443:8443/tcp", "443:8443/tcp --source 192.0.2.0/24"} {
+			b.change(t, host, rules.Change{Reset: true, Add: lab.Mappings(t, mapping)})
+			s := dialStream(t, client, host, "192.0.2.1:443")
+			for range 3 {
+				s.strayFromClient(t)
+			}
+			if err := s.say(); err != nil {
+				t.Fatal(err)
+			}
+			if n := connections(b.live(t, host), mapping); n != 1 {
+				t.Errorf("%s: %d connections were counted, one was made", mapping, n)
+			}
+		}
+		if seen := host.Run("nft", "list", "table", "inet", "seen"); !strings.Contains(seen, "packets 12 ") {
+			t.Errorf("the segments test nothing:\n%s", seen)
+		}
+	})
+}
+
 // passInvalid takes away what drops invalid segments.
 func (b backend) passInvalid(h *lab.Host) {
 	if b.name == "nft" {

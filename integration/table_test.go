@@ -196,6 +196,9 @@ func TestChangedRulesAreDamage(t *testing.T) {
 		"another type":              {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n", "map ports4 {\n\t\ttype inet_proto . inet_service : mark\n"},
 		"a lost target port":        {"tcp . 8443", "tcp . 8444"},
 		"a port that is no target":  {"tcp . 8443", "tcp . 8443, udp . 53"},
+		"a guard's lost port":       {"set tcp_ports {", ""},
+		"a guard's port too many":   {"set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n", "set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n\t\telements = { ::1 . tcp . 1 }\n"},
+		"a guard's other set":       {"@tcp_ports drop", "@tcp_ports4 drop"},
 		"an element's target":       {"443:8443/tcp,udp\" : 8443", "443:8443/tcp,udp\" : 8444"},
 		"two rules change places":   {"", ""},
 		"a rule of the texts":       {"\tchain texts {\n\t\tcontinue", "\tchain texts {\n\t\tdrop"},
@@ -209,6 +212,8 @@ func TestChangedRulesAreDamage(t *testing.T) {
 				text = regexp.MustCompile(`(\t\tct state != invalid.*\n)(.*\n)`).ReplaceAllString(whole, "$2$1")
 			case "the texts":
 				text = regexp.MustCompile(`\t\tcontinue.*\n`).ReplaceAllString(whole, "")
+			case "a guard's lost port":
+				text = regexp.MustCompile(`(set tcp_ports \{\n.*\n.*\n).*elements.*\n`).ReplaceAllString(whole, "$1")
 			case "another type": // nft would refuse to use it
 				text = regexp.MustCompile(`.*@ports4.*\n`).ReplaceAllString(text, "")
 			}

@@ -162,20 +162,29 @@ func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause er
 // false no costs a closer look.
 func (b *Backend) counts(sent objects) bool {
 	for at, p := range maps() {
-		want, n := 0, 0
+		want, tcp := 0, 0
 		for _, m := range sent.mapped[at] {
 			want += elementCount(m)
+			if m.Protocols().Has(rules.TCP) {
+				tcp += m.ListenPorts().Count()
+			}
 		}
-		if err := b.elements(p.name, func() { n = 0 }, func([]byte) { n++ }); err != nil || n != want {
+		if !b.holds(p.name, want) || !b.holds(p.tcpSet().Name, tcp) {
 			return false
 		}
 	}
-	n := 0
-	if err := b.elements(targetsName, func() { n = 0 }, func([]byte) { n++ }); err != nil || n != sent.target.count() {
+	if !b.holds(targetsName, sent.target.count()) {
 		return false
 	}
 	list, err := b.rules("")
 	return err == nil && len(list) == len(skeleton())+len(sent.rules)+len(sent.texts)
+}
+
+// holds reports whether a set or map has so many elements.
+func (b *Backend) holds(set string, want int) bool {
+	n := 0
+	err := b.elements(set, func() { n = 0 }, func([]byte) { n++ })
+	return err == nil && n == want
 }
 
 // recount makes sure that a large change arrived whole, and takes it back if it did not.

@@ -117,6 +117,11 @@ func (b *Backend) read(ctx context.Context) (rules.Live, error) {
 		for _, e := range found {
 			r.element(at, e)
 		}
+		tcp, err := b.elementsOf(p.tcpSet().Name)
+		if err != nil && !isAbsent(err) {
+			return rules.Live{}, kernelError(err)
+		}
+		r.tcpElements(p, found, tcp)
 	}
 	targets, err := b.elementsOf(targetsName)
 	if err != nil && !isAbsent(err) {

@@ -93,6 +93,25 @@ func (r *reading) element(at int, el element) {
 	e.packets += el.packets
 }
 
+// tcpElements compares the set of a map's keys for TCP with the map.
+func (r *reading) tcpElements(p portMap, mapped, tcp []element) {
+	want := make(map[string]bool, len(mapped))
+	for _, el := range mapped {
+		if isTCP(el.key) {
+			want[string(el.key)] = true
+		}
+	}
+	for _, el := range tcp {
+		if !want[string(el.key)] {
+			r.damage("set %s has an element that no mapping explains", p.tcpSet().Name)
+		}
+		delete(want, string(el.key))
+	}
+	if len(want) > 0 {
+		r.damage("set %s has lost %d elements", p.tcpSet().Name, len(want))
+	}
+}
+
 // explains reports whether the mapping has this element.
 func (e *entry) explains(el element) bool {
 	m := &e.mapping

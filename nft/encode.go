@@ -63,6 +63,20 @@ func elementsOf(mappings []*rules.Mapping) iter.Seq[nftables.SetElement] {
 	}
 }
 
+// tcpElementsOf returns the keys of mappings for TCP, as elements of a set.
+func tcpElementsOf(mappings []*rules.Mapping) iter.Seq[nftables.SetElement] {
+	return func(yield func(nftables.SetElement) bool) {
+		for e := range elementsOf(mappings) {
+			if isTCP(e.Key) && !yield(nftables.SetElement{Key: e.Key}) {
+				return
+			}
+		}
+	}
+}
+
+// isTCP reports whether a key is for TCP.
+func isTCP(key []byte) bool { return len(key) >= 8 && key[len(key)-8] == rules.TCP.Number() }
+
 // elementKey joins its parts as the kernel's registers do: each begins at a multiple of four bytes.
 func elementKey(listen netip.Addr, protocol rules.Protocols, port uint16) []byte {
 	key := append(make([]byte, 0, 24), listen.AsSlice()...)

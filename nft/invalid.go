@@ -17,7 +17,8 @@ import (
 // a server's leaves with the target port, which the client does not know: the answer to both is a reset, and the connection
 // ends. Dropped, it is sent again, and the connection goes on.
 //
-// Both guards ask for the state first: all other packets pay for one comparison.
+// Both guards ask for the state first: all other packets pay for one comparison. They look into sets of their own: a lookup in a map
+// is counted in its element (nft_lookup.c, nft_lookup_eval), and that counts connections.
 
 // guards returns the rules that drop such segments, but those of mappings with --source or --interface.
 func guards() []*rule {
@@ -33,7 +34,7 @@ func guards() []*rule {
 		if p.families != rules.BothFamilies {
 			r.family(p.families)
 		}
-		list = append(list, r.protocol(rules.TCP).inMap(p).drop())
+		list = append(list, r.protocol(rules.TCP).toMapped(p).drop())
 	}
 	return list
 }
@@ -59,16 +60,12 @@ func (r *rule) unlessInvalid() *rule {
 		&expr.Verdict{Kind: expr.VerdictReturn})
 }
 
-// inMap matches segments for which the map has a target. nft has no words for a lookup in a map whose result is not used, and
-// kernels before 6.12 refuse one (nft_lookup.c, nft_lookup_init). So the result is written into the segment, which is dropped.
-func (r *rule) inMap(p portMap) *rule {
+// toMapped matches segments to a port that the map has.
+func (r *rule) toMapped(p portMap) *rule {
 	text, _ := p.keyText()
-	key, found := p.find()
-	write := &expr.Payload{
-		OperationType: expr.PayloadWrite, SourceRegister: found.DestRegister,
-		Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2, CsumType: expr.CsumTypeInet, CsumOffset: 16, // RFC 9293, 3.1
-	}
-	return r.add("tcp dport set "+text+" map @"+p.name, append(key, found, write)...)
+	key, _ := p.find()
+	name := p.tcpSet().Name
+	return r.add(text+" @"+name, append(key, &expr.Lookup{SourceRegister: regFirst, SetName: name})...)
 }
 
 // fromTarget matches packets that leave from a target port.

@@ -176,8 +176,9 @@ func (b *Backend) firstElements(set string, near labels) error {
 
 // rulesNear notes the labels of mappings with --source or --interface.
 func (b *Backend) rulesNear(near labels) error {
+	const withoutAny = mapCount + 3 // a lookup in each map, and the jumps that lead there: see skeleton
 	uses, err := b.chainUses(chainMapped)
-	if err != nil || uses > readAtMost {
+	if err != nil || uses <= withoutAny || uses > readAtMost {
 		return err
 	}
 	list, err := b.rules(chainMapped)

@@ -132,6 +132,18 @@ func (p portMap) set() *nftables.Set {
 	}
 }
 
+// tcpSet returns the set of the map's keys for TCP, without counters: the guards look invalid segments up in it, and a lookup in the
+// map would count them as connections. See invalid.go.
+func (p portMap) tcpSet() *nftables.Set {
+	return &nftables.Set{
+		Table:         table(),
+		Name:          "tcp_" + p.name,
+		Concatenation: true,
+		Comment:       mark,
+		KeyType:       p.set().KeyType,
+	}
+}
+
 // targetsName is the set of the target ports of mappings for TCP. See invalid.go.
 const targetsName = "targets"
 
@@ -152,7 +164,7 @@ func targetSet() *nftables.Set {
 func sets() []*nftables.Set {
 	list := []*nftables.Set{targetSet()}
 	for _, p := range maps() {
-		list = append(list, p.set())
+		list = append(list, p.set(), p.tcpSet())
 	}
 	return list
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 
 	"portmap/rules"
+
+	"github.com/google/nftables"
 )
 
 // WriteText writes a Set as a file for `nft -f`. Loaded, it takes the place of whatever the table holds, in one transaction,
@@ -20,9 +23,11 @@ func WriteText(w io.Writer, set rules.Set) error {
 	fmt.Fprintf(out, "#!/usr/sbin/nft -f\n# %d mappings, by `portmap export --format nft`\n", set.Len())
 	fmt.Fprintf(out, "# It takes the place of the table inet %s, whatever that holds.\n\n", tableName)
 	fmt.Fprintf(out, "table inet %[1]s\ndelete table inet %[1]s\n\ntable inet %[1]s {\n", tableName)
-	writeTargets(out, o.target)
+	writeSet(out, targetSet(), "inet_proto . inet_service", o.target.targetElements())
 	for at, p := range maps() {
+		_, types := p.keyText()
 		writeMap(out, p, at, o)
+		writeSet(out, p.tcpSet(), types, tcpElementsOf(o.mapped[at]))
 	}
 	byChain := map[string][]*rule{}
 	for _, list := range [...][]*rule{skeleton(), o.rules, o.texts} {
@@ -51,17 +56,14 @@ func writeMap(out *bufio.Writer, p portMap, at int, o objects) {
 	fmt.Fprint(out, "\t}\n\n")
 }
 
-func writeTargets(out *bufio.Writer, targets *portSet) {
-	fmt.Fprintf(out, "\tset %s {\n\t\ttype inet_proto . inet_service\n\t\tcomment \"%s\"\n", targetsName, mark)
-	separator := "\t\telements = {"
-	for e := range targets.targetElements() {
+func writeSet(out *bufio.Writer, s *nftables.Set, types string, elements iter.Seq[nftables.SetElement]) {
+	fmt.Fprintf(out, "\tset %s {\n\t\ttype %s\n\t\tcomment \"%s\"\n", s.Name, types, mark)
+	separator, end := "\t\telements = {", ""
+	for e := range elements {
 		fmt.Fprintf(out, "%s\n\t\t\t%s", separator, keyValue(e.Key))
-		separator = ","
+		separator, end = ",", " }\n"
 	}
-	if targets.count() > 0 {
-		fmt.Fprint(out, " }\n")
-	}
-	fmt.Fprint(out, "\t}\n\n")
+	fmt.Fprint(out, end+"\t}\n\n")
 }
 
 func writeChain(out *bufio.Writer, c chain, list []*rule) {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"portmap/rules"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
@@ -73,7 +75,7 @@ func (b *Backend) addRules(list []*rule) error {
 
 func (b *Backend) addObjects(o objects) error {
 	for at, p := range maps() {
-		if err := inMessages(p.set(), elementsOf(o.mapped[at]), b.conn.SetAddElements); err != nil {
+		if err := sendBoth(p, o.mapped[at], b.conn.SetAddElements); err != nil {
 			return err
 		}
 	}
@@ -86,13 +88,24 @@ func (b *Backend) addObjects(o objects) error {
 	return b.addRules(o.texts)
 }
 
+// sendSet is a method of google/nftables that takes elements.
+type sendSet func(*nftables.Set, []nftables.SetElement) error
+
+// sendBoth sends the elements of a map, and those of the set of its keys for TCP.
+func sendBoth(p portMap, mappings []*rules.Mapping, send sendSet) error {
+	if err := inMessages(p.set(), elementsOf(mappings), send); err != nil {
+		return err
+	}
+	return inMessages(p.tcpSet(), tcpElementsOf(mappings), send)
+}
+
 // deleteElements deletes the elements of the mappings in o, and target ports that are not used any more.
 func (b *Backend) deleteElements(o objects, unused *portSet) error {
 	if err := inMessages(targetSet(), unused.targetElements(), b.conn.SetDeleteElements); err != nil {
 		return err
 	}
 	for at, p := range maps() {
-		if err := inMessages(p.set(), elementsOf(o.mapped[at]), b.conn.SetDeleteElements); err != nil {
+		if err := sendBoth(p, o.mapped[at], b.conn.SetDeleteElements); err != nil {
 			return err
 		}
 	}
@@ -150,7 +163,7 @@ func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule
 const maxMessage = 60_000
 
 // inMessages sends elements in messages that are cut by their size on the wire.
-func inMessages(set *nftables.Set, elements iter.Seq[nftables.SetElement], send func(*nftables.Set, []nftables.SetElement) error) error {
+func inMessages(set *nftables.Set, elements iter.Seq[nftables.SetElement], send sendSet) error {
 	var message []nftables.SetElement
 	size := 0
 	for e := range elements {
