@@ -6,8 +6,8 @@ import (
 	"portmap/rules"
 )
 
-// Advise says, in a line for each mapping that was asked about, which rules of others meet its packets, and who gets them. System is
-// where portmap's own rules are.
+// Advise says, in a line for each mapping that was asked about, which rules of others meet its packets, and who
+// gets them. System is where portmap's own rules are.
 func Advise(found Rules, system System) (lines []string) {
 	for _, m := range found.mappings {
 		var translates, untracks []Met
@@ -45,8 +45,8 @@ func (r Rule) where(more int) string {
 	return text
 }
 
-// Priorities of portmap's chains: in a table of its own one before all at dstnat, in iptables those of iptables, where its jump
-// comes first.
+// Priorities of portmap's chains: in a table of its own one before all at dstnat, in iptables those of
+// iptables, where its jump comes first.
 const (
 	priorityOfTable    = -101
 	priorityOfIPTables = -100

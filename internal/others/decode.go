@@ -1,6 +1,7 @@
 package others
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -107,7 +108,8 @@ func (d *decoder) expression(name string, content []byte) {
 	}
 }
 
-// register returns one number for the two names that a register has: 1-4 of 16 bytes, 8-23 of 4 (linux/netfilter/nf_tables.h).
+// register returns one number for the two names that a register has: 1-4 of 16 bytes, 8-23 of 4
+// (linux/netfilter/nf_tables.h).
 func register(r uint32) uint32 {
 	if r >= 1 && r <= 4 {
 		return 8 + (r-1)*4
@@ -136,8 +138,8 @@ func (d *decoder) meta(e *expr.Meta) {
 	d.load(e.Register, f)
 }
 
-// fieldAt tells what stands at a place of the headers. Less than a whole address is a network: nft and iptables compare no more
-// bytes than they must.
+// fieldAt tells what stands at a place of the headers. Less than a whole address is a network: nft and iptables
+// compare no more bytes than they must.
 func (d *decoder) fieldAt(e *expr.Payload) field {
 	v4, v6 := d.table.families().Has(rules.IPv4), d.table.families().Has(rules.IPv6)
 	switch {
@@ -212,7 +214,8 @@ func protocolOf(number byte) rules.Protocols {
 	return 0
 }
 
-// network returns the addresses that begin with some bytes. Of an inet table the family is known by what was asked before.
+// network returns the addresses that begin with some bytes. Of an inet table the family is known by what was
+// asked before.
 func (d *decoder) network(first []byte) []netip.Prefix {
 	families, size := d.rule.match.families&d.table.families(), 16
 	if families == rules.IPv4 || families == rules.BothFamilies && len(first) <= 4 {
@@ -268,7 +271,15 @@ func (d *decoder) lookup(e *expr.Lookup) {
 
 // portsOf returns the ports of a set; nil if it is one of something else.
 func portsOf(keys []key) (ports []rules.Ports) {
-	slices.SortFunc(keys, func(a, b key) int { return slices.Compare(a.value, b.value) })
+	slices.SortFunc(keys, func(a, b key) int { // of two at one place, the end of a run comes before the next one
+		switch {
+		case a.end == b.end || !bytes.Equal(a.value, b.value):
+			return slices.Compare(a.value, b.value)
+		case a.end:
+			return -1
+		}
+		return 1
+	})
 	intervals := slices.ContainsFunc(keys, func(k key) bool { return k.end })
 	for i, k := range keys {
 		if len(k.value) != 2 {

@@ -57,8 +57,8 @@ func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, fami
 	}
 }
 
-// legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the program, and there are
-// none.
+// legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the
+// program, and there are none.
 func legacyRules(ctx context.Context, program, table string) (map[string][]rule, error) {
 	path := find(program)
 	if path == "" {
@@ -111,8 +111,8 @@ func readRules(output io.Reader) (chains map[string][]rule, complete bool) {
 	return chains, lines.Err() == nil
 }
 
-// split splits a line of iptables -S; comments stand in quotes, with a backslash before each quote inside (libxtables/xtables.c,
-// xtables_save_string).
+// split splits a line of iptables -S; comments stand in quotes, with a backslash before each quote inside
+// (libxtables/xtables.c, xtables_save_string).
 func split(line string) (words []string) {
 	var word strings.Builder
 	quoted := false
@@ -144,7 +144,7 @@ func parse(words []string) rule {
 			i++
 		}
 		value := ""
-		if takesValue(words[i]) && i+1 < len(words) {
+		if i+1 < len(words) && takesValue(words[i], words[i+1]) {
 			value = words[i+1]
 		}
 		n := anyPacket()
@@ -183,9 +183,11 @@ func parse(words []string) rule {
 	return r
 }
 
-func takesValue(option string) bool {
-	alone := []string{"--notrack", "--random", "--random-fully", "--persistent", "--limit-iface-in"}
-	return strings.HasPrefix(option, "-") && !slices.Contains(alone, option)
+// takesValue reports whether the word behind an option is its value. Many options have none; what follows them
+// is an option.
+func takesValue(option, next string) bool {
+	isOption := strings.HasPrefix(next, "-") || next == "!"
+	return strings.HasPrefix(option, "-") && (option == "--comment" || !isOption)
 }
 
 // condition reads one condition. Of an inverted one only ports are read: of the others what it excludes is little.

@@ -83,8 +83,8 @@ func except(ports rules.Ports) (rest []rules.Ports) {
 	return rest
 }
 
-// meets returns the first listen port of a mapping for which there can be a packet of both. A match that names no port and is
-// not understood whole meets nothing: it may be about something else.
+// meets returns the first listen port of a mapping for which there can be a packet of both. A match that names
+// no port and is not understood whole meets nothing: it may be about something else.
 func (m match) meets(mapping *rules.Mapping, isOwn func(netip.Prefix) bool) (port uint16, ok bool) {
 	if m.ports == nil && m.unread || m.own && mapping.Interface() != "" {
 		return 0, false

@@ -42,8 +42,8 @@ type Rules struct {
 	own      []netip.Addr // addresses of this host, once they were needed
 }
 
-// Look reads the rules of others in this network namespace, and keeps those that act on packets of the mappings. It needs
-// CAP_NET_ADMIN. With an error some may be missing.
+// Look reads the rules of others in this network namespace, and keeps those that act on packets of the
+// mappings. It needs CAP_NET_ADMIN. With an error some may be missing.
 func Look(ctx context.Context, mappings []rules.Mapping) (Rules, error) {
 	found := Rules{mappings: mappings}
 	err := errors.Join(found.tables(), found.legacy(ctx))
@@ -66,16 +66,18 @@ func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 	return met
 }
 
-// add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often lead to the same
-// rule.
+// add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often
+// lead to the same rule.
 func (r *Rules) add(other Rule) {
-	if !slices.ContainsFunc(r.mappings, func(m rules.Mapping) bool { _, ok := other.match.meets(&m, r.isOwn); return ok }) {
+	meets := func(m rules.Mapping) bool { _, ok := other.match.meets(&m, r.isOwn); return ok }
+	if !slices.ContainsFunc(r.mappings, meets) {
 		return
 	}
 	other.Untracks = other.action == untrack
 	other.Tool = toolOf(other)
 	i := slices.IndexFunc(r.list, func(old Rule) bool {
-		return old.Table == other.Table && old.Chain == other.Chain && old.Text() == other.Text() && old.Priority == other.Priority
+		return old.Table == other.Table && old.Chain == other.Chain && old.Text() == other.Text() &&
+			old.Priority == other.Priority
 	})
 	if i < 0 {
 		r.list = append(r.list, other)

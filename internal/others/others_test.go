@@ -168,7 +168,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// What a look costs on a host without rules, beside Docker with 300 published ports, and where there are too many to be read.
+// What a look costs on a host without rules, beside Docker with 300 published ports, and where there are too
+// many to be read.
 func BenchmarkLook(b *testing.B) {
 	for _, ports := range []int{0, 1, 300, 3000} {
 		b.Run(fmt.Sprint(ports), func(b *testing.B) {

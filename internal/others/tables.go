@@ -43,7 +43,8 @@ func (c chain) concerns() bool {
 func (t table) ours() bool { return t.family == unix.NFPROTO_INET && t.name == "portmap" }
 
 func (t table) String() string {
-	return map[uint8]string{unix.NFPROTO_IPV4: "ip ", unix.NFPROTO_IPV6: "ip6 ", unix.NFPROTO_INET: "inet "}[t.family] + t.name
+	family := map[uint8]string{unix.NFPROTO_IPV4: "ip ", unix.NFPROTO_IPV6: "ip6 ", unix.NFPROTO_INET: "inet "}[t.family]
+	return family + t.name
 }
 
 func (t table) families() rules.Families {
@@ -73,7 +74,9 @@ func (r *Rules) tables() error {
 	for _, base := range bases(chains) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
 		w.visit = func(name string, found rule) {
-			r.add(Rule{System: base.system(), Table: base.String(), Chain: name, Priority: int(base.priority), rule: found})
+			r.add(Rule{
+				System: base.system(), Table: base.String(), Chain: name, Priority: int(base.priority), rule: found,
+			})
 		}
 		under := anyPacket()
 		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT
@@ -82,8 +85,8 @@ func (r *Rules) tables() error {
 	return reading.err
 }
 
-// bases returns the chains with which the ways of packets begin, in the order in which a packet meets them; at the same place
-// IPv4 comes first.
+// bases returns the chains with which the ways of packets begin, in the order in which a packet meets them; at
+// the same place IPv4 comes first.
 func bases(chains map[chainName]chain) (list []chain) {
 	for _, c := range chains {
 		if c.concerns() && !c.ours() {
@@ -129,8 +132,8 @@ func (r *reading) of(t table) func(string) []rule {
 
 const subsystem = unix.NFNL_SUBSYS_NFTABLES << 8
 
-// dump asks for a list, and hands over the attributes of each message. A list that changed while it was read is as good as
-// any: what is said of it is a hint.
+// dump asks for a list, and hands over the attributes of each message. A list that changed while it was read is
+// as good as any: what is said of it is a hint.
 func dump(family uint8, request, answer uint16, attributes []byte, each func(family uint8, attributes []byte)) error {
 	req := nl.NewNetlinkRequest(subsystem|int(request), unix.NLM_F_DUMP)
 	req.AddRawData(append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attributes...)) // struct nfgenmsg

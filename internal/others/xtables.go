@@ -11,8 +11,8 @@ import (
 	"github.com/google/nftables/xt"
 )
 
-// iptables-nft writes what nf_tables has no expression for as extensions of x_tables: targets always, matches of ports before
-// iptables 1.8.8.
+// iptables-nft writes what nf_tables has no expression for as extensions of x_tables: targets always, matches
+// of ports before iptables 1.8.8.
 
 func (d *decoder) xtMatch(e *expr.Match) {
 	n := anyPacket()
@@ -43,8 +43,8 @@ func xtPorts(ports [2]uint16, inverted bool) []rules.Ports {
 	return []rules.Ports{asked}
 }
 
-// unknownMatch reads struct xt_multiport_v1 (linux/netfilter/xt_multiport.h): which ports are meant, how many there are, 15 ports,
-// for each whether it begins a range, and whether all is inverted.
+// unknownMatch reads struct xt_multiport_v1 (linux/netfilter/xt_multiport.h): which ports are meant, how many
+// there are, 15 ports, for each whether it begins a range, and whether all is inverted.
 func unknownMatch(name string, info []byte) match {
 	const destination, most = 1, 15
 	n := anyPacket()
