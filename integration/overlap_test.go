@@ -11,8 +11,8 @@ import (
 	"portmap/rules"
 )
 
-// A live mapping that no file has is in the way of one that claims the same packets, in whichever map or rule it is. It is named,
-// and --replace takes its place.
+// A live mapping that no file has is in the way of one that claims the same packets, in whichever map or rule
+// it is. It is named, and --replace takes its place.
 func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 	long := "443:5443 --source " + longSources
 	eachBackend(t, func(t *testing.T, b backend) {

@@ -14,9 +14,9 @@ import (
 // recountFrom is how many mappings a change adds for their arrival to be counted afterwards.
 const recountFrom = 1000
 
-// Apply does the whole change in one transaction, or nothing. It makes the table when it is missing, and a Reset that adds
-// nothing removes it. Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does
-// not fit what is there, else the kernel's errno.
+// Apply does the whole change in one transaction, or nothing. It makes the table when it is missing, and a
+// Reset that adds nothing removes it. Errors: a [*rules.UnsupportedError] before the kernel is asked,
+// [rules.ErrDrift] where the change does not fit what is there, else the kernel's errno.
 func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	add, err := encode(change.Add)
 	if err != nil {
@@ -42,8 +42,8 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	return b.recount(ctx, change)
 }
 
-// send looks whose table it is before it changes anything. It reports whether the table now holds what the change adds and
-// nothing else.
+// send looks whose table it is before it changes anything. It reports whether the table now holds what the
+// change adds and nothing else.
 func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
 	info, err := b.table()
 	switch {
@@ -68,8 +68,8 @@ func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, er
 	return true, drift(b.queue(b.addSkeleton, func() error { return b.addObjects(add) }))
 }
 
-// sendReset deletes the table where it is there, and makes it anew where something is to be in it. A table that holds something
-// of others is not deleted.
+// sendReset deletes the table where it is there, and makes it anew where something is to be in it. A table that
+// holds something of others is not deleted.
 func (b *Backend) sendReset(there bool, add objects, anew bool) error {
 	var steps []func() error
 	if there {
@@ -158,8 +158,8 @@ func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause er
 	return fmt.Errorf("nf_tables: the kernel did not take the change: %w", cause)
 }
 
-// counts reports whether the maps have as many elements as were sent to an empty table. It is quicker than reading them; a
-// false no costs a closer look.
+// counts reports whether the maps have as many elements as were sent to an empty table. It is quicker than
+// reading them; a false no costs a closer look.
 func (b *Backend) counts(sent objects) bool {
 	for at, p := range maps() {
 		want, tcp := 0, 0

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Backend is a connection to the kernel's nf_tables, in the network namespace of the thread that opened it. It is not for
-// use by several goroutines at once.
+// Backend is a connection to the kernel's nf_tables, in the network namespace of the thread that opened it. It
+// is not for use by several goroutines at once.
 type Backend struct {
 	conn    *nftables.Conn
 	socket  *socket
@@ -34,7 +34,9 @@ func Open() (*Backend, error) {
 
 func open(list lister, options ...nftables.ConnOption) (*Backend, error) {
 	b := &Backend{socket: &socket{}, list: list}
-	b.options = slices.Concat(options, []nftables.ConnOption{nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare)})
+	b.options = slices.Concat(options, []nftables.ConnOption{
+		nftables.AsLasting(), nftables.WithSockOptions(b.socket.prepare),
+	})
 	return b, b.connect()
 }
 
@@ -64,9 +66,9 @@ func (b *Backend) Close() error { return b.conn.CloseLasting() }
 
 // Live reads the table. A host without it has no mappings, and that is no error.
 //
-// Lists of different chains and maps belong together only when no rule changed between them. And a map that has just grown
-// is spread over a larger hash table in the background (lib/rhashtable.c): a list read meanwhile has some elements twice
-// and others not at all. So what looks damaged is looked at again before it is believed.
+// Lists of different chains and maps belong together only when no rule changed between them. And a map that has
+// just grown is spread over a larger hash table in the background (lib/rhashtable.c): a list read meanwhile has
+// some elements twice and others not at all. So what looks damaged is looked at again before it is believed.
 func (b *Backend) Live(ctx context.Context) (live rules.Live, err error) {
 	pause := 5 * time.Millisecond
 	for looks, times := 0, 0; looks < 6 && times < interruptions; times++ {
@@ -139,7 +141,9 @@ func (b *Backend) finder(list []kernelSet) setFinder {
 	}
 	return func(name string) (setContent, error) {
 		s := byName[name]
-		content := setContent{keyLen: s.keyLen, interval: s.flags&unix.NFT_SET_INTERVAL != 0, isMap: s.flags&unix.NFT_SET_MAP != 0}
+		content := setContent{
+			keyLen: s.keyLen, interval: s.flags&unix.NFT_SET_INTERVAL != 0, isMap: s.flags&unix.NFT_SET_MAP != 0,
+		}
 		if s.flags&unix.NFT_SET_ANONYMOUS == 0 {
 			content.name = name
 			return content, nil
@@ -150,16 +154,18 @@ func (b *Backend) finder(list []kernelSet) setFinder {
 	}
 }
 
-// Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick. A table of our name that
-// is somebody else's is a [*ForeignError]. If the kernel has no nf_tables, the error is [ErrMissing].
+// Present reports whether the table is there: whether nf_tables holds mappings of ours. It is quick. A table of
+// our name that is somebody else's is a [*ForeignError]. If the kernel has no nf_tables, the error is
+// [ErrMissing].
 func (b *Backend) Present() (bool, error) {
 	info, err := b.table()
 	return info.there, err
 }
 
-// Probe finds out whether this kernel can do what the mappings need, by trying: it makes all that is there without any
-// mapping, and deletes it in the same transaction. Nobody sees any of it. Where the table is there already it has nothing to
-// find out. An error of a system call says nothing about the kernel's abilities, so it is tried once more.
+// Probe finds out whether this kernel can do what the mappings need, by trying: it makes all that is there
+// without any mapping, and deletes it in the same transaction. Nobody sees any of it. Where the table is there
+// already it has nothing to find out. An error of a system call says nothing about the kernel's abilities, so
+// it is tried once more.
 func (b *Backend) Probe() error {
 	there, err := b.Present()
 	if err != nil || there {

@@ -9,8 +9,8 @@ import (
 	"portmap/rules"
 )
 
-// One mapping more and one less, with more and more others live: the transactions must not grow with their number. (To delete
-// waits for the kernel's grace period, so only the adding is timed.)
+// One mapping more and one less, with more and more others live: the transactions must not grow with their
+// number. (To delete waits for the kernel's grace period, so only the adding is timed.)
 func BenchmarkAddOne(b *testing.B) {
 	for _, others := range []int{1, 1000, 60000} {
 		b.Run(fmt.Sprint(others), func(b *testing.B) {

@@ -1,5 +1,5 @@
-// Package nft puts a set of mappings into the kernel as one nf_tables table, `inet portmap`, and reads it back. It speaks
-// netlink and needs no nft binary.
+// Package nft puts a set of mappings into the kernel as one nf_tables table, `inet portmap`, and reads it back.
+// It speaks netlink and needs no nft binary.
 //
 // Ports live in maps, so that a packet pays for one lookup whatever their number, and adding a mapping adds an element:
 //

@@ -11,7 +11,8 @@ import (
 	"github.com/google/nftables"
 )
 
-// objects is what mappings are in the kernel. The elements of maps are made only when they are sent: there can be very many.
+// objects is what mappings are in the kernel. The elements of maps are made only when they are sent: there can
+// be very many.
 type objects struct {
 	mapped [mapCount][]*rules.Mapping // by the map that holds them
 	rules  []*rule                    // in the chains `mapped` and `invalid`
@@ -53,7 +54,9 @@ func elementsOf(mappings []*rules.Mapping) iter.Seq[nftables.SetElement] {
 			for _, protocol := range m.Protocols().Each() {
 				for i := range ports.Count() {
 					port := ports.First + uint16(i)
-					e := nftables.SetElement{Key: elementKey(m.Listen(), protocol, port), Val: portBytes(m.TargetOf(port)), Comment: comment}
+					e := nftables.SetElement{
+						Key: elementKey(m.Listen(), protocol, port), Val: portBytes(m.TargetOf(port)), Comment: comment,
+					}
 					if !yield(e) {
 						return
 					}
@@ -101,8 +104,8 @@ func keyValue(key []byte) string {
 // perRule bounds the elements of an anonymous set: one message holds them all, and its length is a 16-bit number.
 const perRule = 1000
 
-// restricted returns the rules of a mapping with --source or --interface: one a family that its sources have, more where a
-// set would be too large.
+// restricted returns the rules of a mapping with --source or --interface: one a family that its sources have,
+// more where a set would be too large.
 func restricted(m *rules.Mapping) []*rule {
 	var list []*rule
 	for _, sources := range sourceGroups(m) {

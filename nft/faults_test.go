@@ -196,7 +196,8 @@ func manyMappings(t *testing.T) []rules.Mapping {
 	return lab.Mappings(t, lines...)
 }
 
-// Elements are lost on the way without an error: the count afterwards finds it, and what was there before is there again.
+// Elements are lost on the way without an error: the count afterwards finds it, and what was there before is
+// there again.
 func TestLostElements(t *testing.T) {
 	for name, change := range map[string]func(old []rules.Mapping) rules.Change{
 		"beside others": func([]rules.Mapping) rules.Change { return rules.Change{Add: manyMappings(t)} },

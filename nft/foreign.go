@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ForeignError says that something of somebody else is in the way: a table of our name, or an object in our table. Nothing of
-// it was changed.
+// ForeignError says that something of somebody else is in the way: a table of our name, or an object in our
+// table. Nothing of it was changed.
 type ForeignError struct {
 	What string // one phrase
 	Fix  string // what to do about it, with the command that deletes it
@@ -29,7 +29,8 @@ type OwnedError struct {
 }
 
 func (e *OwnedError) Error() string {
-	return fmt.Sprintf("the table inet %s is owned by another process (netlink port %d), which alone may change it", tableName, e.Port)
+	return fmt.Sprintf("the table inet %s is owned by another process (netlink port %d), which alone may change it",
+		tableName, e.Port)
 }
 
 // Remedy returns how to find the process.
@@ -43,8 +44,8 @@ type foreignObject struct {
 	delete []string // nft commands, each behind those of the same place in other objects' lists
 }
 
-// steps is how many commands it takes to delete objects in an order in which none is in use: rules, the rules of chains, sets
-// and maps, and what is left.
+// steps is how many commands it takes to delete objects in an order in which none is in use: rules, the rules
+// of chains, sets and maps, and what is left.
 const steps = 4
 
 func foreignRule(k kernelRule) foreignObject {
@@ -66,11 +67,17 @@ func foreignSet(s kernelSet) foreignObject {
 	if s.flags&unix.NFT_SET_MAP != 0 {
 		kind = "map "
 	}
-	return foreignObject{what: "the " + kind + s.name, delete: []string{2: "delete " + kind + "inet " + tableName + " " + s.name}}
+	return foreignObject{
+		what:   "the " + kind + s.name,
+		delete: []string{2: "delete " + kind + "inet " + tableName + " " + s.name},
+	}
 }
 
 func foreignOther(kind, name string) foreignObject {
-	return foreignObject{what: "the " + kind + " " + name, delete: []string{3: "delete " + kind + " inet " + tableName + " " + name}}
+	return foreignObject{
+		what:   "the " + kind + " " + name,
+		delete: []string{3: "delete " + kind + " inet " + tableName + " " + name},
+	}
 }
 
 // foreignError is nil where there is nothing of others.
@@ -86,7 +93,8 @@ func foreignError(objects []foreignObject) error {
 			}
 		}
 	}
-	return &ForeignError{What: foreignText(objects), Fix: "to take it out: sudo nft '" + strings.Join(commands, "; ") + "'"}
+	fix := "to take it out: sudo nft '" + strings.Join(commands, "; ") + "'"
+	return &ForeignError{What: foreignText(objects), Fix: fix}
 }
 
 func foreignText(objects []foreignObject) string {
@@ -223,9 +231,13 @@ func (b *Backend) others() (list []foreignObject, err error) {
 	return list, err
 }
 
-// objectKind is nft's word for a type of stateful object (linux/netfilter/nf_tables.h, NFT_OBJECT_COUNTER and following).
+// objectKind is nft's word for a type of stateful object (linux/netfilter/nf_tables.h, NFT_OBJECT_COUNTER and
+// following).
 func objectKind(kind uint32) string {
-	words := [...]string{"object", "counter", "quota", "ct helper", "limit", "connlimit", "tunnel", "ct timeout", "secmark", "ct expectation", "synproxy"}
+	words := [...]string{
+		"object", "counter", "quota", "ct helper", "limit", "connlimit", "tunnel", "ct timeout", "secmark", "ct expectation",
+		"synproxy",
+	}
 	return words[min(int(kind), len(words)-1)]
 }
 

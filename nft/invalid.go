@@ -12,20 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A segment that connection tracking calls invalid (delayed, beyond the window) belongs to no connection, and so nothing
-// translates it (nf_conntrack_proto_tcp.c, nf_conntrack_tcp_packet). A client's meets the listen port, where nobody listens,
-// a server's leaves with the target port, which the client does not know: the answer to both is a reset, and the connection
-// ends. Dropped, it is sent again, and the connection goes on.
+// A segment that connection tracking calls invalid (delayed, beyond the window) belongs to no connection, and
+// so nothing translates it (nf_conntrack_proto_tcp.c, nf_conntrack_tcp_packet). A client's meets the listen
+// port, where nobody listens, a server's leaves with the target port, which the client does not know: the
+// answer to both is a reset, and the connection ends. Dropped, it is sent again, and the connection goes on.
 //
-// Both guards ask for the state first: all other packets pay for one comparison. They look into sets of their own: a lookup in a map
-// is counted in its element (nft_lookup.c, nft_lookup_eval), and that counts connections.
+// Both guards ask for the state first: all other packets pay for one comparison. They look into sets of their
+// own: a lookup in a map is counted in its element (nft_lookup.c, nft_lookup_eval), and that counts
+// connections.
 
 // guards returns the rules that drop such segments, but those of mappings with --source or --interface.
 func guards() []*rule {
 	list := []*rule{
 		newRule(chainGuardPrerouting, "all but invalid segments pass").unlessInvalid(),
 		newRule(chainGuardPrerouting, "invalid segments to this host").protocol(rules.TCP).toThisHost().jump(chainInvalid),
-		newRule(chainGuardPrerouting, "invalid segments to this host, by a VRF").protocol(rules.TCP).toIncoming().jump(chainInvalid),
+		newRule(chainGuardPrerouting, "invalid segments to this host, by a VRF").
+			protocol(rules.TCP).toIncoming().jump(chainInvalid),
 		newRule(chainGuardOutput, "all but invalid segments pass").unlessInvalid(),
 		newRule(chainGuardOutput, "invalid segments of servers behind mappings").fromTarget().drop(),
 	}
@@ -150,8 +152,9 @@ func targetOf(e element) (uint16, bool) {
 // listAtMost is how many mappings may be live for a removal to read them.
 const listAtMost = 1000
 
-// unused returns the target ports that no mapping has after the change. A port that stays in the set too long does little
-// harm: an invalid segment that leaves from it is dropped. So where many mappings are live they are not read to find out.
+// unused returns the target ports that no mapping has after the change. A port that stays in the set too long
+// does little harm: an invalid segment that leaves from it is dropped. So where many mappings are live they are
+// not read to find out.
 func (b *Backend) unused(change rules.Change) (*portSet, error) {
 	if len(change.Before) > listAtMost {
 		return &portSet{}, nil

@@ -2,14 +2,15 @@ package nft
 
 import "portmap/rules"
 
-// maxComment is the longest comment that nft loads back (nftables, include/rule.h, NFTNL_UDATA_COMMENT_MAXLEN), in bytes.
+// maxComment is the longest comment that nft loads back (nftables, include/rule.h, NFTNL_UDATA_COMMENT_MAXLEN),
+// in bytes.
 const maxComment = 128
 
 // label is the comment of a mapping's elements and rules.
 func label(m *rules.Mapping) string { return m.Label(maxComment) }
 
-// texts returns the rules of the chain `texts` for a mapping: the text itself where it is temporary, so that all of these
-// are found without listing the maps, and its pieces where it is too long for a comment.
+// texts returns the rules of the chain `texts` for a mapping: the text itself where it is temporary, so that
+// all of these are found without listing the maps, and its pieces where it is too long for a comment.
 func texts(m *rules.Mapping) []*rule {
 	pieces := m.Pieces(maxComment)
 	if len(pieces) == 0 && m.Temporary() {

@@ -11,19 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A rule is compared by what it does, not by how it is written: nft, which loads saved rules, numbers registers in its own way,
-// orders and leaves out matches, and compares the first bytes of an address where we mask all of it; kernels list more
-// attributes than they were given. So a rule is run on names in the place of values, and the conditions and statements that come
-// of it are its normal form.
-
-// setContent is a set or map in which a rule looks something up.
-type setContent struct {
-	name     string // empty for a rule's own set
-	keyLen   uint32 // in bytes
-	interval bool
-	isMap    bool
-	elements []element // of a rule's own set
-}
+// A rule is compared by what it does, not by how it is written: nft, which loads saved rules, numbers registers
+// in its own way, orders and leaves out matches, and compares the first bytes of an address where we mask all
+// of it; kernels list more attributes than they were given. So a rule is run on names in the place of values,
+// and the conditions and statements that come of it are its normal form.
 
 // setFinder returns the set of a name.
 type setFinder func(name string) (setContent, error)
@@ -50,8 +41,8 @@ type normalizer struct {
 	parts      []string
 }
 
-// normalForm returns what a rule does. Rules that do the same to every packet, in the ways in which nft and we write them,
-// have the same form.
+// normalForm returns what a rule does. Rules that do the same to every packet, in the ways in which nft and we
+// write them, have the same form.
 func normalForm(exprs [][]byte, find setFinder) (string, error) {
 	n := normalizer{find: find}
 	for _, e := range exprs {
@@ -94,7 +85,8 @@ func (r *rule) normalForm() string {
 func (n *normalizer) run(name string, f attributeMap, raw []byte) error {
 	switch name {
 	case "meta":
-		n.loadOr(f, unix.NFTA_META_DREG, unix.NFTA_META_SREG, fmt.Sprintf("meta %d", f.number(unix.NFTA_META_KEY)), metaLength(f))
+		text := fmt.Sprintf("meta %d", f.number(unix.NFTA_META_KEY))
+		n.loadOr(f, unix.NFTA_META_DREG, unix.NFTA_META_SREG, text, metaLength(f))
 	case "ct":
 		text := fmt.Sprintf("ct %d %x", f.number(unix.NFTA_CT_KEY), f[unix.NFTA_CT_DIRECTION])
 		n.loadOr(f, unix.NFTA_CT_DREG, unix.NFTA_CT_SREG, text, 4)
@@ -160,7 +152,8 @@ func metaLength(f attributeMap) uint32 {
 }
 
 func (n *normalizer) payload(f attributeMap) {
-	base, offset, length := f.number(unix.NFTA_PAYLOAD_BASE), f.number(unix.NFTA_PAYLOAD_OFFSET), f.number(unix.NFTA_PAYLOAD_LEN)
+	base, offset := f.number(unix.NFTA_PAYLOAD_BASE), f.number(unix.NFTA_PAYLOAD_OFFSET)
+	length := f.number(unix.NFTA_PAYLOAD_LEN)
 	if _, writes := f[unix.NFTA_PAYLOAD_SREG]; writes {
 		n.statement(fmt.Sprintf("set payload %d %d %d to %s", base, offset, length, n.at(f.number(unix.NFTA_PAYLOAD_SREG))))
 		return
@@ -273,8 +266,8 @@ func (n *normalizer) nat(f attributeMap) {
 		last = from(unix.NFTA_NAT_REG_PROTO_MIN)
 	}
 	const implied = 3 // NF_NAT_RANGE_MAP_IPS and NF_NAT_RANGE_PROTO_SPECIFIED say that there are registers
-	n.statement(fmt.Sprintf("nat %d %d %d addr %s-%s port %s-%s", f.number(unix.NFTA_NAT_TYPE), f.number(unix.NFTA_NAT_FAMILY),
-		f.number(unix.NFTA_NAT_FLAGS)&^implied, from(unix.NFTA_NAT_REG_ADDR_MIN), from(unix.NFTA_NAT_REG_ADDR_MAX),
+	n.statement(fmt.Sprintf("nat %d %d %d addr %s-%s port %s-%s",
+		f.number(unix.NFTA_NAT_TYPE), f.number(unix.NFTA_NAT_FAMILY), f.number(unix.NFTA_NAT_FLAGS)&^implied, from(unix.NFTA_NAT_REG_ADDR_MIN), from(unix.NFTA_NAT_REG_ADDR_MAX),
 		from(unix.NFTA_NAT_REG_PROTO_MIN), last))
 }
 
@@ -291,55 +284,3 @@ func (n *normalizer) statement(text string) {
 
 // datum returns the bytes of an NFTA_DATA_VALUE.
 func datum(b []byte) []byte { return fields(b)[unix.NFTA_DATA_VALUE] }
-
-// run is what lies between two elements of an interval set, both ends included.
-type run struct{ first, last []byte }
-
-// runs returns the runs of an interval set. The kernel has the end of each as the element behind it.
-func (s setContent) runs() (runs []run) {
-	if !s.interval {
-		return nil
-	}
-	open := false
-	for _, e := range s.sorted() {
-		switch {
-		case !e.end:
-			runs, open = append(runs, run{e.key, slices.Repeat([]byte{0xff}, len(e.key))}), true
-		case open: // nft begins with the end of a run that nobody began
-			runs[len(runs)-1].last, open = predecessor(e.key), false
-		}
-	}
-	return runs
-}
-
-// predecessor returns the number before a number.
-func predecessor(number []byte) []byte {
-	n := slices.Clone(number)
-	for i := len(n) - 1; i >= 0; i-- {
-		if n[i]--; n[i] != 0xff {
-			break
-		}
-	}
-	return n
-}
-
-func (s setContent) sorted() []element {
-	return slices.SortedFunc(slices.Values(s.elements), func(a, b element) int { return slices.Compare(a.key, b.key) })
-}
-
-// String writes the elements in one order.
-func (s setContent) String() string {
-	if s.name != "" {
-		return "@" + s.name
-	}
-	var parts []string
-	for _, r := range s.runs() {
-		parts = append(parts, fmt.Sprintf("%x-%x", r.first, r.last))
-	}
-	if !s.interval {
-		for _, e := range s.sorted() {
-			parts = append(parts, fmt.Sprintf("%x:%d", e.key, e.target))
-		}
-	}
-	return "{" + strings.Join(parts, " ") + "}"
-}

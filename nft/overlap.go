@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel refuses an element whose key is taken. It does not see that a packet matches a mapping in another map, or in a rule.
-// What the caller knows of does not overlap, which rules.Set sees to; what is live and in no file may. So a small change asks
-// for what is live near its ports. The cost has bounds: it does not grow with the number of live mappings. A large change is not
-// checked.
+// The kernel refuses an element whose key is taken. It does not see that a packet matches a mapping in another
+// map, or in a rule. What the caller knows of does not overlap, which rules.Set sees to; what is live and in no
+// file may. So a small change asks for what is live near its ports. The cost has bounds: it does not grow with
+// the number of live mappings. A large change is not checked.
 const (
 	keysAtMost = 256  // keys that a map is asked for one by one; of more, its first elements are read
 	readAtMost = 1000 // elements of one map, or rules, that are read; what lies behind them is not seen
@@ -85,7 +85,8 @@ func (b *Backend) elementsNear(p portMap, mappings []rules.Mapping, near labels)
 	return nil
 }
 
-// keysIn returns the keys that overlapping elements of a map have; all where those of any address do, or any with the same name.
+// keysIn returns the keys that overlapping elements of a map have; all where those of any address do, or any
+// with the same name.
 func keysIn(p portMap, mappings []rules.Mapping) (keys [][]byte, all bool) {
 	for i := range mappings {
 		m := &mappings[i]
@@ -138,7 +139,8 @@ func (b *Backend) elementAt(set string, key []byte) (e element, err error) {
 	return e, err
 }
 
-// firstElements notes the labels of a map's first elements. It has a socket of its own, and closes it without reading the rest.
+// firstElements notes the labels of a map's first elements. It has a socket of its own, and closes it without
+// reading the rest.
 func (b *Backend) firstElements(set string, near labels) error {
 	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {

@@ -30,8 +30,8 @@ type anonymous struct {
 	lookup   *expr.Lookup
 }
 
-// Registers hold 4 bytes each from regKey on (NFT_REG32_00, linux/netfilter/nf_tables.h); 1 is the old name of the first,
-// which nft uses and lists.
+// Registers hold 4 bytes each from regKey on (NFT_REG32_00, linux/netfilter/nf_tables.h); 1 is the old name of
+// the first, which nft uses and lists.
 const (
 	regFirst = 1
 	regKey   = 8
@@ -77,8 +77,8 @@ func isFamily(number byte) []expr.Any {
 	}
 }
 
-// anyPort matches TCP and UDP. It stands before each lookup by port as an anonymous set: without it nft does not load what
-// it lists ("transport protocol mapping is only valid after transport protocol match").
+// anyPort matches TCP and UDP. It stands before each lookup by port as an anonymous set: without it nft does
+// not load what it lists ("transport protocol mapping is only valid after transport protocol match").
 func (r *rule) anyPort() *rule {
 	guard := anonymous{
 		set:      &nftables.Set{Table: table(), Anonymous: true, Constant: true, KeyType: nftables.TypeInetProto},
@@ -105,9 +105,10 @@ func (r *rule) toThisHost() *rule {
 	return r.addressType("fib daddr type local", expr.Fib{})
 }
 
-// toIncoming matches packets to an address of the interface by which they came. With an interface in the question the kernel
-// asks the routing table of its VRF, without one the main tables only (net/ipv4/fib_frontend.c, inet_dev_addr_type). On the way out
-// the same question, `fib daddr . oif`, has no use: the interface of a packet to an address in a VRF is the VRF itself.
+// toIncoming matches packets to an address of the interface by which they came. With an interface in the
+// question the kernel asks the routing table of its VRF, without one the main tables only
+// (net/ipv4/fib_frontend.c, inet_dev_addr_type). On the way out the same question, `fib daddr . oif`, has no
+// use: the interface of a packet to an address in a VRF is the VRF itself.
 func (r *rule) toIncoming() *rule {
 	return r.addressType("fib daddr . iif type local", expr.Fib{FlagIIF: true})
 }
@@ -183,7 +184,8 @@ func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
 	}
 	r.sets = append(r.sets, within)
 	r.exprs = append(r.exprs, isFamily(familyNumber(f))...) // nft adds this by itself where a rule says `ip saddr`
-	return r.add(fmt.Sprintf("%s saddr { %s }", addrWord(f), strings.Join(texts, ", ")), sourceField(f, regFirst), within.lookup)
+	text := fmt.Sprintf("%s saddr { %s }", addrWord(f), strings.Join(texts, ", "))
+	return r.add(text, sourceField(f, regFirst), within.lookup)
 }
 
 // fromNetwork matches one network, as nft does: no set. Everything of a family is that family.
@@ -235,13 +237,17 @@ func dnat(register uint32) *expr.NAT {
 
 // dnatTo sends the connection to one port.
 func (r *rule) dnatTo(port uint16) *rule {
-	return r.add(fmt.Sprintf("dnat to :%d", port), &expr.Immediate{Register: regFirst, Data: portBytes(port)}, dnat(regFirst))
+	return r.add(fmt.Sprintf("dnat to :%d", port),
+		&expr.Immediate{Register: regFirst, Data: portBytes(port)}, dnat(regFirst))
 }
 
 // dnatShifted sends each of the ports to its own target: N to N.
 func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
 	shifted := anonymous{
-		set:    &nftables.Set{Table: table(), Anonymous: true, Constant: true, IsMap: true, KeyType: nftables.TypeInetService, DataType: nftables.TypeInetService},
+		set: &nftables.Set{
+			Table: table(), Anonymous: true, Constant: true, IsMap: true,
+			KeyType: nftables.TypeInetService, DataType: nftables.TypeInetService,
+		},
 		lookup: &expr.Lookup{SourceRegister: regFirst, DestRegister: regFirst, IsDestRegSet: true},
 	}
 	texts := make([]string, 0, listen.Count())
@@ -251,7 +257,8 @@ func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
 		texts = append(texts, fmt.Sprintf("%d : %d", from, to))
 	}
 	r.sets = append(r.sets, shifted)
-	return r.add(fmt.Sprintf("dnat to :th dport map { %s }", strings.Join(texts, ", ")), portField(regFirst), shifted.lookup, dnat(regFirst))
+	text := fmt.Sprintf("dnat to :th dport map { %s }", strings.Join(texts, ", "))
+	return r.add(text, portField(regFirst), shifted.lookup, dnat(regFirst))
 }
 
 // dnatLookup sends the connection to the port that the map has for it; where it has none, the next rule is tried.
@@ -261,8 +268,8 @@ func (r *rule) dnatLookup(p portMap) *rule {
 	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), append(key, found, dnat(found.DestRegister))...)
 }
 
-// find looks a packet up in the map: the expressions that load its key, and the one that leaves the server's port in its
-// destination register.
+// find looks a packet up in the map: the expressions that load its key, and the one that leaves the server's
+// port in its destination register.
 func (p portMap) find() (key []expr.Any, found *expr.Lookup) {
 	register := uint32(regKey)
 	if p.address {

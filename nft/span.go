@@ -5,8 +5,8 @@ import "net/netip"
 // span is a run of addresses, both ends included.
 type span struct{ first, last netip.Addr }
 
-// spansOf joins networks that touch: the kernel's interval sets know where a run begins and ends, and two runs that meet
-// would begin and end at the same address.
+// spansOf joins networks that touch: the kernel's interval sets know where a run begins and ends, and two runs
+// that meet would begin and end at the same address.
 func spansOf(networks []netip.Prefix) []span {
 	var spans []span
 	for _, n := range networks {

@@ -19,7 +19,8 @@ const (
 	chainTexts           = "texts"
 )
 
-// mark is the comment of each set and map of ours. A table `inet portmap` in which no set carries it is somebody else's.
+// mark is the comment of each set and map of ours. A table `inet portmap` in which no set carries it is
+// somebody else's.
 const mark = "made by portmap"
 
 // chain is one chain of the table. A base chain has a hook, a type and a priority, and accepts what its rules let pass.
@@ -32,10 +33,11 @@ type chain struct {
 	text     string // the priority as nft lists it
 }
 
-// Priorities of the base chains. Of several nat chains the first one that translates a connection decides (nf_nat_core.c,
-// nf_nat_inet_fn), and of two with one priority the order is that of their making. So ours stand one before the usual place,
-// -100 (linux/netfilter_ipv4.h, NF_IP_PRI_NAT_DST): the same chain wins in every order of starting. The guards stand behind
-// connection tracking (-200), which must have judged a segment before they look at it.
+// Priorities of the base chains. Of several nat chains the first one that translates a connection decides
+// (nf_nat_core.c, nf_nat_inet_fn), and of two with one priority the order is that of their making. So ours
+// stand one before the usual place, -100 (linux/netfilter_ipv4.h, NF_IP_PRI_NAT_DST): the same chain wins in
+// every order of starting. The guards stand behind connection tracking (-200), which must have judged a segment
+// before they look at it.
 const (
 	natPriority   nftables.ChainPriority = -101
 	guardPriority nftables.ChainPriority = -150
@@ -132,8 +134,8 @@ func (p portMap) set() *nftables.Set {
 	}
 }
 
-// tcpSet returns the set of the map's keys for TCP, without counters: the guards look invalid segments up in it, and a lookup in the
-// map would count them as connections. See invalid.go.
+// tcpSet returns the set of the map's keys for TCP, without counters: the guards look invalid segments up in
+// it, and a lookup in the map would count them as connections. See invalid.go.
 func (p portMap) tcpSet() *nftables.Set {
 	return &nftables.Set{
 		Table:         table(),
@@ -147,9 +149,9 @@ func (p portMap) tcpSet() *nftables.Set {
 // targetsName is the set of the target ports of mappings for TCP. See invalid.go.
 const targetsName = "targets"
 
-// targetSet returns the nf_tables set. With the protocol in its key it has the elements' form of the maps, and the kernel takes
-// a hash for it; with the port alone it would take a bitmap, whose elements are looked up one by one when they are added
-// (nft_set_bitmap.c, nft_bitmap_elem_find).
+// targetSet returns the nf_tables set. With the protocol in its key it has the elements' form of the maps, and
+// the kernel takes a hash for it; with the port alone it would take a bitmap, whose elements are looked up one
+// by one when they are added (nft_set_bitmap.c, nft_bitmap_elem_find).
 func targetSet() *nftables.Set {
 	return &nftables.Set{
 		Table:         table(),

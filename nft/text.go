@@ -12,8 +12,9 @@ import (
 	"github.com/google/nftables"
 )
 
-// WriteText writes a Set as a file for `nft -f`. Loaded, it takes the place of whatever the table holds, in one transaction,
-// and is what Apply would have made: Live reads it back as the same Set. The error is a [*rules.UnsupportedError], or w's.
+// WriteText writes a Set as a file for `nft -f`. Loaded, it takes the place of whatever the table holds, in one
+// transaction, and is what Apply would have made: Live reads it back as the same Set. The error is a
+// [*rules.UnsupportedError], or w's.
 func WriteText(w io.Writer, set rules.Set) error {
 	o, err := encode(set.Mappings())
 	if err != nil {
@@ -47,7 +48,8 @@ func writeMap(out *bufio.Writer, p portMap, at int, o objects) {
 	fmt.Fprintf(out, "\tmap %s {\n\t\ttype %s : inet_service\n\t\tcounter\n\t\tcomment \"%s\"\n", p.name, types, mark)
 	separator := "\t\telements = {"
 	for e := range elementsOf(o.mapped[at]) {
-		fmt.Fprintf(out, "%s\n\t\t\t%s comment \"%s\" : %d", separator, keyValue(e.Key), e.Comment, binary.BigEndian.Uint16(e.Val))
+		target := binary.BigEndian.Uint16(e.Val)
+		fmt.Fprintf(out, "%s\n\t\t\t%s comment \"%s\" : %d", separator, keyValue(e.Key), e.Comment, target)
 		separator = ","
 	}
 	if len(o.mapped[at]) > 0 {

@@ -22,12 +22,13 @@ type socket struct{ conn *netlink.Conn }
 // (ENOBUFS), though the kernel has committed all.
 const bufferSize = 64 << 20
 
-// answerWithin bounds the wait for acknowledgements. The kernel has queued them all when the send returns, unless it was
-// out of memory: then it sends one for the whole transaction (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+// answerWithin bounds the wait for acknowledgements. The kernel has queued them all when the send returns,
+// unless it was out of memory: then it sends one for the whole transaction (net/netfilter/nfnetlink.c,
+// nfnetlink_rcv_batch).
 const answerWithin = 30 * time.Second
 
-// prepare makes room for large changes. Where that is refused, small ones still go: without CAP_NET_ADMIN in the first user
-// namespace the sizes end at the system's limits (net.core.wmem_max, net.core.rmem_max).
+// prepare makes room for large changes. Where that is refused, small ones still go: without CAP_NET_ADMIN in
+// the first user namespace the sizes end at the system's limits (net.core.wmem_max, net.core.rmem_max).
 func (s *socket) prepare(c *netlink.Conn) error {
 	s.conn = c
 	_ = c.SetWriteBuffer(bufferSize)
@@ -145,7 +146,9 @@ func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule
 			continue
 		}
 		want[k.comment]--
-		err := b.conn.DelRule(&nftables.Rule{Table: table(), Chain: &nftables.Chain{Name: chain, Table: table()}, Handle: k.handle})
+		err := b.conn.DelRule(&nftables.Rule{
+			Table: table(), Chain: &nftables.Chain{Name: chain, Table: table()}, Handle: k.handle,
+		})
 		if err != nil {
 			return err
 		}
@@ -158,8 +161,8 @@ func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule
 	return nil
 }
 
-// maxMessage is how many bytes of elements go into one message, with room for its other attributes: a netlink attribute's
-// length has 16 bits, and google/nftables v0.3.0 lets it overflow without a word.
+// maxMessage is how many bytes of elements go into one message, with room for its other attributes: a netlink
+// attribute's length has 16 bits, and google/nftables v0.3.0 lets it overflow without a word.
 const maxMessage = 60_000
 
 // inMessages sends elements in messages that are cut by their size on the wire.
@@ -182,8 +185,8 @@ func inMessages(set *nftables.Set, elements iter.Seq[nftables.SetElement], send 
 	return send(set, message)
 }
 
-// sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its value and
-// its comment, each padded to four bytes.
+// sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its
+// value and its comment, each padded to four bytes.
 func sizeOf(e *nftables.SetElement) int {
 	const header = unix.SizeofNlAttr
 	size := header + 2*header + nlaAlign(len(e.Key)) + 2*header + nlaAlign(len(e.Val))
@@ -199,8 +202,8 @@ func (b *Backend) flush() error {
 	return b.conn.Flush()
 }
 
-// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request. An error of recvmsg(2)
-// is one in the way of the answer; one in the answer has no system call (netlink.OpError).
+// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request. An
+// error of recvmsg(2) is one in the way of the answer; one in the answer has no system call (netlink.OpError).
 func inDoubt(err error) bool {
 	var call *os.SyscallError
 	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded) ||

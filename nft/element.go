@@ -1,0 +1,68 @@
+package nft
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// element is one element of one of the maps.
+type element struct {
+	key     []byte
+	end     bool // of an interval set: the run that began before it ends here
+	target  uint16
+	comment []byte
+	packets uint64
+}
+
+// elements lists a map. begin is called before each reading: there may be several. What is handed over is
+// decodeElement's.
+func (b *Backend) elements(set string, begin func(), each func(encoded []byte)) error {
+	return again(func() error {
+		begin()
+		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, elementsRequest(set),
+			func(m []byte) { eachElement(m, each) })
+	})
+}
+
+func elementsRequest(set string) []byte {
+	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
+	return append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
+}
+
+// eachElement takes a message with elements apart.
+func eachElement(message []byte, each func(encoded []byte)) {
+	attributes(body(message), func(kind uint16, list []byte) {
+		if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			attributes(list, func(_ uint16, e []byte) { each(e) })
+		}
+	})
+}
+
+// elementsOf lists a set or map that is small, or of which all is wanted.
+func (b *Backend) elementsOf(set string) (found []element, err error) {
+	err = b.elements(set, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) })
+	return found, err
+}
+
+func decodeElement(b []byte) (e element) {
+	attributes(b, func(kind uint16, value []byte) {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			attributes(value, func(_ uint16, v []byte) { e.key = v })
+		case unix.NFTA_SET_ELEM_DATA:
+			attributes(value, func(_ uint16, v []byte) {
+				if len(v) >= 2 {
+					e.target = binary.BigEndian.Uint16(v)
+				}
+			})
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.comment = comment(value, 0)
+		case unix.NFTA_SET_ELEM_EXPR:
+			e.packets = packets(value)
+		}
+	})
+	return e
+}
