@@ -305,3 +305,18 @@ func TestTargetPorts(t *testing.T) {
 	p.run("apply")
 	want("apply", "9002 9999")
 }
+
+// An element for everything that a map does not have is damage. It has no key, and nothing stumbles over that.
+func TestElementForAllOthers(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	p := b.command(t, host)
+	p.run("add", "443:8443", "80:8080")
+	host.Run("nft", "add", "element", "inet", "portmap", "ports", "{ * : 99 }")
+	if r := p.try("diff"); r.Code != 1 || !strings.Contains(r.Err, "map ports has an element that no mapping explains") {
+		t.Errorf("diff: %+v", r)
+	}
+	p.run("remove", "443")
+	p.run("apply")
+	consistent(t, p)
+}

@@ -182,7 +182,7 @@ func (b *Backend) targetsBeside(mappings []rules.Mapping) (*portSet, error) {
 	used := &portSet{}
 	for _, p := range maps() {
 		note := func(encoded []byte) {
-			if e := decodeElement(encoded); e.key[len(e.key)-8] == unix.IPPROTO_TCP && !gone[string(e.comment)] {
+			if e := decodeElement(encoded); isTCP(e.key) && !gone[string(e.comment)] { // a catchall element has no key
 				used.add(rules.Ports{First: e.target, Last: e.target})
 			}
 		}
