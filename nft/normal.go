@@ -267,7 +267,8 @@ func (n *normalizer) nat(f attributeMap) {
 	}
 	const implied = 3 // NF_NAT_RANGE_MAP_IPS and NF_NAT_RANGE_PROTO_SPECIFIED say that there are registers
 	n.statement(fmt.Sprintf("nat %d %d %d addr %s-%s port %s-%s",
-		f.number(unix.NFTA_NAT_TYPE), f.number(unix.NFTA_NAT_FAMILY), f.number(unix.NFTA_NAT_FLAGS)&^implied, from(unix.NFTA_NAT_REG_ADDR_MIN), from(unix.NFTA_NAT_REG_ADDR_MAX),
+		f.number(unix.NFTA_NAT_TYPE), f.number(unix.NFTA_NAT_FAMILY), f.number(unix.NFTA_NAT_FLAGS)&^implied,
+		from(unix.NFTA_NAT_REG_ADDR_MIN), from(unix.NFTA_NAT_REG_ADDR_MAX),
 		from(unix.NFTA_NAT_REG_PROTO_MIN), last))
 }
 
