@@ -54,10 +54,25 @@ func (a *app) disable() *cobra.Command {
 
 // bootsOwnFile refuses a file that no boot unit names.
 func (a *app) bootsOwnFile() error {
-	if a.config == defaultConfig {
+	if a.savedAt() == defaultConfig {
 		return nil
 	}
 	return usageError{fmt.Errorf("--config %s: what is restored at boot is %s", a.config, defaultConfig)}
+}
+
+// savedAt returns the file of mappings: that of the boot units by their name for it, whatever it was called.
+func (a *app) savedAt() string {
+	if path, err := filepath.Abs(a.config); err == nil && path == defaultConfig {
+		return defaultConfig
+	}
+	this, err := os.Stat(a.config)
+	if err != nil {
+		return a.config
+	}
+	if own, err := os.Stat(defaultConfig); err == nil && os.SameFile(this, own) {
+		return defaultConfig
+	}
+	return a.config
 }
 
 // boot is this machine, as it boots.
@@ -102,8 +117,9 @@ func (a *app) noteBoot(r reconcile.Report) {
 	if len(r.Outcomes) == 0 && r.Moved == "" {
 		return
 	}
-	first := r.First || r.Moved != "" || a.name == "apply" && a.config != defaultConfig
-	for _, advice := range a.boot().Advice(boot.Change{File: a.config, First: first, Legacy: r.Silent, Shared: r.Shared}) {
+	file := a.savedAt()
+	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
+	for _, advice := range a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Silent, Shared: r.Shared}) {
 		a.note("%s", advice)
 	}
 }

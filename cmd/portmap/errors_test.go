@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -39,6 +41,7 @@ func TestSentences(t *testing.T) {
 		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "can be written by everybody"}}, 1, "portmap: read p: refused: p can be written by everybody\n  sudo chmod o-w p\n"},
 		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "is a folder"}}, 1, "portmap: read p: refused: p is a folder\n  name the file of mappings with --config\n"},
 		{&fs.PathError{Op: "read", Path: "p", Err: syscall.EACCES}, 3, "portmap: read p: permission denied\n  sudo chmod o+r p\n"}, // as root without the right to read all
+		{what(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1, "portmap: add: no space left on device; and the kernel could not be put back: operation not permitted\n  `portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
 	} {
 		var printed bytes.Buffer
@@ -61,6 +64,25 @@ func TestCommandCanBePasted(t *testing.T) {
 	const want = `sudo portmap add '[::1]:443:8443/tcp,udp' 'it'\''s' '' '--config=/etc/my file' --replace`
 	if got := a.command("--replace"); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// The file that is restored at boot is that file by whatever name.
+func TestBootsOwnFile(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(here, defaultConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for config, own := range map[string]bool{
+		defaultConfig: true, relative: true, "/etc//portmap/../portmap/portmap.conf": true, "portmap.conf": false,
+	} {
+		if err := (&app{config: config}).bootsOwnFile(); (err == nil) != own {
+			t.Errorf("%s: %v", config, err)
+		}
 	}
 }
 

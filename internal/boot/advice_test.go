@@ -40,7 +40,7 @@ func TestAdvice(t *testing.T) {
 		{name: "it was on, and is masked until the next boot", files: systemd, enable: true, mask: "/run/systemd/system/", want: "&& sudo portmap enable"},
 		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports", want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file},
 		{name: "OpenRC sees homes", files: kinds["OpenRC, as a package"], enable: true, link: "/home/me/ports"},
-		{name: "another file", files: systemd, other: true, change: Change{First: true}, want: "/srv/ports is not restored at boot: only " + file + " is"},
+		{name: "another file", files: systemd, other: true, change: Change{First: true}, want: "/srv/ports is not restored at boot: only " + file + " is, the file of commands without --config"},
 		{name: "another file, again", files: systemd, other: true},
 		{name: "nft beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true}},
 		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true, Shared: true}, want: "--now portmap-watch"},

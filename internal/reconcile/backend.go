@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"portmap/internal/store"
 	"portmap/ipt"
 	"portmap/nft"
 	"portmap/rules"
@@ -198,7 +199,7 @@ func (m *moving) Apply(ctx context.Context, change rules.Change) error {
 		return nil
 	}
 	if undo := m.Backend.Apply(ctx, rules.Change{Reset: true, Remove: change.Add, Add: m.before[0]}); undo != nil {
-		return fmt.Errorf("%w; and what was done could not be taken back: %w", err, undo)
+		return &store.UndoError{Cause: err, What: "what was there", Err: undo}
 	}
 	return err
 }

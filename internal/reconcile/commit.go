@@ -129,7 +129,7 @@ func (h *Host) undo(ctx context.Context, done rules.Change, cause error) error {
 		return cause
 	}
 	if err := h.takeBack(context.WithoutCancel(ctx), done); err != nil {
-		return fmt.Errorf("%w; and the kernel could not be put back: %w", cause, err)
+		return &store.UndoError{Cause: cause, What: "the kernel", Err: err}
 	}
 	return cause
 }

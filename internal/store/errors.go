@@ -94,6 +94,19 @@ func (e *LeftoverError) Error() string {
 
 func (e *LeftoverError) Unwrap() error { return e.Err }
 
+// UndoError says that what was done before a failure could not be undone: things are not as they were.
+type UndoError struct {
+	Cause error
+	What  string // was to be put back
+	Err   error  // why it was not
+}
+
+func (e *UndoError) Error() string {
+	return e.Cause.Error() + "; and " + e.What + " could not be put back: " + e.Err.Error()
+}
+
+func (e *UndoError) Unwrap() []error { return []error{e.Cause, e.Err} }
+
 // failed names a failure by what was being done to the file that the user knows, and not by the system call and the name beside
 // it that failed. The errno stays reachable with errors.Is.
 func failed(op, path string, err error) error {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -220,7 +219,7 @@ func (s *Staged) replace() error {
 
 func withBack(err, back error) error {
 	if back != nil {
-		return fmt.Errorf("%w; and the old content could not be put back: %w", err, back)
+		return &UndoError{err, "the old content", back}
 	}
 	return err
 }
