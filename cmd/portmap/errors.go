@@ -53,7 +53,8 @@ type sentence struct {
 func sentences() []sentence {
 	return []sentence{
 		{is: as[*outputError], code: exitFailed, remedy: outputRemedy},
-		{is: as[*store.UndoError], code: exitFailed, remedy: says("`portmap diff` shows what differs; to have it as the file says: sudo portmap apply")},
+		{is: as[*store.UndoError], code: exitFailed,
+			remedy: says("`portmap diff` shows what differs; to have it as the file says: sudo portmap apply")},
 		{is: as[*privateError], code: exitUsage},
 		{is: as[*rules.UnsupportedError], code: exitUsage},
 		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},

@@ -41,7 +41,9 @@ func TestSentences(t *testing.T) {
 		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "can be written by everybody"}}, 1, "portmap: read p: refused: p can be written by everybody\n  sudo chmod o-w p\n"},
 		{&fs.PathError{Op: "read", Path: "p", Err: &store.RefusedError{Part: "p", Why: "is a folder"}}, 1, "portmap: read p: refused: p is a folder\n  name the file of mappings with --config\n"},
 		{&fs.PathError{Op: "read", Path: "p", Err: syscall.EACCES}, 3, "portmap: read p: permission denied\n  sudo chmod o+r p\n"}, // as root without the right to read all
-		{what(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1, "portmap: add: no space left on device; and the kernel could not be put back: operation not permitted\n  `portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
+		{what(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1,
+			"portmap: add: no space left on device; and the kernel could not be put back: operation not permitted\n" +
+				"  `portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
 	} {
 		var printed bytes.Buffer

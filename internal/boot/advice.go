@@ -27,7 +27,8 @@ func (h Host) Advice(c Change) (lines []string) {
 		return nil
 	case c.File != h.File:
 		if c.First {
-			lines = append(lines, c.File+" is not restored at boot: only "+h.File+" is, the file of commands without --config")
+			lines = append(lines, c.File+" is not restored at boot: only "+h.File+
+				" is, the file of commands without --config")
 		}
 	case state == Masked:
 		lines = append(lines, "not restored at boot, since the unit is masked; to change that: "+unmask(unit)+" && sudo portmap enable")
