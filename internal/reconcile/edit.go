@@ -116,7 +116,7 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		all := append(s.own.Mappings(), rules.Minus(mappings(live), s.own.Mappings())...)
 		e := edition{everything: true, reset: true, remove: all}
 		alien := s.others.held(rules.Minus(mappings(live), s.own.Mappings()))
-		stay := append(alien, s.others.shared(s.own.Mappings())...)
+		stay := slices.Concat(alien, s.others.shared(s.own.Mappings()))
 		if len(stay) > 0 {
 			e.remove, e.reset, e.notes = rules.Minus(e.remove, alien), false, []string{s.others.stay(stay)}
 		}
