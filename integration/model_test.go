@@ -407,7 +407,7 @@ func (m *machine) kill(rt *rapid.T) {
 	if saved := m.read(f); saved.Has(mapping) {
 		f.saved = plain(next)
 	}
-	if desired, ok := m.desired(f, other); ok {
+	if desired, ok := m.desired(f, other); ok && f.saved.Len() > 0 {
 		m.runs(f, true, "apply")
 		m.live = desired
 		return

@@ -114,6 +114,7 @@ func TestWatchLooksAgainUnderTheLock(t *testing.T) {
 		host, _ := b.barePair(t)
 		p := b.command(t, host)
 		w := p.refusing(t, b)
+		w.patience = 45 * time.Second // what is seen of iptables-legacy by its size alone is looked at within 30
 		free := w.heldUp()
 		host.Run(f.flush[0], f.flush[1:]...)
 		w.within("the watch to wait for the lock", w.waits)
