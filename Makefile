@@ -10,7 +10,7 @@ INSTALLED = $(PREFIX)/bin/portmap $(PREFIX)/share/man/man8/portmap.8 $(PREFIX)/s
 .PHONY: build test test-boot lint fuzz bench demo install uninstall packages clean help
 
 build:	## a static binary, bin/portmap
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/portmap ./cmd/portmap
+	packaging/compile.sh '$(VERSION)' bin/portmap
 
 test:	## all tests
 	./test.sh

@@ -3,7 +3,6 @@ module portmap
 go 1.24.0
 
 require (
-	github.com/coreos/go-iptables v0.8.0
 	github.com/fsnotify/fsnotify v1.9.0
 	github.com/gofrs/flock v0.13.0
 	github.com/google/nftables v0.3.0

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -340,6 +341,22 @@ func TestOtherVariantIsBroken(t *testing.T) {
 	if answer, err := client.Ask("tcp", "", "192.0.2.1:443"); err != nil || answer.Server.Port() != 8443 {
 		t.Errorf("%+v, %v", answer, err)
 	}
+}
+
+// -v names the variant, its version and the program.
+func TestDescribe(t *testing.T) {
+	eachVariant(t, func(t *testing.T, b backend) {
+		host, _ := b.pair(t)
+		var says string
+		host.Do(func() {
+			if opened, err := b.open(); err == nil {
+				says = opened.(*ipt.Backend).Describe(context.Background())
+			}
+		})
+		if !regexp.MustCompile(`^` + b.name + ` \d+\.\d+\.\d+ \(/.+iptables.*\)$`).MatchString(says) {
+			t.Errorf("Describe says %q", says)
+		}
+	})
 }
 
 // With root's rights nobody's PATH chooses what runs.

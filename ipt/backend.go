@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"portmap/rules"
-
-	"github.com/coreos/go-iptables/iptables"
 )
 
 // Options say where and how iptables is found. The zero value is right for a host.
@@ -134,14 +132,13 @@ func (b *Backend) Variants() (used, other Variant) {
 }
 
 // Describe says what was found on this host: the variant, its version, the program.
-func (b *Backend) Describe() string {
+func (b *Backend) Describe(ctx context.Context) string {
 	path := b.use.programs[0].main
-	found, err := iptables.New(iptables.Path(path), iptables.IPFamily(iptables.ProtocolIPv4))
-	if err != nil {
-		return fmt.Sprintf("%s (%s)", b.use.variant, path)
+	says, err := run(ctx, path, nil, "--version") // "iptables v1.8.9 (nf_tables)"
+	if words := strings.Fields(string(says)); err == nil && len(words) > 1 {
+		return fmt.Sprintf("%s %s (%s)", b.use.variant, strings.TrimPrefix(words[1], "v"), path)
 	}
-	major, minor, patch := found.GetIptablesVersion()
-	return fmt.Sprintf("%s %d.%d.%d (%s)", b.use.variant, major, minor, patch, path)
+	return fmt.Sprintf("%s (%s)", b.use.variant, path)
 }
 
 // Limits returns the families that this host's iptables cannot do, and why; 0 where it can do both.

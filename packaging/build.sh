@@ -21,7 +21,7 @@ shift
 stage=dist/stage
 rm -rf "$stage"
 mkdir -p "$stage"
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o "$stage/portmap" ./cmd/portmap
+packaging/compile.sh "$VERSION" "$stage/portmap"
 tool=$stage/portmap
 if [ "$GOARCH" != "$(go env GOHOSTARCH)" ]; then
     tool=$stage/host-portmap

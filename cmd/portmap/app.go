@@ -104,7 +104,7 @@ func (a *app) host() *reconcile.Host {
 	h.Open = func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error) {
 		backend, err := reconcile.OpenBackend(ctx, a.backend, saved, everywhere)
 		if err == nil {
-			a.sayBackend(backend)
+			a.sayBackend(ctx, backend)
 		}
 		return backend, err
 	}
@@ -138,9 +138,9 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
-func (a *app) sayBackend(b rules.Backend) {
+func (a *app) sayBackend(ctx context.Context, b rules.Backend) {
 	if a.verbose {
-		a.say("backend %s, file %s", reconcile.Describe(b), a.config)
+		a.say("backend %s, file %s", reconcile.Describe(ctx, b), a.config)
 	}
 }
 

@@ -242,9 +242,9 @@ func shared(b rules.Backend) bool {
 }
 
 // Describe names a backend as exactly as this host tells.
-func Describe(b rules.Backend) string {
+func Describe(ctx context.Context, b rules.Backend) string {
 	if i, ok := used(b).(*ipt.Backend); ok {
-		return i.Name() + " by " + i.Describe()
+		return i.Name() + " by " + i.Describe(ctx)
 	}
 	return b.Name()
 }
