@@ -14,7 +14,7 @@ const maxComment = 255
 
 // supported refuses what this backend cannot put into the kernel.
 func supported(m *rules.Mapping) error {
-	if err := m.PortOnly(); err != nil {
+	if err := m.Within(); err != nil {
 		return err
 	}
 	if m.Interface() == "!" { // to iptables that is "not"

@@ -55,7 +55,7 @@ func (r *reading) entryOf(comment []byte) *entry {
 		text = r.texts[text]
 	}
 	m, err := r.parser.Parse(rules.Words(text))
-	if err != nil || m.String() != text || m.PortOnly() != nil {
+	if err != nil || m.String() != text || supports(&m) != nil {
 		r.entries[string(comment)] = nil
 		return nil
 	}

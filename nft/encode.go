@@ -24,7 +24,7 @@ func encode(mappings []rules.Mapping) (objects, error) {
 	o := objects{target: &portSet{}}
 	for i := range mappings {
 		m := &mappings[i]
-		if err := m.PortOnly(); err != nil {
+		if err := supports(m); err != nil {
 			return objects{}, err
 		}
 		if m.Restricted() {

@@ -8,6 +8,9 @@ type Backend interface {
 	// Name returns what `--backend` calls it.
 	Name() string
 
+	// Supports returns nil, or why this backend cannot put a mapping into the kernel: an [*UnsupportedError].
+	Supports(Mapping) error
+
 	// Live reads what the kernel holds of ours, with counters.
 	Live(context.Context) (Live, error)
 

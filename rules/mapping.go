@@ -141,9 +141,20 @@ func (m Mapping) Restricted() bool {
 	return m.rare != nil && (m.rare.iface != "" || len(m.rare.sources) > 0)
 }
 
-// PortOnly refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host: what the
-// backends cannot put into the kernel is not accepted and then left out.
-func (m Mapping) PortOnly() error {
+// Parts of the language beyond another port on this host, as a backend lists those that it can do.
+const (
+	PartTarget    = "a target with an address"
+	PartOwner     = "--owner"
+	PartService   = "--service"
+	PartStateless = "--stateless"
+	PartHide      = "--hide"
+	PartForward   = "--forward"
+	PartSticky    = "--sticky"
+)
+
+// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and the parts that
+// a backend can do: what it cannot put into the kernel is not accepted and then left out.
+func (m Mapping) Within(can ...string) error {
 	if m.Plain() {
 		return nil
 	}
@@ -151,15 +162,15 @@ func (m Mapping) PortOnly() error {
 		asked bool
 		name  string
 	}{
-		{len(m.has().targets) > 0, "a target with an address"},
-		{m.Owner() != "", "--owner"},
-		{m.Service() != "", "--service"},
-		{m.Stateless(), "--stateless"},
-		{m.Hide(), "--hide"},
-		{m.Forward(), "--forward"},
-		{m.Sticky(), "--sticky"},
+		{len(m.has().targets) > 0, PartTarget},
+		{m.Owner() != "", PartOwner},
+		{m.Service() != "", PartService},
+		{m.Stateless(), PartStateless},
+		{m.Hide(), PartHide},
+		{m.Forward(), PartForward},
+		{m.Sticky(), PartSticky},
 	} {
-		if part.asked {
+		if part.asked && !slices.Contains(can, part.name) {
 			return &UnsupportedError{Part: part.name}
 		}
 	}

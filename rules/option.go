@@ -15,7 +15,7 @@ type Option struct {
 	Shorthand string // one letter or digit, or empty
 	Argument  string // what stands for the argument in a usage text; empty for a switch
 	Usage     string // one phrase
-	Later     bool   // read and kept, but [Mapping.PortOnly] refuses it: not supported by this version
+	Later     bool   // read and kept, but no backend supports it yet
 
 	repeatable bool // each time it is given adds to it
 

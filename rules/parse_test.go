@@ -226,7 +226,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// The help and the manual tell of each option whether this version takes it, and PortOnly agrees.
+// The help and the manual tell of each option whether this version takes it, and Within agrees.
 func TestLaterOptionsAreRefused(t *testing.T) {
 	for _, option := range Options() {
 		words := []string{"443:8443", "--" + option.Name}
@@ -244,7 +244,7 @@ func TestLaterOptionsAreRefused(t *testing.T) {
 			t.Errorf("%v: %v", words, err)
 			continue
 		}
-		if refused := m.PortOnly() != nil; refused != option.Later {
+		if refused := m.Within() != nil; refused != option.Later {
 			t.Errorf("%v: refused %v, told %v", words, refused, option.Later)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"portmap/internal/filters"
 	"portmap/internal/reconcile"
 	"portmap/internal/rundir"
 	"portmap/internal/shell"
@@ -72,7 +73,9 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: `auto|nft|iptables`")
+	backends := append([]string{"auto"}, filters.Names(filters.All())...)
+	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: `"+strings.Join(backends, "|")+"`")
+	_ = root.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions(backends, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&a.config, "config", defaultConfig, "the `FILE` with the saved mappings")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
@@ -96,17 +99,16 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // host is this machine, with the file and the packet filter that the flags name.
 func (a *app) host() *reconcile.Host {
 	h := &reconcile.Host{
-		File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(), Redact: a.withoutQuotes,
+		Kinds: filters.All(), File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(),
+		Redact: a.withoutQuotes,
 	}
 	if a.backend != "auto" {
 		h.Choice = a.backend
 	}
-	h.Open = func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error) {
-		backend, err := reconcile.OpenBackend(ctx, a.backend, saved, everywhere)
-		if err == nil {
-			a.sayBackend(ctx, backend)
+	if a.verbose {
+		h.Opened = func(f *filters.Opened) {
+			a.say("backend %s, file %s", f.Description(context.Background()), a.config)
 		}
-		return backend, err
 	}
 	return h
 }
@@ -115,7 +117,7 @@ func (a *app) file() *store.File { return store.At(a.config) }
 
 // saved returns the mappings of the file: what needs no kernel.
 func (a *app) saved(ctx context.Context) (rules.Set, error) {
-	h := reconcile.Host{File: a.file(), Services: lookupPort}
+	h := reconcile.Host{Kinds: filters.All(), File: a.file(), Services: lookupPort}
 	text, err := h.Saved(ctx)
 	return text.Set(), err
 }
@@ -135,12 +137,6 @@ func (a *app) say(format string, args ...any) {
 	if a.verbose {
 		_ = a.flushOutput() // both streams often end on one terminal: in the order in which things were said
 		fmt.Fprintf(a.err, "portmap: "+format+"\n", args...)
-	}
-}
-
-func (a *app) sayBackend(ctx context.Context, b rules.Backend) {
-	if a.verbose {
-		a.say("backend %s, file %s", reconcile.Describe(ctx, b), a.config)
 	}
 }
 

@@ -27,11 +27,11 @@ Refused are a masked unit, a portmap command that another user could replace, an
 				return err
 			}
 			return what(a.with(func(h *reconcile.Host) error {
-				silent, err := h.Silent(cmd.Context())
+				filter, err := h.Filter(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return a.tell(a.boot().Enable(silent))
+				return a.tell(a.boot().Enable(filter.Legacy))
 			}), "enable")
 		},
 	}
@@ -119,7 +119,7 @@ func (a *app) noteBoot(r reconcile.Report) {
 	}
 	file := a.savedAt()
 	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
-	for _, advice := range a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Silent, Shared: r.Shared}) {
+	for _, advice := range a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared}) {
 		a.note("%s", advice)
 	}
 }

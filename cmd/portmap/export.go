@@ -2,9 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
-	"portmap/ipt"
-	"portmap/nft"
+	"portmap/internal/filters"
 	"portmap/rules"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,8 @@ import (
 func (a *app) export() *cobra.Command {
 	var format string
 	var ipv6 bool
+	kinds := filters.All()
+	formats := filters.Names(kinds)
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print the saved mappings as rules, to read or to carry",
@@ -26,24 +29,23 @@ and replaces the table inet portmap. The output for iptables has one family, and
   portmap export --format nft > portmap.nft`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if format != "nft" && format != "iptables" {
-				return usageError{fmt.Errorf("--format %s: not a format: write nft or iptables", format)}
+			kind := slices.IndexFunc(kinds, func(k filters.Kind) bool { return k.Name == format })
+			if kind < 0 {
+				return usageError{fmt.Errorf("--format %s: not a format: write %s", format, filters.Or(formats))}
+			}
+			family := rules.IPv4
+			if ipv6 {
+				family = rules.IPv6
 			}
 			saved, err := a.saved(cmd.Context())
-			switch {
-			case err != nil:
-			case format == "nft":
-				err = nft.WriteText(a.out, saved)
-			case ipv6:
-				err = ipt.WriteText(a.out, saved, rules.IPv6)
-			default:
-				err = ipt.WriteText(a.out, saved, rules.IPv4)
+			if err == nil {
+				err = kinds[kind].Export(a.out, saved, family)
 			}
 			return what(err, "export")
 		},
 	}
 	cmd.Flags().BoolVarP(&ipv6, "ipv6", "6", false, "with --format iptables: the rules of IPv6, not those of IPv4")
-	cmd.Flags().StringVar(&format, "format", "nft", "write for `nft|iptables`")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"nft", "iptables"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&format, "format", formats[0], "write for `"+strings.Join(formats, "|")+"`")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -23,7 +23,7 @@ func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
 	}
 	system := others.Tables
 	switch {
-	case r.Silent:
+	case r.Legacy:
 		system = others.Legacy
 	case r.Shared:
 		system = others.IPTables

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -58,20 +57,15 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 	} else {
 		a.say("flush will not know of this watch: %v", err)
 	}
-	kernel, err := watch.Listen()
-	switch {
-	case err == nil:
-		defer kernel.Close()
-	case !errors.Is(err, watch.ErrSilent): // then the rules are those of iptables-legacy, of which nobody tells anyway
-		return err
-	}
 	file, err := watch.FolderOf(a.config)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	mender := watch.NewMender(h)
+	defer mender.Close()
 	w := watch.Watch{
-		Healer: watch.NewMender(h), Log: a.watchLog(), Kernel: kernel, Legacy: watch.OpenLegacy, File: file, Reload: hangup,
+		Healer: mender, Log: a.watchLog(), File: file, Reload: hangup,
 		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
 		Interval:   watchInterval, For: lasting, Now: time.Now, CPU: watch.ProcessCPU,
 	}

@@ -15,7 +15,7 @@ func BenchmarkParse60000(b *testing.B) {
 	content := []byte(text.String())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Parse(context.Background(), content, nil); err != nil {
+		if _, err := known.Parse(context.Background(), content); err != nil {
 			b.Fatal(err)
 		}
 	}

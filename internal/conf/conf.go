@@ -33,11 +33,17 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 
 func (e *LineError) Unwrap() error { return e.Err }
 
+// Reader reads files.
+type Reader struct {
+	Services rules.Services // for names of ports; nil knows none
+	Backends []string       // what a file may fix as the backend
+}
+
 // Parse reads a whole file. The error is a [*LineError] around what package rules says about that line, alone or beside
 // another one, or that of the context.
-func Parse(ctx context.Context, content []byte, services rules.Services) (Text, error) {
+func (r Reader) Parse(ctx context.Context, content []byte) (Text, error) {
 	t := Text{content: string(content)}
-	if err := t.read(ctx, services, func(e *LineError) error { return e }); err != nil {
+	if err := t.read(ctx, r, func(e *LineError) error { return e }); err != nil {
 		return Text{}, err
 	}
 	wrong, err := t.fit(ctx)
@@ -52,10 +58,10 @@ func Parse(ctx context.Context, content []byte, services rules.Services) (Text, 
 
 // ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong with
 // each, in order; of more than a thousand it says how many. The error is that of the context.
-func ParseGood(ctx context.Context, content []byte, services rules.Services) (Text, []*LineError, error) {
+func (r Reader) ParseGood(ctx context.Context, content []byte) (Text, []*LineError, error) {
 	t := Text{content: string(content)}
 	var list faults
-	err := t.read(ctx, services, func(e *LineError) error { list.add(e); return nil })
+	err := t.read(ctx, r, func(e *LineError) error { list.add(e); return nil })
 	if err != nil {
 		return Text{}, nil, err
 	}
@@ -70,7 +76,7 @@ func ParseGood(ctx context.Context, content []byte, services rules.Services) (Te
 }
 
 // Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, as
-// [ParseGood] does.
+// [Reader.ParseGood] does.
 func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError, err error) {
 	var list faults
 	var refused []rules.Mapping
@@ -132,11 +138,11 @@ func canceled(ctx context.Context, step int) error {
 }
 
 // read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
-func (t *Text) read(ctx context.Context, services rules.Services, onWrong func(*LineError) error) error {
+func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) error) error {
 	const ordinary = 1 << 16 // so many lines get their room at once
 	lines := min(strings.Count(t.content, "\n")+1, ordinary)
 	t.mappings, t.lines = make([]rules.Mapping, 0, lines), make([]line, 0, lines)
-	parser := rules.Parser{Services: services}
+	parser := rules.Parser{Services: r.Services}
 	var words []string
 	for from, number := 0, 1; from < len(t.content); number++ {
 		if err := canceled(ctx, number); err != nil {
@@ -149,7 +155,7 @@ func (t *Text) read(ctx context.Context, services rules.Services, onWrong func(*
 		}
 		var err error
 		if words, err = wordsOf(words[:0], text); err == nil {
-			err = t.readLine(&parser, words, at)
+			err = t.readLine(&parser, r.Backends, words, at)
 		}
 		if err != nil {
 			if err := onWrong(&LineError{number, err}); err != nil {
@@ -172,12 +178,12 @@ func wordsOf(words []string, text string) ([]string, error) {
 	return rules.AppendWords(words, text), nil
 }
 
-func (t *Text) readLine(parser *rules.Parser, words []string, at line) error {
+func (t *Text) readLine(parser *rules.Parser, backends, words []string, at line) error {
 	switch {
 	case len(words) == 0:
 		return nil
 	case words[0] == "backend":
-		return t.readBackend(words)
+		return t.readBackend(backends, words)
 	case len(t.mappings) == rules.MaxPorts:
 		return &rules.InvalidError{Mapping: words[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
 	}
@@ -192,14 +198,15 @@ func (t *Text) readLine(parser *rules.Parser, words []string, at line) error {
 	return nil
 }
 
-func (t *Text) readBackend(words []string) error {
+func (t *Text) readBackend(backends, words []string) error {
 	wrong := func(part, why string) error {
-		return &rules.InvalidError{Mapping: "backend", Part: part, Why: why, Fix: "write one line: backend nft, or backend iptables"}
+		fix := "write one line: backend " + strings.Join(backends, ", or backend ")
+		return &rules.InvalidError{Mapping: "backend", Part: part, Why: why, Fix: fix}
 	}
 	switch {
 	case len(words) != 2:
 		return wrong("", "takes one word")
-	case words[1] != "nft" && words[1] != "iptables":
+	case !slices.Contains(backends, words[1]):
 		return wrong(words[1], "not a backend")
 	case t.backend != "" && t.backend != words[1]:
 		return wrong(words[1], "another line says "+t.backend)
@@ -231,14 +238,14 @@ func (t *Text) fit(ctx context.Context) (wrong []*LineError, err error) {
 // Set returns the mappings in the order of their lines.
 func (t Text) Set() rules.Set { return t.set }
 
-// Backend returns "nft", "iptables", or "" where no line fixes it.
+// Backend returns the backend that the file fixes; "" if no line does.
 func (t Text) Backend() string { return t.backend }
 
 // String returns the file's content.
 func (t Text) String() string { return t.content }
 
 // Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is wrong
-// with such a line, [Parse] says.
+// with such a line, [Reader.Parse] says.
 func Backend(content []byte) string {
 	_, _, name := backendLine(content)
 	return name

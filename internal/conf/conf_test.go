@@ -13,9 +13,14 @@ import (
 
 const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the shop\n\n\tbackend nft\n 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n# end"
 
+// refuseMore stands for a backend that can do ports only.
+func refuseMore(m rules.Mapping) error { return m.Within() }
+
+var known = Reader{Backends: []string{"nft", "iptables"}}
+
 func read(t testing.TB, content string) Text {
 	t.Helper()
-	text, err := Parse(context.Background(), []byte(content), nil)
+	text, err := known.Parse(context.Background(), []byte(content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +55,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"add 443:8443": "line 1: add: 443:8443: a second mapping where one is expected",
 		"443:8443\x00": `line 1: "443:8443\x00": "8443\x00": not a port number or service name`,
 	} {
-		_, err := Parse(context.Background(), []byte(content), nil)
+		_, err := known.Parse(context.Background(), []byte(content))
 		var line *LineError
 		if !errors.As(err, &line) || err.Error() != want {
 			t.Errorf("%q: got %v, want %q", content, err, want)
@@ -61,7 +66,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 // What a version cannot do is left out, with its line, and nothing else is.
 func TestWithout(t *testing.T) {
 	text := read(t, "81:8081\n443:8443 --owner bob\n# more\n82:8082\n444:127.0.0.1:8443\n")
-	good, wrong, err := text.Without(context.Background(), rules.Mapping.PortOnly)
+	good, wrong, err := text.Without(context.Background(), refuseMore)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +76,7 @@ func TestWithout(t *testing.T) {
 	if want := lab.Mappings(t, "81:8081", "82:8082"); !slices.EqualFunc(good.Set().Mappings(), want, rules.Mapping.Equal) {
 		t.Errorf("good are %v", good.Set().Mappings())
 	}
-	if _, wrong, err := good.Without(context.Background(), rules.Mapping.PortOnly); wrong != nil || err != nil {
+	if _, wrong, err := good.Without(context.Background(), refuseMore); wrong != nil || err != nil {
 		t.Errorf("wrong are still %v", wrong)
 	}
 }
@@ -105,7 +110,7 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("443:8443\r\n\r\nbackend nft"))
 	f.Add([]byte("1-5:2-6 -4\n 7:8 --source ::/0 # x\n#"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		text, err := Parse(context.Background(), content, nil)
+		text, err := known.Parse(context.Background(), content)
 		if err != nil {
 			return
 		}

@@ -22,7 +22,7 @@ func TestParseGood(t *testing.T) {
 		"443:8443 --temporary\n":      {"", []int{1}},
 		"nonsense":                    {"", []int{1}},
 	} {
-		text, wrong, err := ParseGood(context.Background(), []byte(content), nil)
+		text, wrong, err := known.ParseGood(context.Background(), []byte(content))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestSetBackend(t *testing.T) {
 		if string(got) != c.want {
 			t.Errorf("%q with %s: %q, want %q", c.content, c.name, got, c.want)
 		}
-		if text, err := Parse(context.Background(), got, nil); err != nil || c.name != "" && text.Backend() != c.name {
+		if text, err := known.Parse(context.Background(), got); err != nil || c.name != "" && text.Backend() != c.name {
 			t.Errorf("%q: %q, %v", got, text.Backend(), err)
 		}
 	}

@@ -45,11 +45,11 @@ func TestLargeFiles(t *testing.T) {
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	for name, content := range large(20000) {
-		text, wrong, err := ParseGood(context.Background(), []byte(content), nil)
+		text, wrong, err := known.ParseGood(context.Background(), []byte(content))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, more, err := text.Without(context.Background(), rules.Mapping.PortOnly); err != nil || len(wrong) > maxFaults+1 || len(more) > maxFaults+1 {
+		if _, more, err := text.Without(context.Background(), refuseMore); err != nil || len(wrong) > maxFaults+1 || len(more) > maxFaults+1 {
 			t.Errorf("%s: %d and %d lines are wrong, %v", name, len(wrong), len(more), err)
 		}
 		if _, err := rules.NewSet(text.Set().Mappings()...); err != nil {
@@ -58,13 +58,13 @@ func TestLargeFiles(t *testing.T) {
 		if strings.Count(content, "\n") < 2 {
 			continue
 		}
-		if _, _, err := ParseGood(done, []byte(content), nil); !errors.Is(err, context.Canceled) {
+		if _, _, err := known.ParseGood(done, []byte(content)); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: ParseGood goes on: %v", name, err)
 		}
-		if _, err := Parse(done, []byte(content), nil); err == nil {
+		if _, err := known.Parse(done, []byte(content)); err == nil {
 			t.Errorf("%s: Parse goes on", name)
 		}
-		if _, _, err := text.Without(done, rules.Mapping.PortOnly); text.Set().Len() > 0 && !errors.Is(err, context.Canceled) {
+		if _, _, err := text.Without(done, refuseMore); text.Set().Len() > 0 && !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: Without goes on: %v", name, err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestLargeFiles(t *testing.T) {
 
 // Of very many wrong lines some are named, and the others counted.
 func TestManyWrongLinesAreCounted(t *testing.T) {
-	_, wrong, err := ParseGood(context.Background(), []byte(strings.Repeat("x\n", maxFaults+500)+"443:8443\n443:8444\n"), nil)
+	_, wrong, err := known.ParseGood(context.Background(), []byte(strings.Repeat("x\n", maxFaults+500)+"443:8443\n443:8444\n"))
 	if err != nil || len(wrong) != maxFaults+1 {
 		t.Fatalf("%d lines, %v", len(wrong), err)
 	}
@@ -92,7 +92,7 @@ func TestLongLines(t *testing.T) {
 		"443:8443 #" + strings.Repeat("# ", 1<<20):                  "",
 		"#" + strings.Repeat("x", 1<<20):                            "",
 	} {
-		text, err := Parse(context.Background(), []byte("80:8080\n"+content), nil)
+		text, err := known.Parse(context.Background(), []byte("80:8080\n"+content))
 		switch {
 		case want == "" && (err != nil || text.Set().Len() == 0):
 			t.Errorf("%.20q: %v", content, err)
@@ -106,7 +106,7 @@ func BenchmarkParseGood100000(b *testing.B) {
 	for name, content := range large(100000) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, _, err := ParseGood(context.Background(), []byte(content), nil); err != nil {
+				if _, _, err := known.ParseGood(context.Background(), []byte(content)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -77,10 +77,10 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	}
 	report := Report{
 		Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Content: next.Bytes, Difference: d,
-		Silent: Silent(h.backend), Shared: shared(h.backend),
+		Legacy: h.filter.Legacy, Shared: h.filter.SharesTables,
 	}
-	if report.Moved = moved(h.backend, d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
-		report.note(variantNote(h.backend))
+	if report.Moved = h.moved(d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
+		report.note(h.variantNote())
 	}
 	if err := h.guard(report.Outcomes); err != nil {
 		return Report{}, err
@@ -89,7 +89,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		report.Warnings = h.leftOut
 		return report, nil
 	}
-	p := plan{aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(ctx, saved))}
+	p := plan{from: d.from, aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	if o.Empty && d.removesAll() && h.Run.Watched() {
 		p.save = true // a watch that refused the file learns from its being written again that this is meant
@@ -107,7 +107,7 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 	}
 	count := d.removed()
 	if next.Name != h.File.Path {
-		text, _, err := conf.ParseGood(ctx, saved, h.Services)
+		text, _, err := h.reader().ParseGood(ctx, saved)
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,10 @@ type Difference struct {
 	Damaged string // what is wrong with the rules in the kernel, or ""
 
 	aim   rules.Set
-	saved int // how many of aim the file has
+	saved int    // how many of aim the file has
+	from  kernel // what it starts from
+
+	temporary []rules.Mapping // that are live
 }
 
 // Aim returns what should be live: the file's mappings and temporary ones.
@@ -173,22 +176,26 @@ func (h *Host) difference(ctx context.Context, content Content) (Difference, err
 	if err != nil {
 		return Difference{}, err
 	}
-	s, err := h.stateOf(ctx, content.Name, text, true)
+	return h.differenceOf(ctx, content.Name, text)
+}
+
+func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (Difference, error) {
+	s, err := h.stateOf(ctx, name, text, true)
 	if err == nil {
 		err = s.clash
 	}
 	if err != nil {
 		return Difference{}, err
 	}
-	live, err := h.backend.Live(ctx)
+	live, err := h.lookAtKernel(ctx)
 	if err != nil {
 		return Difference{}, err
 	}
-	aim, err := h.withOthers(s, live)
+	aim, err := h.withOthers(s, live.Live)
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, aim: aim, saved: text.Set().Len()}, nil
+	return Difference{temporary: s.temporary, Change: toAim(live.Live, aim), Damaged: live.Damaged, aim: aim, from: live, saved: text.Set().Len()}, nil
 }
 
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs
@@ -228,17 +235,17 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if err := h.use(ctx, conf.Backend(saved), true); err != nil {
 		return Report{}, err
 	}
-	live, err := h.backend.Live(ctx)
+	live, err := h.lookAtKernel(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	change := rules.Change{Reset: true, Remove: mappings(live)}
+	change := rules.Change{Reset: true, Remove: mappings(live.Live)}
 	report := Report{Outcomes: outcomesOf(change)}
-	report.note(variantNote(h.backend))
+	report.note(h.variantNote())
 	if dryRun {
 		return report, nil
 	}
-	_, report.Warnings, err = h.commit(ctx, lock, plan{change: change, asked: h.saidIn(ctx, saved).Diff(rules.Set{})})
+	_, report.Warnings, err = h.commit(ctx, lock, plan{from: live, change: change, asked: h.saidIn(ctx, saved).Diff(rules.Set{})})
 	return report, err
 }
 

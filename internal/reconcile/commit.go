@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"portmap/internal/store"
 	"portmap/rules"
@@ -19,41 +20,93 @@ type plan struct {
 	others  rules.Set    // what other files hold beside aim
 	replace bool         // take the place of live mappings that no file has
 	keepOld bool         // the file that is replaced is kept once
+	from    kernel       // what the change starts from; not read where the file tells enough
 }
 
-// commit carries a plan out, and returns what it came to in the kernel. Each step that fails undoes those before it.
+// commit carries a plan out, and returns what it came to in the kernel.
 func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []string, err error) {
-	var staged *store.Staged
+	steps := h.kernelSteps(p, &done)
 	if p.save {
-		stage := lock.Stage
-		if p.keepOld {
-			stage = lock.StageKeepingOld
-		}
-		if staged, err = stage(p.content); err != nil {
-			return done, nil, err
-		}
+		steps = saving(lock, p, steps)
 	}
-	done, err = h.toKernel(ctx, p)
-	if err != nil {
-		return done, nil, discard(staged, err)
+	if err := carryOut(ctx, steps); err != nil {
+		return rules.Change{}, nil, err
 	}
-	if staged != nil {
-		if err := staged.Commit(); err != nil {
-			return done, nil, h.undo(ctx, done, err)
+	if !p.save {
+		if err := lock.Settle(); err != nil { // the mappings are live all the same
+			warnings = append(warnings, err.Error())
 		}
-	} else if err := lock.Settle(); err != nil { // the mappings are live all the same
-		warnings = append(warnings, err.Error())
 	}
 	return done, append(warnings, h.applied(ctx, p, done)...), nil
 }
 
+// saving puts steps between the two that change the file: the new one is on the disk before they begin, and takes the old one's
+// place behind them.
+func saving(lock *locks, p plan, steps []step) []step {
+	var staged *store.Staged
+	stage := step{
+		do: func(context.Context) (err error) {
+			if p.keepOld {
+				staged, err = lock.StageKeepingOld(p.content)
+			} else {
+				staged, err = lock.Stage(p.content)
+			}
+			return err
+		},
+		undo: func(context.Context) error { return staged.Discard() },
+	}
+	commit := step{do: func(context.Context) error { return staged.Commit() }}
+	return slices.Concat([]step{stage}, steps, []step{commit})
+}
+
+// kernelSteps are the steps that change packet filters: the one in use first, so that there is no moment without rules. Done is
+// what they come to.
+func (h *Host) kernelSteps(p plan, done *rules.Change) []step {
+	if h.moves() {
+		*done = p.change
+		return h.movingSteps(p)
+	}
+	return []step{{
+		do: func(ctx context.Context) (err error) {
+			*done, err = h.toKernel(ctx, p)
+			return err
+		},
+		undo: func(ctx context.Context) error {
+			if done.Empty() {
+				return nil
+			}
+			return h.filter.Apply(ctx, done.Inverse())
+		},
+		what: "the kernel",
+	}}
+}
+
+// movingSteps make all mappings live in the packet filter in use, and none in the others.
+func (h *Host) movingSteps(p plan) []step {
+	changes := []rules.Change{{Reset: true, Remove: mappings(p.from.each[0]), Add: p.change.Add}}
+	filters := []rules.Backend{h.filter.Filter}
+	for i, from := range h.filter.From {
+		filters = append(filters, from)
+		changes = append(changes, rules.Change{Reset: true, Remove: mappings(p.from.each[i+1])})
+	}
+	steps := make([]step, 0, len(filters))
+	for i := range filters {
+		steps = append(steps, step{
+			do:   func(ctx context.Context) error { return filters[i].Apply(ctx, changes[i]) },
+			undo: func(ctx context.Context) error { return filters[i].Apply(ctx, changes[i].Inverse()) },
+			what: "what was there",
+		})
+	}
+	return steps
+}
+
 // applied ends a change that is live, and returns warnings.
 func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []string) {
-	if m, ok := h.backend.(*moving); ok { // all is in one place now
-		h.backend = m.Backend
-		m.old.Close()
+	for _, from := range h.filter.From { // all is in one place now
+		_ = from.Close()
 	}
-	if limit := limits(h.backend, p.aim); limit != "" {
+	h.filter.From = nil
+	if limit := h.limits(p.aim); limit != "" {
 		warnings = append(warnings, limit)
 	}
 	if h.Forget != nil {
@@ -64,24 +117,17 @@ func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings
 	return warnings
 }
 
-func discard(staged *store.Staged, err error) error {
-	if staged == nil {
-		return err
-	}
-	return errors.Join(err, staged.Discard())
-}
-
 // toKernel applies the change, and returns what it came to. Where the kernel holds something else than was believed, it is
 // read, and the change is made to fit.
 func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if p.change.Empty() {
 		return p.change, nil
 	}
-	err := h.backend.Apply(ctx, p.change)
+	err := h.filter.Apply(ctx, p.change)
 	if !errors.Is(err, rules.ErrDrift) {
 		return p.change, err
 	}
-	live, err := h.backend.Live(ctx)
+	live, err := h.filter.Live(ctx)
 	if err != nil {
 		return rules.Change{}, err
 	}
@@ -89,7 +135,7 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if err != nil || fitted.Empty() {
 		return fitted, err
 	}
-	return fitted, h.backend.Apply(ctx, fitted)
+	return fitted, h.filter.Apply(ctx, fitted)
 }
 
 // fit makes a change that was meant for another state do what it was meant to do to this one, and no more. Mappings that
@@ -122,23 +168,6 @@ func mappings(live rules.Live) []rules.Mapping {
 		list = append(list, live.Mappings[i].Mapping)
 	}
 	return list
-}
-
-func (h *Host) undo(ctx context.Context, done rules.Change, cause error) error {
-	if done.Empty() {
-		return cause
-	}
-	if err := h.takeBack(context.WithoutCancel(ctx), done); err != nil {
-		return &store.UndoError{Cause: cause, What: "the kernel", Err: err}
-	}
-	return cause
-}
-
-func (h *Host) takeBack(ctx context.Context, done rules.Change) error {
-	if m, ok := h.backend.(*moving); ok {
-		return m.back(ctx)
-	}
-	return h.backend.Apply(ctx, done.Inverse())
 }
 
 // toAim returns the change from what is live to what should be.

@@ -21,10 +21,8 @@ type AddOptions struct {
 // Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel have lost
 // it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
 func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Report, error) {
-	for _, m := range add {
-		if err := m.PortOnly(); err != nil {
-			return Report{}, err
-		}
+	if err := h.supports(ctx, add); err != nil {
+		return Report{}, err
 	}
 	return h.edit(ctx, editing{dryRun: o.DryRun, replace: o.Replace}, func(s state) (edition, error) {
 		if s.clash != nil {
@@ -65,6 +63,23 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 		}
 		return e, nil
 	})
+}
+
+// supports asks the packet filter about mappings that are more than plain ones: before the lock, which needs more rights.
+func (h *Host) supports(ctx context.Context, add []rules.Mapping) error {
+	for _, m := range add {
+		if m.Plain() {
+			continue
+		}
+		filter, err := h.Filter(ctx)
+		if err == nil {
+			err = filter.Supports(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
@@ -109,13 +124,13 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 // RemoveAll takes every mapping out of the kernel and the file.
 func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 	return h.edit(ctx, editing{dryRun: dryRun, everywhere: true}, func(s state) (edition, error) {
-		live, err := h.backend.Live(ctx)
+		live, err := h.lookAtKernel(ctx)
 		if err != nil {
 			return edition{}, err
 		}
-		all := append(s.own.Mappings(), rules.Minus(mappings(live), s.own.Mappings())...)
-		e := edition{everything: true, reset: true, remove: all}
-		alien := s.others.held(rules.Minus(mappings(live), s.own.Mappings()))
+		all := append(s.own.Mappings(), rules.Minus(mappings(live.Live), s.own.Mappings())...)
+		e := edition{everything: true, reset: true, remove: all, from: live}
+		alien := s.others.held(rules.Minus(mappings(live.Live), s.own.Mappings()))
 		stay := slices.Concat(alien, s.others.shared(s.own.Mappings()))
 		if len(stay) > 0 {
 			e.remove, e.reset, e.notes = rules.Minus(e.remove, alien), false, []string{s.others.stay(stay)}
@@ -132,8 +147,8 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 func (h *Host) known(ctx context.Context, s state, selectors []string) (rules.Set, error) {
 	for _, selector := range selectors {
 		if len(s.all.Find(selector, h.Services)) == 0 {
-			live, err := h.backend.Live(ctx)
-			return union(s.all, live), err
+			live, err := h.lookAtKernel(ctx)
+			return union(s.all, live.Live), err
 		}
 	}
 	return s.all, nil
@@ -163,6 +178,7 @@ type edition struct {
 	inPlaceOf [][]rules.Mapping // parallel to add
 	lookFor   []rules.Mapping   // saved already: to be put back if the kernel lost them
 	reset     bool
+	from      kernel // what it starts from; not read where the file tells enough
 	outcomes  []Outcome
 
 	everything bool // nothing of our file is to stay
@@ -195,15 +211,15 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	}
 	report := Report{Outcomes: e.outcomes, Total: e.aim.Len(), Notes: e.notes}
 	if s.all.Len() == 0 || e.reset {
-		report.note(variantNote(h.backend)) // said once, not with each change
+		report.note(h.variantNote()) // said once, not with each change
 	}
-	if m, ok := h.backend.(*moving); ok && !e.reset {
-		return Report{}, &MovedError{Lives: m.old.Name(), Chosen: m.Name()}
+	if h.moves() && !e.reset {
+		return Report{}, &MovedError{Lives: h.fromNames(), Chosen: h.filter.Name()}
 	}
 	p := e.plan(s, h.Choice)
 	p.replace = o.replace
 	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
-	report.Silent, report.Shared = Silent(h.backend), shared(h.backend)
+	report.Legacy, report.Shared = h.filter.Legacy, h.filter.SharesTables
 	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
@@ -241,16 +257,21 @@ func (r *Report) gone(gone []rules.Mapping) {
 	r.Outcomes = append(removed, r.Outcomes...)
 }
 
-// locks are the right to change both kernel and file.
+// locks are the right to change both kernel and file. Lock is nil for a file that no command can change.
 type locks struct {
 	*store.Lock
 	kernel *rundir.Lock
 }
 
 // interrupted reports whether an earlier change died; without locks, in a dry run, that is not known.
-func (l *locks) interrupted() bool { return l != nil && l.Interrupted() }
+func (l *locks) interrupted() bool { return l != nil && l.Lock != nil && l.Interrupted() }
 
-func (l *locks) Close() error { return errors.Join(l.Lock.Close(), l.kernel.Close()) }
+func (l *locks) Close() error {
+	if l.Lock == nil {
+		return l.kernel.Close()
+	}
+	return errors.Join(l.Lock.Close(), l.kernel.Close())
+}
 
 // lock takes the kernel's lock first: those with another file wait for it, too.
 func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
@@ -271,7 +292,7 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 // plan turns the edition into what is to be done to kernel and file.
 func (e *edition) plan(s state, choice string) plan {
 	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
-	p := plan{aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove), Add: s.others.without(e.add)}, others: s.others.set}
+	p := plan{from: e.from, aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove), Add: s.others.without(e.add)}, others: s.others.set}
 	p.change = rules.Change{Reset: e.reset, Remove: p.asked.Remove, Add: p.asked.Add, Before: s.all.Mappings()}
 	var save []rules.Mapping
 	var inPlaceOf [][]rules.Mapping
@@ -299,24 +320,24 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 	if e.everything || !interrupted && len(e.lookFor) == 0 && !last {
 		return nil
 	}
-	live, err := h.backend.Live(ctx)
+	live, err := h.lookAtKernel(ctx)
 	if err != nil {
 		return err
 	}
 	switch {
 	case interrupted:
-		p.change = toAim(live, unite(e.aim, s.others.held(mappings(live))))
+		p.change = toAim(live.Live, unite(e.aim, s.others.held(mappings(live.Live))))
 		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)), rules.Mapping.Temporary)
 		if s.text.Set().Len() == 0 && len(unasked) > 0 {
 			return &EmptyError{Name: h.File.Path, Mappings: len(unasked), Interrupted: true}
 		}
 	case last:
-		if len(rules.Minus(mappings(live), p.change.Remove)) == 0 {
-			p.change = rules.Change{Reset: true, Remove: mappings(live)}
+		if len(rules.Minus(mappings(live.Live), p.change.Remove)) == 0 {
+			p.change = rules.Change{Reset: true, Remove: mappings(live.Live)}
 		}
 	default:
 		asked := plan{aim: e.aim, change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
-		if p.change, err = fit(asked, live); err != nil {
+		if p.change, err = fit(asked, live.Live); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"portmap/internal/conf"
 	"portmap/internal/flows"
 	"portmap/rules"
 
@@ -45,6 +44,6 @@ func (d Difference) asked(before rules.Set) rules.Change {
 
 // saidIn returns the mappings of a file, of one that is damaged those that can be read.
 func (h *Host) saidIn(ctx context.Context, content []byte) rules.Set {
-	text, _, _ := conf.ParseGood(ctx, content, h.Services) // without what it said, some flows are left alone
+	text, _, _ := h.reader().ParseGood(ctx, content) // without what it said, some flows are left alone
 	return text.Set()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"portmap/internal/conf"
+	"portmap/internal/filters"
 	"portmap/internal/flows"
 	"portmap/internal/rundir"
 	"portmap/internal/store"
@@ -13,11 +14,11 @@ import (
 
 // Host is a machine with its kernel and its file.
 type Host struct {
-	// Open opens the packet filter. Saved is the backend that the file fixes, or ""; everywhere asks to look in the others,
-	// too.
-	Open      func(ctx context.Context, saved string, everywhere bool) (rules.Backend, error)
-	Choice    string // the backend to keep in the file; empty to leave that line as it is
-	KeepGoing bool   // lines of the file that are wrong are left out, and told as warnings
+	Kinds  []filters.Kind        // the packet filters that may be used, the preferred one first
+	Choice string                // the one to use and to keep in the file; empty for what the file says
+	Opened func(*filters.Opened) // is told what was opened; may be nil
+
+	KeepGoing bool // lines of the file that are wrong are left out, and told as warnings
 	File      *store.File
 	Services  rules.Services
 	Redact    func(error) error // takes out of an error about a line what may not be shown; nil shows all
@@ -29,31 +30,42 @@ type Host struct {
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, flows.Change) error
 
-	backend rules.Backend // once it is open
-	fixed   string        // what the file said about it then
-	leftOut []string      // what was wrong with lines
+	filter  *filters.Opened // nil before it is open
+	fixed   string          // what the file said about it then
+	leftOut []string        // what was wrong with lines
 }
 
 // Close lets go of the kernel.
 func (h *Host) Close() error {
-	if h.backend == nil {
+	if h.filter == nil {
 		return nil
 	}
-	return h.backend.Close()
+	return h.filter.Close()
 }
 
-// use opens the backend, when the file has said which, and again when it says another.
+// use opens the packet filter, when the file has said which, and again when it says another.
 func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
-	if h.backend != nil && saved == h.fixed {
+	if h.filter != nil && saved == h.fixed {
 		return nil
 	}
-	b, err := h.Open(ctx, saved, everywhere)
+	name, err := filters.Requested(h.Kinds, h.Choice, saved)
+	if err != nil {
+		return &OpenError{err}
+	}
+	f, err := filters.Open(ctx, h.Kinds, name, everywhere)
 	if err != nil {
 		return &OpenError{err}
 	}
 	_ = h.Close() // of the one before; what it did is done
-	h.backend, h.fixed = b, saved
+	if h.filter, h.fixed = f, saved; h.Opened != nil {
+		h.Opened(f)
+	}
 	return nil
+}
+
+// reader reads files of mappings.
+func (h *Host) reader() conf.Reader {
+	return conf.Reader{Services: h.Services, Backends: filters.Names(h.Kinds)}
 }
 
 // OpenError says that there is no packet filter to be used: none at all, or not the one that the file names.
@@ -61,20 +73,20 @@ type OpenError struct{ error }
 
 func (e *OpenError) Unwrap() error { return e.error }
 
-// Silent opens the backend, and reports whether the kernel tells nobody of changes to its rules.
-func (h *Host) Silent(ctx context.Context) (bool, error) {
+// Filter returns the packet filter in use; if none is open yet, it opens the one that the file asks for.
+func (h *Host) Filter(ctx context.Context) (*filters.Filter, error) {
+	if h.filter != nil {
+		return h.filter.Filter, nil
+	}
 	saved, err := h.File.Read()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := h.use(ctx, conf.Backend(saved), false); err != nil {
-		return false, err
+		return nil, err
 	}
-	return Silent(h.backend), nil
+	return h.filter.Filter, nil
 }
-
-// Backend returns the packet filter that is in use, or nil before anything was done.
-func (h *Host) Backend() rules.Backend { return h.backend }
 
 // Verb is what became of a mapping.
 type Verb string
@@ -118,7 +130,7 @@ type Report struct {
 	Total    int      // how many mappings there are now
 	Warnings []string // what did not stop the change
 	First    bool     // whether there was no saved mapping before, and is one now
-	Silent   bool     // as in [Silent]
+	Legacy   bool     // the rules are in x_tables: those of iptables-legacy
 	Shared   bool     // the rules are in tables that are not portmap's alone: those of iptables
 	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
 	Moved    string   // that mappings went from one backend to another; mostly empty
@@ -161,7 +173,7 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 	if err := h.use(ctx, text.Backend(), everywhere); err != nil {
 		return state{}, err
 	}
-	temporary, err := h.backend.Temporary(ctx)
+	temporary, err := h.temporaryMappings(ctx)
 	if err != nil {
 		return state{}, err
 	}
@@ -176,11 +188,11 @@ func (h *Host) stateOf(ctx context.Context, name string, text conf.Text, everywh
 func (h *Host) parse(ctx context.Context, content Content) (conf.Text, error) {
 	h.leftOut = nil
 	if h.KeepGoing {
-		text, wrong, err := conf.ParseGood(ctx, content.Bytes, h.Services)
+		text, wrong, err := h.reader().ParseGood(ctx, content.Bytes)
 		h.leaveOut(content, wrong)
 		return text, err
 	}
-	text, err := conf.Parse(ctx, content.Bytes, h.Services)
+	text, err := h.reader().Parse(ctx, content.Bytes)
 	if err != nil {
 		return conf.Text{}, fmt.Errorf("%s: %w", content.Name, err)
 	}
@@ -193,7 +205,10 @@ func (h *Host) parseAll(ctx context.Context, content Content) (conf.Text, error)
 	if err != nil {
 		return conf.Text{}, err
 	}
-	good, wrong, err := text.Without(ctx, rules.Mapping.PortOnly)
+	if err := h.use(ctx, text.Backend(), true); err != nil {
+		return conf.Text{}, err
+	}
+	good, wrong, err := text.Without(ctx, h.filter.Supports)
 	if err != nil {
 		return conf.Text{}, err
 	}

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 
-	"portmap/internal/conf"
 	"portmap/internal/servers"
 	"portmap/rules"
 )
@@ -63,22 +62,22 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	}
 	text, wrong := h.parse(ctx, Content{h.File.Path, content})
 	if wrong != nil {
-		if text, _, err = conf.ParseGood(ctx, content, h.Services); err != nil {
+		if text, _, err = h.reader().ParseGood(ctx, content); err != nil {
 			return Listing{}, err
 		}
 	}
 	if err := h.use(ctx, text.Backend(), true); err != nil {
 		return Listing{}, err
 	}
-	live, err := h.backend.Live(ctx)
+	live, err := h.lookAtKernel(ctx)
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
-	if _, ok := h.backend.(*moving); ok { // all packets are served, by another backend than the one asked for
+	l := Listing{Backend: h.filter.Name(), Note: h.variantNote(), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
+	if h.moves() { // all packets are served, by another backend than the one asked for
 		l.Note, l.Damaged = live.Damaged, ""
 	}
-	l.Rows = rowsOf(text.Set(), live)
+	l.Rows = rowsOf(text.Set(), live.Live)
 	elsewhere := h.otherFiles(ctx)
 	for i := range l.Rows {
 		l.Rows[i].File = elsewhere.files[l.Rows[i].Mapping.String()]

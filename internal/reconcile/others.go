@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"portmap/internal/conf"
 	"portmap/internal/shell"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -42,7 +41,7 @@ func (h *Host) otherFiles(ctx context.Context) others {
 			o.unreadable = path
 			continue
 		}
-		text, _, err := conf.ParseGood(ctx, content, h.Services)
+		text, _, err := h.reader().ParseGood(ctx, content)
 		if err != nil {
 			o.unreadable = path
 			continue

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/filters"
 	"portmap/internal/flows"
 	"portmap/internal/lab"
 	"portmap/internal/store"
@@ -28,6 +29,18 @@ type fake struct {
 func (f *fake) Name() string { return "fake" }
 
 func (f *fake) Close() error { return nil }
+
+func (f *fake) Supports(m rules.Mapping) error { return m.Within() }
+
+// kind is a packet filter that a host can be given.
+func (f *fake) kind() filters.Kind {
+	return filters.Kind{
+		Name:    f.Name(),
+		Present: func(context.Context) (bool, error) { return len(f.live.Mappings) > 0, nil },
+		Try:     func(context.Context) error { return nil },
+		Open:    func(context.Context) (*filters.Filter, error) { return &filters.Filter{Backend: f}, nil },
+	}
+}
 
 func (f *fake) Live(context.Context) (rules.Live, error) { return f.live, nil }
 
@@ -85,7 +98,7 @@ func host(t *testing.T) (*Host, *fake) {
 	t.Helper()
 	kernel := &fake{}
 	file := store.At(filepath.Join(t.TempDir(), "portmap.conf"))
-	return &Host{File: file, Open: func(context.Context, string, bool) (rules.Backend, error) { return kernel, nil }}, kernel
+	return &Host{File: file, Kinds: []filters.Kind{kernel.kind()}}, kernel
 }
 
 func (h *Host) mustAdd(t *testing.T, lines ...string) {

@@ -12,8 +12,9 @@ type Healer interface {
 	// only when it either did that or returns the error that kept it from it.
 	Heal(ctx context.Context) (Healed, error)
 
-	// Silent reports whether what it looked at last is something of whose changes the kernel does not tell.
-	Silent() bool
+	// Changes returns what tells of changes to the rules that Heal looks at; nil if nothing does. It is another one after these
+	// have moved.
+	Changes(ctx context.Context) rules.Changes
 }
 
 // Healed is what a look came to.

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"portmap/internal/conf"
+	"portmap/internal/filters"
 	"portmap/internal/reconcile"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -21,7 +21,9 @@ type Mender struct {
 	seen      []byte // the file at the last look that came to an end, right or wrong
 	good      []byte // the last that could be applied, or the first, of which some lines could; nil before there was one
 	temporary []rules.Mapping
-	refused   *refusal // of a file without a mapping; nil while there is none
+	filter    *filters.Filter // whose changes are heard
+	changes   rules.Changes   // nil: nothing tells of them
+	refused   *refusal        // of a file without a mapping; nil while there is none
 }
 
 // refusal is a file that was refused because it has no mapping. It stays refused until it is written again: others who
@@ -38,41 +40,72 @@ func NewMender(h *reconcile.Host) *Mender {
 	return m
 }
 
-// Heal makes the kernel match the file. With one that is wrong it keeps what the last one said; when there was none, what
-// those of its lines say that are right. Of a file that cannot be read at all nothing is known then: the error is its.
-//
-// Temporary mappings that were lost together with others are put back with them. One that is gone alone was removed.
+// Heal makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none, its valid
+// lines are applied. Of a file that cannot be read nothing is known then: the error is its.
 func (m *Mender) Heal(ctx context.Context) (Healed, error) {
-	content, wrong := m.host.File.Read()
-	healed := Healed{}
+	read, wrong := m.host.ReadFile()
+	g := reconcile.Healing{Read: read, Seen: m.seen, Good: m.good, Temporary: m.temporary}
 	if wrong == nil {
-		content = append([]byte{}, content...) // never nil: that is for a file that was never read
-		healed.Edited = m.seen != nil && !bytes.Equal(content, m.seen)
-		file, _ := os.Stat(m.host.File.Path)
-		err := m.stillRefused(file)
+		g.Read.Content = append([]byte{}, read.Content...) // never nil: that is for a file that was never read
+		healed, err := m.apply(ctx, g)
 		if err == nil {
-			err = m.mend(ctx, content, m.apply, &healed)
-		}
-		m.refuse(file, err)
-		if err == nil {
-			m.seen, m.good = content, content
 			return healed, nil
 		}
-		if !m.blames(err, content) {
+		if !m.blames(err, g.Read.Content) {
 			return healed, err
 		}
-		m.seen, wrong = content, err
+		m.seen, wrong = g.Read.Content, err
 		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) && !errors.As(err, new(*reconcile.EmptyError)) {
-			m.good = content
+			m.good = g.Read.Content
 		}
+	} else {
+		g.Seen = nil // whether it was edited is not known
 	}
 	if m.good == nil {
-		return healed, wrong
+		return Healed{}, wrong
 	}
-	healed.Wrong, healed.Partly = wrong, bytes.Equal(m.good, m.seen)
+	g.Good, g.Keep, g.StillWrong = m.good, true, m.stillWrong
 	m.host.KeepGoing = true
 	defer func() { m.host.KeepGoing = false }()
-	return healed, m.mend(ctx, m.good, m.keep, &healed)
+	report, err := m.host.Heal(ctx, g)
+	healed := m.healed(report, err)
+	healed.Wrong, healed.Partly = wrong, bytes.Equal(m.good, m.seen)
+	return healed, err
+}
+
+// apply makes the kernel match the file that was read.
+func (m *Mender) apply(ctx context.Context, g reconcile.Healing) (Healed, error) {
+	if err := m.stillRefused(g.Read.Info); err != nil {
+		return Healed{Edited: m.edited(g)}, err
+	}
+	report, err := m.host.Heal(ctx, g)
+	m.refuse(g.Read.Info, err)
+	if err != nil {
+		return Healed{Edited: m.edited(g)}, err
+	}
+	m.seen = append([]byte{}, report.Content...)
+	m.good = m.seen
+	return m.healed(report, nil), nil
+}
+
+func (m *Mender) edited(g reconcile.Healing) bool {
+	return m.seen != nil && !bytes.Equal(g.Read.Content, m.seen)
+}
+
+// healed remembers what a heal left live, and tells what it did.
+func (m *Mender) healed(report reconcile.Healed, err error) Healed {
+	h := Healed{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary), Warnings: report.Warnings}
+	if err == nil {
+		m.temporary = report.Temporary
+	}
+	for _, o := range report.Outcomes {
+		if o.Verb == reconcile.Removed {
+			h.Removed = append(h.Removed, o.Mapping)
+		} else {
+			h.Added = append(h.Added, o.Mapping)
+		}
+	}
+	return h
 }
 
 // stillRefused returns why the file was refused, if it is the same one.
@@ -80,11 +113,7 @@ func (m *Mender) stillRefused(file os.FileInfo) error {
 	switch {
 	case m.refused == nil:
 		return nil
-	case file == nil || m.refused.file == nil:
-		if file == nil && m.refused.file == nil {
-			return m.refused.err
-		}
-	case os.SameFile(file, m.refused.file) && file.ModTime().Equal(m.refused.file.ModTime()):
+	case reconcile.Same(file, m.refused.file):
 		return m.refused.err
 	}
 	return nil
@@ -97,8 +126,31 @@ func (m *Mender) refuse(file os.FileInfo, err error) {
 	}
 }
 
-// Silent reports whether nobody tells of changes to the rules: those of iptables-legacy.
-func (m *Mender) Silent() bool { return reconcile.Silent(m.host.Backend()) }
+// Changes opens what tells of changes to the rules of the packet filter in use, and keeps it until that is another one.
+func (m *Mender) Changes(ctx context.Context) rules.Changes {
+	filter, err := m.host.Filter(ctx)
+	if err != nil || filter == m.filter {
+		return m.changes // of an error the heal tells
+	}
+	if m.changes != nil {
+		_ = m.changes.Close()
+	}
+	m.filter, m.changes = filter, nil
+	if filter.Changes != nil {
+		if opened, err := filter.Changes(); err == nil {
+			m.changes = opened
+		}
+	}
+	return m.changes
+}
+
+// Close ends what tells of changes.
+func (m *Mender) Close() error {
+	if m.changes == nil {
+		return nil
+	}
+	return m.changes.Close()
+}
 
 // blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter cannot be
 // opened is the fault of a file that has just begun to name it, and that another file has the port, of an edit.
@@ -109,145 +161,6 @@ func (m *Mender) blames(err error, content []byte) bool {
 		errors.As(err, new(*reconcile.EmptyError)) ||
 		errors.As(err, new(*reconcile.OtherFileError)) && m.good != nil ||
 		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
-}
-
-// mend looks without the lock first: that is the rule, and must not hold up others. Temporary mappings are read before the
-// others: what is lost in between is then still known.
-func (m *Mender) mend(ctx context.Context, content []byte, change changer, healed *Healed) error {
-	target := &reconcile.Content{Name: m.host.File.Path, Bytes: content}
-	temporary, err := m.temporaries(ctx, target)
-	if err != nil {
-		return err
-	}
-	d, err := m.host.Diff(ctx, target)
-	if err != nil {
-		return err
-	}
-	if d.Change.Empty() {
-		m.temporary = temporary
-	} else {
-		if d, err = change(ctx, healed); err != nil {
-			return err
-		}
-		if m.temporary, err = m.afterChange(ctx, temporary, m.flushed(ctx, d, healed), healed); err != nil {
-			return err
-		}
-	}
-	text, _, err := conf.ParseGood(ctx, content, m.host.Services)
-	if err != nil {
-		return err
-	}
-	healed.Total = text.Set().Len() + len(m.temporary)
-	return nil
-}
-
-// changer makes a change under the lock, and returns the difference that it found there.
-type changer func(context.Context, *Healed) (reconcile.Difference, error)
-
-// witness tells why temporary mappings are gone.
-type witness int
-
-const (
-	noWitness    witness = iota // no mapping was to stay: it cannot be known
-	stillThere                  // a mapping that was to stay did: they were removed
-	goneWithThem                // a mapping that was to stay went: everything was flushed
-)
-
-// flushed finds out, from what the difference has to put back, whether somebody took more than temporary mappings away.
-// After an edit only a mapping that the file had before and still has can tell.
-func (m *Mender) flushed(ctx context.Context, d reconcile.Difference, healed *Healed) witness {
-	if !healed.Edited || d.Damaged != "" {
-		return goneWithThem
-	}
-	before, _, err := conf.ParseGood(ctx, m.good, m.host.Services)
-	if err != nil {
-		return noWitness
-	}
-	if len(rules.Minus(d.Change.Add, before.Set().Mappings())) < len(d.Change.Add) {
-		return goneWithThem
-	}
-	if before.Set().Len() > len(rules.Minus(before.Set().Mappings(), d.Aim().Mappings())) {
-		return stillThere
-	}
-	return noWitness
-}
-
-// temporaries reads the temporary mappings. The first Diff opens the backend.
-func (m *Mender) temporaries(ctx context.Context, content *reconcile.Content) ([]rules.Mapping, error) {
-	if m.host.Backend() == nil {
-		if _, err := m.host.Diff(ctx, content); err != nil {
-			return nil, err
-		}
-	}
-	return m.host.Backend().Temporary(ctx)
-}
-
-// afterChange puts back temporary mappings, too, and returns those that are to be live. Where under the lock there was
-// nothing to mend, another command was at work: what it removed is not lost.
-func (m *Mender) afterChange(ctx context.Context, before []rules.Mapping, why witness, healed *Healed) ([]rules.Mapping, error) {
-	if !healed.Changed() {
-		return m.host.Backend().Temporary(ctx)
-	}
-	m.temporary = union(m.temporary, before)
-	err := m.putBack(ctx, why, healed)
-	return m.temporary, err
-}
-
-func union(a, b []rules.Mapping) []rules.Mapping { return append(rules.Minus(a, b), b...) }
-
-// putBack adds the temporary mappings that went with others. When they do not go with what the file says now, the file's
-// stand.
-func (m *Mender) putBack(ctx context.Context, why witness, healed *Healed) error {
-	there, err := m.host.Backend().Temporary(ctx)
-	if err != nil {
-		return err
-	}
-	lost := rules.Minus(m.temporary, there)
-	if len(lost) == 0 || why != goneWithThem {
-		m.temporary = there
-		if len(lost) > 0 && why == noWitness {
-			healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are gone, and it cannot be known who took them: %s", join(lost)))
-		}
-		return nil
-	}
-	if healed.Wrong != nil { // Add would read the file
-		_, err = m.keepWith(ctx, lost, healed)
-	} else if _, err = m.host.Add(ctx, lost, reconcile.AddOptions{}); err == nil {
-		healed.Added = append(healed.Added, lost...)
-	}
-	if err != nil {
-		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
-	}
-	return nil
-}
-
-// apply makes the kernel match the file, which may have been edited since it was read without the lock.
-func (m *Mender) apply(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
-	report, err := m.host.Apply(ctx, nil, reconcile.ApplyOptions{})
-	if err == nil {
-		healed.note(report.Outcomes, report.Warnings)
-		healed.Damage = report.Damaged
-		healed.Edited = m.seen != nil && !bytes.Equal(report.Content, m.seen)
-	}
-	return report.Difference, err
-}
-
-// keep makes the kernel match the last file that was right, and leaves the one that is wrong for its author to mend.
-func (m *Mender) keep(ctx context.Context, healed *Healed) (reconcile.Difference, error) {
-	return m.keepWith(ctx, nil, healed)
-}
-
-// keepWith is keep, and puts back temporary mappings that were lost.
-func (m *Mender) keepWith(ctx context.Context, lost []rules.Mapping, healed *Healed) (reconcile.Difference, error) {
-	content := reconcile.Content{Name: m.host.File.Path, Bytes: m.good}
-	report, err := m.host.Keep(ctx, content, reconcile.Kept{Lost: lost, Still: m.stillWrong})
-	if err == nil {
-		healed.note(report.Outcomes, report.Warnings)
-		if healed.Damage == "" {
-			healed.Damage = report.Damaged
-		}
-	}
-	return report.Difference, err
 }
 
 // stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a command
@@ -262,15 +175,4 @@ func (m *Mender) stillWrong() bool {
 	}
 	file, _ := os.Stat(m.host.File.Path)
 	return m.stillRefused(file) != nil
-}
-
-func (h *Healed) note(outcomes []reconcile.Outcome, warnings []string) {
-	for _, o := range outcomes {
-		if o.Verb == reconcile.Removed {
-			h.Removed = append(h.Removed, o.Mapping)
-		} else {
-			h.Added = append(h.Added, o.Mapping)
-		}
-	}
-	h.Warnings = append(h.Warnings, warnings...)
 }

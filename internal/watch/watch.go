@@ -7,15 +7,15 @@ import (
 	"os"
 	"time"
 
+	"portmap/rules"
+
 	"golang.org/x/sys/unix"
 )
 
-// Watch is one run. Kernel and Reload may be nil.
+// Watch is one run. Reload may be nil.
 type Watch struct {
 	Healer     Healer
 	Log        *Log
-	Kernel     *Kernel                 // nil: nobody tells of changes, and each Interval asks for a look
-	Legacy     func() (*Legacy, error) // opens a glance at the tables of iptables-legacy, where mappings are there
 	File       *Folder
 	Reload     <-chan os.Signal // the file is to be applied, and what is wrong said again
 	Supervisor Supervisor
@@ -26,10 +26,11 @@ type Watch struct {
 	CPU func() time.Duration // that the process has used
 
 	pace    pace
-	known   uint32  // the generation up to which everything was looked at
-	legacy  *Legacy // nil: the mappings are not in tables of iptables-legacy
-	shape   Shape   // of those tables when a look last found nothing to do
-	glances *time.Ticker
+	changes rules.Changes       // nil: nothing tells of changes, and each Interval asks for a look
+	known   uint64              // the mark up to which nothing needs another look
+	notices <-chan rules.Notice // of changes; nil: nobody tells
+	quiet   context.CancelFunc  // ends the notices
+	asking  *time.Ticker        // when to ask for a mark; nil: never
 	polls   int
 	used    time.Duration
 	count   int
@@ -38,27 +39,20 @@ type Watch struct {
 // lookWithin bounds one look, most of which can be waiting for the lock. The service manager must not take it for death.
 const lookWithin = 10 * time.Second
 
-// glanceEvery is how long a change of iptables-legacy goes unnoticed.
-const glanceEvery = 20 * time.Millisecond
-
-// looksAnyway is after how many Intervals the rules of iptables-legacy are looked at although they seem to be the same.
+// looksAnyway is after how many Intervals the rules are looked at although a mark that has to be asked for is the same.
 const looksAnyway = 15
 
 // Run applies the file and stays until ctx is done or its time is over, which is no error. What is live then stays live.
 func (w *Watch) Run(ctx context.Context) error {
 	w.pace = newPace()
+	defer w.unfollow()
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
 	w.Supervisor.Tell("READY=1", w.status())
 	defer w.Supervisor.Tell("STOPPING=1")
-	var notices <-chan Notice
-	if w.Kernel != nil {
-		notices = w.Kernel.Notices(ctx)
-	}
 	poll := time.NewTicker(w.Interval)
 	defer poll.Stop()
-	defer w.leaveLegacy()
 	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0) // twice as often as it wants to hear of us
 	defer stop()
 	over, cancel := ticker(w.For, w.For > 0)
@@ -70,8 +64,8 @@ func (w *Watch) Run(ctx context.Context) error {
 			continue
 		}
 		w.warnOfFight(now)
-		heard := notices
-		if !w.pace.listens(now) || w.Healer.Silent() { // nf_tables has no news of the rules of iptables-legacy
+		heard := w.notices
+		if !w.pace.listens(now) {
 			heard = nil
 		}
 		select {
@@ -92,8 +86,8 @@ func (w *Watch) Run(ctx context.Context) error {
 			w.pace.editing(w.Now(), false)
 		case <-poll.C:
 			w.poll()
-		case <-w.glancing():
-			w.glance()
+		case <-w.asks():
+			w.ask()
 		case <-alive:
 			w.Supervisor.Tell("WATCHDOG=1")
 		case <-over:
@@ -107,17 +101,15 @@ func (w *Watch) Run(ctx context.Context) error {
 
 // begin applies the file for the first time. One that cannot be read ends it: there is nothing yet that could be kept.
 func (w *Watch) begin(ctx context.Context) error {
-	before, err := w.sees()
-	if err != nil {
-		return err
-	}
+	w.follow(ctx)
+	before := w.mark()
 	healed, err := w.Healer.Heal(ctx)
 	if err != nil {
 		return err
 	}
 	w.Log.healed(healed, nil)
 	w.Log.watching(healed.Total)
-	w.settled(before, healed)
+	w.settled(ctx, before, healed)
 	w.used = w.CPU() // what the beginning cost comes once
 	return nil
 }
@@ -131,11 +123,8 @@ func (w *Watch) look(ctx context.Context) {
 	}
 	happened, by := w.pace.disturbed, w.pace.by
 	w.pace.budget.rested(w.Now(), w.cost())
-	before, err := w.sees()
-	var healed Healed
-	if err == nil {
-		healed, err = w.heal(ctx)
-	}
+	before := w.mark()
+	healed, err := w.heal(ctx)
 	now, cost := w.Now(), w.cost()
 	if !healed.Changed() { // changes have a limit of their own
 		w.pace.budget.looked(now, cost)
@@ -148,7 +137,7 @@ func (w *Watch) look(ctx context.Context) {
 		return
 	}
 	w.pace.done()
-	w.settled(before, healed)
+	w.settled(ctx, before, healed)
 	w.Log.healed(healed, by)
 	if healed.Changed() && !healed.Edited && !happened.IsZero() {
 		w.pace.limit.spend(now, happened)
@@ -163,89 +152,84 @@ func (w *Watch) heal(ctx context.Context) (Healed, error) {
 	return w.Healer.Heal(ctx)
 }
 
-// sight is what can be seen of the kernel without a look at the rules.
-type sight struct {
-	generation uint32
-	shape      Shape
+// mark is where the changes are; 0 where that cannot be told.
+func (w *Watch) mark() uint64 {
+	if w.changes == nil {
+		return 0
+	}
+	mark, err := w.changes.Mark()
+	if err != nil {
+		return 0 // the next poll asks again, and looks if it gets no answer
+	}
+	return mark
 }
 
-func (w *Watch) sees() (s sight, err error) {
-	if s.generation, err = w.generation(); err == nil && w.legacy != nil {
-		s.shape, _ = w.legacy.Glance() // an error shows in the next glance
+// settled records the mark up to which nothing needs another look.
+func (w *Watch) settled(ctx context.Context, before uint64, healed Healed) {
+	if w.changes != nil {
+		w.known = w.changes.Known(w.known, before, w.mark(), healed.Changed())
 	}
-	return s, err
-}
-
-// settled notes what needs no other look: the transactions before this one, and where there was but one since, our own. A
-// change of our own to the tables of iptables-legacy leaves them in the shape that they had, or is looked at once more:
-// somebody else may have been there right after it.
-func (w *Watch) settled(before sight, healed Healed) {
-	w.known = before.generation
-	if after, err := w.generation(); err == nil && healed.Changed() && after == before.generation+1 {
-		w.known = after
-	}
-	if !healed.Changed() {
-		w.shape = before.shape
-	}
-	w.followLegacy()
-}
-
-// followLegacy begins and ends to glance at the tables of iptables-legacy, as mappings come there or go.
-func (w *Watch) followLegacy() {
-	if !w.Healer.Silent() {
-		w.leaveLegacy()
-		return
-	}
-	if w.legacy == nil {
-		var err error
-		if w.legacy, err = w.Legacy(); err != nil {
-			return // what is left is the poll
-		}
-		w.glances, w.shape = time.NewTicker(glanceEvery), Shape{}
+	if w.follow(ctx) {
+		w.pace.disturb(w.Now(), "") // what changed before its changes were heard
 	}
 }
 
-func (w *Watch) leaveLegacy() {
-	if w.legacy != nil {
-		w.glances.Stop()
-		_ = w.legacy.Close()
-		w.legacy = nil
+// follow begins to hear the changes of the rules in use, and reports whether these are now others than before.
+func (w *Watch) follow(ctx context.Context) (moved bool) {
+	changes := w.Healer.Changes(ctx)
+	if changes == w.changes {
+		return false
 	}
+	w.unfollow()
+	if w.changes = changes; changes == nil {
+		return true
+	}
+	var hearing context.Context
+	hearing, w.quiet = context.WithCancel(ctx)
+	w.notices = changes.Notices(hearing)
+	if every := changes.Every(); every > 0 {
+		w.asking = time.NewTicker(every)
+	}
+	w.known = w.mark()
+	return true
 }
 
-func (w *Watch) glancing() <-chan time.Time {
-	if w.legacy == nil {
+func (w *Watch) unfollow() {
+	if w.quiet != nil {
+		w.quiet()
+	}
+	if w.asking != nil {
+		w.asking.Stop()
+	}
+	w.changes, w.notices, w.quiet, w.asking = nil, nil, nil, nil
+}
+
+func (w *Watch) asks() <-chan time.Time {
+	if w.asking == nil {
 		return nil
 	}
-	return w.glances.C
-}
-
-func (w *Watch) generation() (uint32, error) {
-	if w.Kernel == nil {
-		return 0, nil
-	}
-	return w.Kernel.Generation()
+	return w.asking.C
 }
 
 func (w *Watch) edited() { w.pace.editing(w.Now(), w.File.Unfinished()) }
 
-func (w *Watch) hear(n Notice) {
-	if n.Lost || int32(n.Generation-w.known) > 0 { // it begins again after its end
+func (w *Watch) hear(n rules.Notice) {
+	if n.Lost || w.changes.After(n.Mark, w.known) {
 		w.pace.disturb(w.Now(), n.By)
 	}
 }
 
-// glance finds that somebody changed rules of iptables-legacy.
-func (w *Watch) glance() {
+// ask finds a change of which nobody told.
+func (w *Watch) ask() {
 	if !w.pace.disturbed.IsZero() {
 		return // and will be looked at
 	}
-	if shape, err := w.legacy.Glance(); err != nil || shape != w.shape {
+	if mark, err := w.changes.Mark(); err != nil || w.changes.After(mark, w.known) {
 		w.pace.disturb(w.Now(), "")
 	}
 }
 
-// poll finds what was neither told nor glanced at.
+// poll finds what nobody told and no mark showed.
 func (w *Watch) poll() {
 	if w.polls++; w.suspects() {
 		w.pace.disturb(w.Now(), "")
@@ -258,13 +242,13 @@ func (w *Watch) poll() {
 // suspects reports whether the rules may have changed since the last look.
 func (w *Watch) suspects() bool {
 	switch {
-	case w.legacy != nil:
-		return w.polls%looksAnyway == 0
-	case w.Kernel == nil || w.Healer.Silent():
+	case w.changes == nil:
 		return true
+	case w.asking != nil:
+		return w.polls%looksAnyway == 0
 	}
-	generation, err := w.generation()
-	return err != nil || generation != w.known
+	mark, err := w.changes.Mark()
+	return err != nil || mark != w.known
 }
 
 func (w *Watch) warnOfFight(now time.Time) {

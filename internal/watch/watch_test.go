@@ -12,18 +12,22 @@ import (
 	"time"
 
 	"portmap/internal/lab"
+	"portmap/ipt"
+	"portmap/nft"
 	"portmap/rules"
 )
 
+func TestMain(m *testing.M) { lab.Main(m) }
+
 // script is a Healer that does what a test says.
 type script struct {
-	mu     sync.Mutex
-	heal   func(look int) (Healed, error)
-	silent bool
-	looks  int
+	mu      sync.Mutex
+	heal    func(look int) (Healed, error)
+	changes rules.Changes // nil: nothing tells of changes
+	looks   int
 }
 
-func (s *script) Silent() bool { return s.silent }
+func (s *script) Changes(context.Context) rules.Changes { return s.changes }
 
 func (s *script) Heal(context.Context) (Healed, error) {
 	s.mu.Lock()
@@ -104,7 +108,7 @@ func TestLookIsRepeatedAfterAnError(t *testing.T) {
 		return Healed{}, nil
 	}}
 	run(t, s, func(w *Watch) { w.Interval = 20 * time.Millisecond })
-	s.until(t, 5) // without a Kernel each Interval asks for one
+	s.until(t, 5) // without Changes each Interval asks for one
 }
 
 // An edit that cannot be applied at once is tried again at leisure, and everything else is heard meanwhile.
@@ -165,7 +169,7 @@ func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
 	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
 	used := time.Duration(0)
 	run(t, s, func(w *Watch) {
-		w.Interval = 10 * time.Millisecond // without a Kernel each asks for a look
+		w.Interval = 10 * time.Millisecond // without Changes each asks for a look
 		w.CPU = func() time.Duration { used += 2 * time.Millisecond; return used }
 	})
 	s.until(t, 20)
@@ -192,15 +196,16 @@ func TestEditAndHangupAskForALook(t *testing.T) {
 
 // A change of the Healer's own, which the kernel tells of too, asks for no other look; somebody else's does.
 func TestOwnChangesAskForNoLook(t *testing.T) {
-	host, k := listening(t)
-	s := &script{heal: func(look int) (Healed, error) {
+	lab.Need(t, "nft")
+	host := lab.New(t).Host("host")
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }), heal: func(look int) (Healed, error) {
 		if look != 2 {
 			return Healed{}, nil
 		}
 		host.Run("nft", "add table inet mended")
 		return Healed{Added: make([]rules.Mapping, 1)}, nil
 	}}
-	run(t, s, func(w *Watch) { w.Kernel = k })
+	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
 	s.stays(t, 2)
 	host.Run("nft", "delete table inet mended")
@@ -211,28 +216,28 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 func TestLegacyIsGlancedAt(t *testing.T) {
 	host, s := glancing(t, func(int, func(...string)) bool { return false })
 	host.Run("nft", "add table inet other")
-	s.stays(t, 2) // at the start, and once more with the first glance
+	s.stays(t, 1)
 	host.Run("iptables-legacy", "-t", "nat", "-F")
-	s.until(t, 3)
+	s.until(t, 2)
 	host.Run("ip6tables-legacy", "-t", "nat", "-F")
-	s.until(t, 4)
+	s.until(t, 3)
 }
 
 // What is put back as it was asks for no other look. What somebody takes away again at that very moment is seen.
 func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
 	host, s := glancing(t, func(look int, nat func(...string)) bool {
-		if look == 3 || look == 4 {
+		if look == 2 || look == 3 {
 			nat("-A", "OUTPUT", "-j", "RETURN")
 		}
-		if look == 3 {
+		if look == 2 {
 			nat("-F")
 		}
-		return look == 3 || look == 4
+		return look == 2 || look == 3
 	})
-	s.stays(t, 2)
+	s.stays(t, 1)
 	host.Run("iptables-legacy", "-t", "nat", "-F")
-	s.until(t, 4)
-	s.stays(t, 4)
+	s.until(t, 3)
+	s.stays(t, 3)
 }
 
 // glancing starts a Watch of a host with one rule of iptables-legacy in each family. heal is told which look it is, and how to
@@ -240,23 +245,50 @@ func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
 func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab.Host, *script) {
 	t.Helper()
 	lab.Need(t, "iptables", "nft")
-	host, k := listening(t)
+	host := lab.New(t).Host("host")
 	for _, iptables := range []string{"iptables-legacy", "ip6tables-legacy"} {
 		host.Run(iptables, "-t", "nat", "-A", "OUTPUT", "-j", "RETURN")
 	}
-	var legacy *Legacy
-	var err error
-	host.Do(func() { legacy, err = OpenLegacy() })
-	if err != nil {
-		t.Fatal(err)
-	}
 	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
-	s := &script{silent: true, heal: func(look int) (healed Healed, _ error) {
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() }), heal: func(look int) (healed Healed, _ error) {
 		if heal(look, nat) {
 			healed.Damage = "mended"
 		}
 		return healed, nil
 	}}
-	run(t, s, func(w *Watch) { w.Kernel, w.Legacy = k, func() (*Legacy, error) { return legacy, nil } })
+	run(t, s, func(*Watch) {})
 	return host, s
+}
+
+// changesOf opens what tells of the changes of a host.
+func changesOf(t *testing.T, host *lab.Host, open func() (rules.Changes, error)) (c rules.Changes) {
+	t.Helper()
+	var err error
+	host.Do(func() { c, err = open() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// When the rules have moved to another packet filter, the changes of that one are heard, and it is looked at once more.
+func TestRulesMoveToAnotherFilter(t *testing.T) {
+	lab.Need(t, "iptables", "nft")
+	host := lab.New(t).Host("host")
+	legacy := changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() })
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() })}
+	s.heal = func(look int) (Healed, error) {
+		if look == 2 {
+			s.changes = legacy
+		}
+		return Healed{}, nil
+	}
+	run(t, s, func(*Watch) {})
+	host.Run("nft", "add table inet other")
+	s.stays(t, 3)
+	host.Run("nft", "add table inet another")
+	s.stays(t, 3)
+	host.Run("iptables-legacy", "-t", "nat", "-A", "OUTPUT", "-j", "RETURN")
+	s.until(t, 4)
 }

@@ -1,4 +1,4 @@
-package watch
+package nft
 
 import (
 	"context"
@@ -10,16 +10,15 @@ import (
 	"time"
 
 	"portmap/internal/lab"
+	"portmap/rules"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
-
 // listening returns a host, and the notices of its kernel.
-func listening(t *testing.T) (*lab.Host, *Kernel) {
+func listening(t *testing.T) (*lab.Host, *Changes) {
 	t.Helper()
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
-	var k *Kernel
+	var k *Changes
 	var err error
 	host.Do(func() { k, err = Listen() })
 	if err != nil {
@@ -29,19 +28,19 @@ func listening(t *testing.T) (*lab.Host, *Kernel) {
 	return host, k
 }
 
-func next(t *testing.T, notices <-chan Notice) Notice {
+func next(t *testing.T, notices <-chan rules.Notice) rules.Notice {
 	t.Helper()
 	select {
 	case n := <-notices:
 		return n
 	case <-time.After(5 * time.Second):
 		t.Fatal("no notice within 5 s")
-		return Notice{}
+		return rules.Notice{}
 	}
 }
 
 // nft runs lines, each of which is a transaction.
-func nft(t *testing.T, h *lab.Host, lines string) {
+func runNFT(t *testing.T, h *lab.Host, lines string) {
 	t.Helper()
 	cmd := exec.Command("nft", "-i")
 	cmd.Stdin = strings.NewReader(lines)
@@ -53,7 +52,7 @@ func nft(t *testing.T, h *lab.Host, lines string) {
 func TestOneNoticeForEachTransaction(t *testing.T) {
 	host, k := listening(t)
 	notices := k.Notices(t.Context())
-	before, err := k.Generation()
+	before, err := k.Mark()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +60,13 @@ func TestOneNoticeForEachTransaction(t *testing.T) {
 	for i := range 1000 {
 		elements = append(elements, fmt.Sprint(1+i))
 	}
-	nft(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
+	runNFT(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
 	for i := range 3 {
-		if n, want := next(t, notices), (Notice{Generation: before + uint32(i) + 1, By: "nft"}); n != want {
+		if n, want := next(t, notices), (rules.Notice{Mark: before + uint64(i) + 1, By: "nft"}); n != want {
 			t.Errorf("notice %+v, want %+v", n, want)
 		}
 	}
-	if after, err := k.Generation(); err != nil || after != before+3 {
+	if after, err := k.Mark(); err != nil || after != before+3 {
 		t.Errorf("generation %d, %v; want %d", after, err, before+3)
 	}
 }
@@ -77,7 +76,7 @@ func TestLostNoticesAreTold(t *testing.T) {
 	if err := k.notices.SetReadBuffer(4096); err != nil {
 		t.Fatal(err)
 	}
-	nft(t, host, strings.Repeat("add table inet other\ndelete table inet other\n", 200))
+	runNFT(t, host, strings.Repeat("add table inet other\ndelete table inet other\n", 200))
 	notices := k.Notices(t.Context())
 	for range 400 {
 		if next(t, notices).Lost {
@@ -107,7 +106,7 @@ func TestSilentKernel(t *testing.T) {
 	for _, kernel := range []lab.Kernel{lab.NoTables, lab.NoNfnetlink} {
 		var err error
 		host.On(kernel).Do(func() { _, err = Listen() })
-		if !errors.Is(err, ErrSilent) {
+		if !errors.Is(err, ErrMissing) {
 			t.Errorf("kernel %d: %v", kernel, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package watch
+package nft
 
 import (
 	"context"
@@ -7,56 +7,45 @@ import (
 	"fmt"
 	"time"
 
+	"portmap/rules"
+
 	"github.com/mdlayher/netlink"
 	"github.com/mdlayher/netlink/nlenc"
 	"golang.org/x/sys/unix"
 )
 
-// Kernel tells of changes of nf_tables, by whatever tool: iptables-nft is one of them, iptables-legacy is not.
-type Kernel struct {
+// Changes are the kernel's notifications of transactions of nf_tables, by whatever program: iptables-nft is one of them,
+// iptables-legacy is not. A mark is a generation, which the kernel counts up with each transaction. It is a [rules.Changes].
+type Changes struct {
 	notices *netlink.Conn
 	queries *netlink.Conn
 }
 
-// Notice is a transaction that somebody made.
-type Notice struct {
-	Generation uint32 // the kernel counts it up with each transaction
-	By         string // the name of the process; may be empty
-	Lost       bool   // there were others, of which nothing is known
-}
+const newGeneration = subsystem | unix.NFT_MSG_NEWGEN
 
-const (
-	subsystem     = unix.NFNL_SUBSYS_NFTABLES << 8
-	newGeneration = subsystem | unix.NFT_MSG_NEWGEN
-	answerWithin  = 5 * time.Second
-)
-
-// ErrSilent says that the kernel has no nf_tables, and so no notifications.
-var ErrSilent = errors.New("this kernel has no nf_tables")
-
-// Listen opens the kernel's notifications, in the network namespace of the thread. It needs CAP_NET_ADMIN. The error is
-// [ErrSilent] where the kernel has none.
-func Listen() (*Kernel, error) {
-	k := &Kernel{}
+// Listen opens the notifications, in the network namespace of the thread. It needs CAP_NET_ADMIN. The error is
+// [ErrMissing] if the kernel has no nf_tables.
+func Listen() (*Changes, error) {
+	c := &Changes{}
 	var err error
-	if k.queries, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+	if c.queries, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
 		return nil, listenError(err)
 	}
-	if _, err = k.Generation(); err == nil { // nfnetlink lets its groups be joined whoever is there to speak
-		k.notices, err = subscribe()
+	if _, err = c.Mark(); err == nil { // nfnetlink lets its groups be joined whether nf_tables is there or not
+		c.notices, err = subscribe()
 	}
 	if err != nil {
-		k.queries.Close()
+		c.queries.Close()
 		return nil, listenError(err)
 	}
-	return k, nil
+	return c, nil
 }
 
 // listenError tells a kernel without nf_tables from other trouble: it has no such socket (af_netlink.c,
 // netlink_create), or nobody to take the message (nfnetlink.c, nfnetlink_rcv_msg).
 func listenError(err error) error {
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
-		return ErrSilent
+		return ErrMissing
 	}
 	return fmt.Errorf("listen for changes: %w", err)
 }
@@ -101,14 +90,14 @@ func onlyGenerations(conn *netlink.Conn) error {
 	return attach
 }
 
-// Notices hands over the changes until ctx is done or the Kernel is closed. One who does not take them has them pile up in
+// Notices hands over the changes until ctx is done or the Changes are closed. One who does not take them has them pile up in
 // the socket, and learns from Lost when it was full.
-func (k *Kernel) Notices(ctx context.Context) <-chan Notice {
-	notices := make(chan Notice)
+func (c *Changes) Notices(ctx context.Context) <-chan rules.Notice {
+	notices := make(chan rules.Notice)
 	go func() {
 		defer close(notices)
 		for {
-			list, err := k.receive()
+			list, err := c.receive()
 			if err != nil {
 				return
 			}
@@ -124,34 +113,34 @@ func (k *Kernel) Notices(ctx context.Context) <-chan Notice {
 	return notices
 }
 
-func (k *Kernel) receive() ([]Notice, error) {
-	messages, err := k.notices.Receive()
+func (c *Changes) receive() ([]rules.Notice, error) {
+	messages, err := c.notices.Receive()
 	if errors.Is(err, unix.ENOBUFS) {
-		return []Notice{{Lost: true}}, nil
+		return []rules.Notice{{Lost: true}}, nil
 	}
-	list := make([]Notice, 0, len(messages))
+	list := make([]rules.Notice, 0, len(messages))
 	for _, m := range messages {
 		n, err := noticeOf(m)
-		list = append(list, Notice{Generation: n.Generation, By: n.By, Lost: err != nil})
+		list = append(list, rules.Notice{Mark: n.Mark, By: n.By, Lost: err != nil})
 	}
 	return list, err
 }
 
 // noticeOf reads a NEWGEN message (linux/netfilter/nf_tables.h, enum nft_gen_attributes).
-func noticeOf(m netlink.Message) (n Notice, err error) {
+func noticeOf(m netlink.Message) (n rules.Notice, err error) {
 	const header = 4 // struct nfgenmsg
 	if m.Header.Type != newGeneration || len(m.Data) < header {
-		return Notice{}, fmt.Errorf("nf_tables: an answer of type %#x", m.Header.Type)
+		return rules.Notice{}, fmt.Errorf("nf_tables: an answer of type %#x", m.Header.Type)
 	}
 	d, err := netlink.NewAttributeDecoder(m.Data[header:])
 	if err != nil {
-		return Notice{}, err
+		return rules.Notice{}, err
 	}
 	d.ByteOrder = binary.BigEndian
 	for d.Next() {
 		switch d.Type() {
 		case unix.NFTA_GEN_ID:
-			n.Generation = d.Uint32()
+			n.Mark = uint64(d.Uint32())
 		case unix.NFTA_GEN_PROC_NAME:
 			n.By = nlenc.String(d.Bytes())
 		}
@@ -159,10 +148,24 @@ func noticeOf(m netlink.Message) (n Notice, err error) {
 	return n, d.Err()
 }
 
-// Generation returns the number of the last transaction.
-func (k *Kernel) Generation() (uint32, error) {
-	_ = k.queries.SetDeadline(time.Now().Add(answerWithin)) // without it the wait is only longer
-	answer, err := k.queries.Execute(netlink.Message{
+// After compares two generations. The kernel's count begins again after its end.
+func (c *Changes) After(mark, known uint64) bool { return int32(uint32(mark)-uint32(known)) > 0 }
+
+// Known counts one transaction after the look began as its own.
+func (c *Changes) Known(_, before, after uint64, changed bool) uint64 {
+	if changed && uint32(after) == uint32(before)+1 {
+		return after
+	}
+	return before
+}
+
+// Every returns 0: the kernel tells of each transaction.
+func (c *Changes) Every() time.Duration { return 0 }
+
+// Mark returns the number of the last transaction.
+func (c *Changes) Mark() (uint64, error) {
+	_ = c.queries.SetDeadline(time.Now().Add(5*time.Second)) // without it the wait is only longer
+	answer, err := c.queries.Execute(netlink.Message{
 		Header: netlink.Header{Type: subsystem | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
 		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
 	})
@@ -173,8 +176,8 @@ func (k *Kernel) Generation() (uint32, error) {
 		return 0, fmt.Errorf("nf_tables: %d answers instead of one", len(answer))
 	}
 	n, err := noticeOf(answer[0])
-	return n.Generation, err
+	return n.Mark, err
 }
 
-// Close ends it. What waits in Notices ends too.
-func (k *Kernel) Close() error { return errors.Join(k.notices.Close(), k.queries.Close()) }
+// Close ends it, and the notices.
+func (c *Changes) Close() error { return errors.Join(c.notices.Close(), c.queries.Close()) }

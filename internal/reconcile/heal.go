@@ -1,0 +1,230 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"portmap/internal/conf"
+	"portmap/internal/store"
+	"portmap/rules"
+)
+
+// Read is a file as it was read, for [Host.Heal].
+type Read struct {
+	Content []byte
+	Info    os.FileInfo // of before it was read; nil if there is no file
+}
+
+// ReadFile reads the saved file.
+func (h *Host) ReadFile() (Read, error) {
+	info, _ := os.Stat(h.File.Path) // an error shows in the next line
+	content, err := h.File.Read()
+	return Read{content, info}, err
+}
+
+// Same reports whether a file was not written between two times.
+func Same(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// Healing is what a process that stays knows, for [Host.Heal].
+type Healing struct {
+	Read Read // the file
+
+	// Seen is the content at the last look, nil for none. Good is the last one that could be applied.
+	Seen, Good []byte
+
+	// Temporary mappings were live at the last look. Those that were lost together with others are put back with them; one
+	// that is gone alone was removed.
+	Temporary []rules.Mapping
+
+	// Keep makes the kernel match Good in place of the file's content, and leaves the file as it is: its content is not to be
+	// applied. A Good without a mapping removes none. StillWrong is asked under the lock whether the file is still not to be
+	// applied; if not, nothing is done.
+	Keep       bool
+	StillWrong func() bool
+}
+
+// Healed is what Heal did.
+type Healed struct {
+	Report
+	Saved     int             // mappings of the content
+	Temporary []rules.Mapping // that are to be live now
+	Edited    bool            // the content is another one than the one that was seen
+}
+
+// Heal makes the kernel match the file. It looks without the lock first, because mostly there is nothing to do, and must not
+// hold up others then. A file that was written meanwhile is read again under the lock.
+func (h *Host) Heal(ctx context.Context, g Healing) (Healed, error) {
+	content := Content{h.File.Path, g.Read.Content}
+	if g.Keep {
+		content.Bytes = g.Good
+	}
+	text, err := h.parseAll(ctx, content)
+	if err != nil {
+		return Healed{}, err
+	}
+	d, err := h.differenceOf(ctx, content.Name, text)
+	if err != nil {
+		return Healed{}, err
+	}
+	if d.Change.Empty() {
+		return Healed{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}, nil
+	}
+	return h.healLocked(ctx, g, content, text, d.temporary)
+}
+
+func (g *Healing) edited() bool { return g.Seen != nil && !bytes.Equal(g.Read.Content, g.Seen) }
+
+// healLocked is the second half of Heal. Temporary mappings that were live when it began are not lost either.
+func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text conf.Text, temporary []rules.Mapping) (Healed, error) {
+	lock, err := h.lockForHeal(ctx, g.Keep)
+	if err != nil {
+		return Healed{}, err
+	}
+	defer lock.Close()
+	if g.Keep {
+		if !g.StillWrong() {
+			return Healed{Saved: text.Set().Len(), Temporary: temporary}, nil
+		}
+	} else if now, _ := os.Stat(h.File.Path); !Same(now, g.Read.Info) {
+		if g.Read, err = h.ReadFile(); err != nil {
+			return Healed{}, err
+		}
+		content.Bytes = g.Read.Content
+		if text, err = h.parseAll(ctx, content); err != nil {
+			return Healed{}, err
+		}
+	}
+	d, err := h.differenceOf(ctx, content.Name, text)
+	if err != nil {
+		return Healed{}, err
+	}
+	healed := Healed{Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}
+	healed.Content, healed.Difference = content.Bytes, d
+	switch {
+	case d.Change.Empty(): // another command was at work: what it removed is not lost
+		return healed, nil
+	case g.Keep && d.removesAll():
+		return healed, nil
+	case !g.Keep:
+		if err := h.refuseEmpty(ctx, d, content, content.Bytes, lock.interrupted()); err != nil {
+			return Healed{}, err
+		}
+	}
+	before := text.Set()
+	if g.Keep {
+		before = d.aim
+	}
+	asked := d.asked(before)
+	known := append(rules.Minus(g.Temporary, temporary), temporary...)
+	if err := h.putBack(ctx, &healed, &d, g, rules.Minus(known, d.temporary)); err != nil {
+		return Healed{}, err
+	}
+	healed.Outcomes, healed.Damaged, healed.Total = outcomesOf(d.Change), d.Damaged, d.aim.Len()
+	h.recordFile(content.Bytes)
+	p := plan{from: d.from, aim: d.aim, change: d.Change, asked: asked}
+	if !g.Keep {
+		p.content = conf.SetBackend(content.Bytes, h.Choice)
+		p.save = !bytes.Equal(p.content, content.Bytes)
+	}
+	warnings, err := h.commitHeal(ctx, lock, p, g.Keep)
+	if !g.Keep {
+		warnings = append(append([]string{}, h.leftOut...), warnings...)
+	}
+	healed.Warnings = append(warnings, healed.Warnings...)
+	return healed, err
+}
+
+// lockForHeal locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command can
+// change it either.
+func (h *Host) lockForHeal(ctx context.Context, keep bool) (*locks, error) {
+	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	file, err := h.File.Lock(ctx)
+	if err == nil {
+		return &locks{file, kernel}, nil
+	}
+	if keep && errors.As(err, new(*store.RefusedError)) {
+		return &locks{nil, kernel}, nil
+	}
+	return nil, errors.Join(err, kernel.Close())
+}
+
+// commitHeal is commit; a file that is kept as it is has no part in it.
+func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) ([]string, error) {
+	if !keep {
+		_, warnings, err := h.commit(ctx, lock, p)
+		return warnings, err
+	}
+	var done rules.Change
+	if err := carryOut(ctx, h.kernelSteps(p, &done)); err != nil {
+		return nil, err
+	}
+	return h.applied(ctx, p, done), nil
+}
+
+// putBack adds to a difference the temporary mappings that went with others. If they do not go with what is to be live, that
+// stands.
+func (h *Host) putBack(ctx context.Context, healed *Healed, d *Difference, g Healing, lost []rules.Mapping) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	why, err := h.witness(ctx, *d, healed.Edited, g.Good)
+	if err != nil {
+		return err
+	}
+	switch why {
+	case stillThere:
+		return nil
+	case noWitness:
+		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are gone, and it cannot be known who took them: %s", join(lost)))
+		return nil
+	}
+	with, err := d.aim.Add(lost...)
+	if err != nil {
+		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
+		with = unite(d.aim, lost)
+	}
+	d.Change.Add = append(d.Change.Add, rules.Minus(with.Mappings(), d.aim.Mappings())...)
+	d.aim = with
+	healed.Temporary = append(healed.Temporary, lost...) // also those that cannot be now
+	return nil
+}
+
+// witness tells why temporary mappings are gone.
+type witness int
+
+const (
+	noWitness    witness = iota // no mapping was to stay: it cannot be known
+	stillThere                  // a mapping that was to stay did: they were removed
+	goneWithThem                // a mapping that was to stay went: everything was flushed
+)
+
+// witness finds out, from what the difference has to put back, whether more than temporary mappings were taken away. After an
+// edit only a mapping that the file had before and still has can tell.
+func (h *Host) witness(ctx context.Context, d Difference, edited bool, good []byte) (witness, error) {
+	if !edited || d.Damaged != "" {
+		return goneWithThem, nil
+	}
+	text, _, err := h.reader().ParseGood(ctx, good)
+	if err != nil {
+		return noWitness, err
+	}
+	before := text.Set().Mappings()
+	if len(rules.Minus(d.Change.Add, before)) < len(d.Change.Add) {
+		return goneWithThem, nil
+	}
+	if len(before) > len(rules.Minus(before, d.aim.Mappings())) {
+		return stillThere, nil
+	}
+	return noWitness, nil
+}
