@@ -114,7 +114,11 @@ func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text 
 	case g.Keep && d.removesAll():
 		return healed, nil
 	case !g.Keep:
-		if err := h.refuseEmpty(ctx, d, content, content.Bytes, lock.interrupted()); err != nil {
+		saved := content.Bytes
+		if g.Read.Info == nil { // there is no file
+			saved = nil
+		}
+		if err := h.refuseEmpty(ctx, d, content, saved, lock.interrupted()); err != nil {
 			return Healed{}, err
 		}
 	}
