@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"portmap/internal/finding"
 	"portmap/internal/store"
 	"portmap/ipt"
 	"portmap/nft"
@@ -258,13 +259,15 @@ func used(b rules.Backend) rules.Backend {
 }
 
 // variantNote says which of iptables' rule sets was taken, where the host has both.
-func variantNote(b rules.Backend) string {
+func variantNote(b rules.Backend) []finding.Finding {
 	if i, ok := used(b).(*ipt.Backend); ok {
 		if taken, other := i.Variants(); other != "" {
-			return fmt.Sprintf("the rules are those of %s; this host has %s, too", taken, other)
+			return []finding.Finding{{
+				ID: finding.OtherVariant, Text: fmt.Sprintf("the rules are those of %s; this host has %s, too", taken, other),
+			}}
 		}
 	}
-	return ""
+	return nil
 }
 
 // moved says that mappings go from one backend to another.
@@ -279,20 +282,22 @@ func moved(b rules.Backend, count int, dryRun bool) string {
 	return fmt.Sprintf("moved the mappings, %d in all, from %s to %s", count, m.old.Name(), m.Name())
 }
 
-// limits says what of the mappings cannot be on this host; "" where all can.
-func limits(b rules.Backend, set rules.Set) string {
+// limits says what of the mappings cannot be on this host, if something cannot.
+func limits(b rules.Backend, set rules.Set) []finding.Finding {
 	i, ok := used(b).(*ipt.Backend)
 	if !ok {
-		return ""
+		return nil
 	}
 	missing, why := i.Limits()
 	if missing == 0 {
-		return ""
+		return nil
 	}
 	for _, m := range set.Mappings() {
 		if m.Families()&missing != 0 {
-			return fmt.Sprintf("%s: mapped for %s only", why, rules.BothFamilies&^missing)
+			return []finding.Finding{{
+				ID: finding.FamilyMissing, Text: fmt.Sprintf("%s: mapped for %s only", why, rules.BothFamilies&^missing),
+			}}
 		}
 	}
-	return ""
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"portmap/internal/finding"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -22,7 +23,9 @@ type plan struct {
 }
 
 // commit carries a plan out, and returns what it came to in the kernel. Each step that fails undoes those before it.
-func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []string, err error) {
+func (h *Host) commit(
+	ctx context.Context, lock *locks, p plan,
+) (done rules.Change, warnings []finding.Finding, err error) {
 	var staged *store.Staged
 	if p.save {
 		stage := lock.Stage
@@ -42,23 +45,21 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 			return done, nil, h.undo(ctx, done, err)
 		}
 	} else if err := lock.Settle(); err != nil { // the mappings are live all the same
-		warnings = append(warnings, err.Error())
+		warnings = append(warnings, finding.Finding{ID: finding.ChangeLeftover, Text: err.Error()})
 	}
 	return done, append(warnings, h.applied(ctx, p, done)...), nil
 }
 
 // applied ends a change that is live, and returns warnings.
-func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []string) {
+func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []finding.Finding) {
 	if m, ok := h.backend.(*moving); ok { // all is in one place now
 		h.backend = m.Backend
 		m.old.Close()
 	}
-	if limit := limits(h.backend, p.aim); limit != "" {
-		warnings = append(warnings, limit)
-	}
+	warnings = append(warnings, limits(h.backend, p.aim)...)
 	if h.Forget != nil {
 		if err := h.Forget(ctx, p.flows(done)); err != nil {
-			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
+			warnings = append(warnings, notForgotten(err))
 		}
 	}
 	return warnings

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"portmap/internal/conf"
+	"portmap/internal/finding"
 	"portmap/internal/reconcile"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -206,7 +207,7 @@ func (m *Mender) putBack(ctx context.Context, why witness, healed *Healed) error
 	if len(lost) == 0 || why != goneWithThem {
 		m.temporary = there
 		if len(lost) > 0 && why == noWitness {
-			healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are gone, and it cannot be known who took them: %s", join(lost)))
+			healed.lost("temporary mappings are gone, and it cannot be known who took them: %s", join(lost))
 		}
 		return nil
 	}
@@ -216,7 +217,7 @@ func (m *Mender) putBack(ctx context.Context, why witness, healed *Healed) error
 		healed.Added = append(healed.Added, lost...)
 	}
 	if err != nil {
-		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
+		healed.lost("temporary mappings are not put back: %v", err)
 	}
 	return nil
 }
@@ -264,7 +265,12 @@ func (m *Mender) stillWrong() bool {
 	return m.stillRefused(file) != nil
 }
 
-func (h *Healed) note(outcomes []reconcile.Outcome, warnings []string) {
+// lost warns of temporary mappings that are not live any more.
+func (h *Healed) lost(format string, args ...any) {
+	h.Warnings = append(h.Warnings, finding.Finding{ID: finding.TemporaryLost, Text: fmt.Sprintf(format, args...)})
+}
+
+func (h *Healed) note(outcomes []reconcile.Outcome, warnings []finding.Finding) {
 	for _, o := range outcomes {
 		if o.Verb == reconcile.Removed {
 			h.Removed = append(h.Removed, o.Mapping)
