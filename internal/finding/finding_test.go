@@ -74,7 +74,7 @@ func TestEachIDOnce(t *testing.T) {
 	}
 }
 
-// Somebody makes a finding of each ID: one that nobody makes is to be deleted.
+// Each ID has code that makes it. An ID without one must be deleted.
 func TestEachIDIsMade(t *testing.T) {
 	made := map[string]bool{}
 	for _, folder := range []string{"../../internal", "../../cmd"} {

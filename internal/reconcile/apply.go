@@ -134,7 +134,7 @@ type Difference struct {
 	saved int // how many of aim the file has
 }
 
-// Damage tells of what is wrong with the rules in the kernel, if something is.
+// Damage returns one finding if the rules in the kernel are damaged, else none.
 func (d Difference) Damage() []finding.Finding { return damage(d.Damaged) }
 
 // Aim returns what should be live: the file's mappings and temporary ones.

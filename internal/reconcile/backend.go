@@ -282,7 +282,7 @@ func moved(b rules.Backend, count int, dryRun bool) string {
 	return fmt.Sprintf("moved the mappings, %d in all, from %s to %s", count, m.old.Name(), m.Name())
 }
 
-// limits says what of the mappings cannot be on this host, if something cannot.
+// limits returns one finding if this host cannot do all of the mappings, else none.
 func limits(b rules.Backend, set rules.Set) []finding.Finding {
 	i, ok := used(b).(*ipt.Backend)
 	if !ok {

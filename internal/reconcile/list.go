@@ -73,7 +73,7 @@ func (l Listing) Findings() []finding.Finding {
 	return list
 }
 
-// Damage tells of what is wrong with the rules in the kernel, if something is.
+// Damage returns one finding if the rules in the kernel are damaged, else none.
 func (l Listing) Damage() []finding.Finding { return damage(l.Damaged) }
 
 func damage(why string) []finding.Finding {

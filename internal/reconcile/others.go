@@ -114,7 +114,7 @@ func (o others) yields(m rules.Mapping, err error) error {
 	return &OtherFileError{Conflict: ours, File: o.files[m.String()]}
 }
 
-// warning says what could not be found out, if something could not.
+// warning returns one finding if a file could not be read, else none.
 func (o others) warning() []finding.Finding {
 	if o.unreadable == "" {
 		return nil
