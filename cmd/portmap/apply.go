@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"portmap/internal/finding"
 	"portmap/internal/reconcile"
 
 	"github.com/spf13/cobra"
@@ -52,7 +53,7 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 					a.note("%s, %s", unchanged(report, o.DryRun), count(report.Total, "mapping"))
 				}
 				if report.Content == nil {
-					a.note("%s does not exist", a.config)
+					a.notes(finding.Finding{ID: finding.FileMissing, Text: a.config + " does not exist"})
 				}
 				return nil
 			}), "apply")
@@ -121,8 +122,8 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 			}
 			fmt.Fprintf(a.out, "%s%s\n", sign, o.Mapping)
 		}
-		if difference.Damaged != "" {
-			a.note("the rules in the kernel are damaged (%s); to make them again: %s", difference.Damaged, repairDamage)
+		for _, f := range difference.Damage() {
+			a.note("%s", f) // what apply would change, so no warning
 		}
 		return nil
 	})
@@ -144,7 +145,9 @@ func (a *app) flush() *cobra.Command {
 				}
 				a.outcomes(report, dryRun)
 				if h.Run.Watched() {
-					a.note("a watch runs, and puts back what a flush takes away; end it first: %s", endWatch)
+					a.notes(finding.Finding{
+						ID: finding.WatchRunning, Text: "a watch runs, and puts back what a flush takes away", Remedy: endWatch,
+					})
 				}
 				return nil
 			}), "flush")

@@ -111,15 +111,3 @@ func (a *app) tell(said string, err error) error {
 	}
 	return err
 }
-
-// noteBoot says what would become of the mappings, where that could be better.
-func (a *app) noteBoot(r reconcile.Report) {
-	if len(r.Outcomes) == 0 && r.Moved == "" {
-		return
-	}
-	file := a.savedAt()
-	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
-	for _, advice := range a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared}) {
-		a.note("%s", advice)
-	}
-}

@@ -53,8 +53,8 @@ type jsonServer struct {
 
 func (a *app) json(l reconcile.Listing) error {
 	out := jsonListing{Backend: l.Backend, Mappings: make([]jsonMapping, 0, len(l.Rows))}
-	if l.Damaged != "" {
-		out.Damaged = &jsonDamage{l.Damaged, repairDamage}
+	for _, f := range l.Damage() {
+		out.Damaged = &jsonDamage{l.Damaged, f.Remedy}
 	}
 	for _, row := range l.Rows {
 		out.Mappings = append(out.Mappings, jsonOf(row))

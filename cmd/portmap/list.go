@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"portmap/internal/finding"
 	"portmap/internal/reconcile"
 
 	"github.com/spf13/cobra"
@@ -84,12 +85,12 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 		if a.tty {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, clear: ECMA-48 CUP and ED
 		}
-		listing.Note = "" // not each second
+		listing.Notes = nil // not each second
 		if err := show(listing); err != nil {
 			return err
 		}
-		if listing.Wrong != nil {
-			a.note("warning: %v", a.withoutQuotes(listing.Wrong)) // it may be in the middle of an edit
+		if listing.Wrong != nil { // it may be in the middle of an edit
+			a.notes(finding.Finding{ID: finding.FileInvalid, Text: a.withoutQuotes(listing.Wrong).Error()})
 		}
 		if err := a.flushOutput(); err != nil {
 			return err
@@ -105,7 +106,7 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 // plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves what
 // was lost. Temporary mappings are in no file, so not here either. Of a file that is wrong and not to be shown, its mappings are.
 func (a *app) plain(l reconcile.Listing) error {
-	a.noteDamage(l)
+	a.notes(l.Damage()...)
 	text := l.File
 	if l.Wrong != nil && a.notShown != nil {
 		text = savedLines(l)
@@ -128,13 +129,4 @@ func savedLines(l reconcile.Listing) string {
 		}
 	}
 	return b.String()
-}
-
-// repairDamage makes damaged rules again.
-const repairDamage = "sudo portmap apply"
-
-func (a *app) noteDamage(l reconcile.Listing) {
-	if l.Damaged != "" {
-		a.note("warning: the rules in the kernel are damaged (%s); to make them again: %s", l.Damaged, repairDamage)
-	}
 }

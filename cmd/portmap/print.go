@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"portmap/internal/reconcile"
-	"portmap/internal/servers"
-	"portmap/rules"
 )
 
 var (
@@ -28,12 +25,8 @@ func (a *app) outcomes(r reconcile.Report, dryRun bool) {
 	if r.Moved != "" {
 		a.note("%s", r.Moved)
 	}
-	for _, n := range r.Notes {
-		a.note("%s", n)
-	}
-	for _, w := range r.Warnings {
-		fmt.Fprintf(a.err, "portmap: warning: %s\n", w)
-	}
+	a.notes(r.Notes...)
+	a.warnings(r.Warnings...)
 }
 
 func outcomeLine(o reconcile.Outcome, dryRun bool) string {
@@ -51,38 +44,6 @@ func outcomeLine(o reconcile.Outcome, dryRun bool) string {
 		old = append(old, m.String())
 	}
 	return fmt.Sprintf("%s %s with %s", verb, strings.Join(old, ", "), o.Mapping)
-}
-
-// noteServers says what stands behind new mappings, and what stands in front of them.
-func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers.Found) {
-	if a.quiet {
-		return
-	}
-	var added []rules.Mapping
-	for _, o := range r.Outcomes {
-		if o.Verb != reconcile.Unchanged {
-			added = append(added, o.Mapping)
-		}
-	}
-	for _, advice := range servers.Advise(added, found) {
-		a.note("%s", advice)
-	}
-	a.noteSharedTarget(ctx, added)
-}
-
-// noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
-func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
-	kernel := servers.ThisKernel()
-	if !kernel.ConfusesSockets() {
-		return // and the file need not be read again
-	}
-	saved, err := a.saved(ctx)
-	if err != nil {
-		return
-	}
-	if warning := servers.SharedTarget(kernel, added, append(saved.Mappings(), added...)); warning != "" {
-		a.note("%s", warning)
-	}
 }
 
 func count(n int, noun string) string {

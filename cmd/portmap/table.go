@@ -67,18 +67,7 @@ func options(r reconcile.Row) string {
 }
 
 func (a *app) table(l reconcile.Listing, wide bool) error {
-	if l.Note != "" {
-		a.note("%s", l.Note)
-	}
-	a.noteDamage(l)
-	for _, r := range l.Rows {
-		if !r.Saved && r.File != "" {
-			a.note("%s is of another file, %s", r.Mapping.Spec(), r.File)
-		}
-	}
-	if len(l.Rows) == 0 && l.Wrong == nil {
-		a.note("no mappings; the first one: sudo portmap add 443:8443")
-	}
+	a.notes(l.Findings()...)
 	if len(l.Rows) == 0 {
 		return nil
 	}

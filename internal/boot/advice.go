@@ -4,6 +4,7 @@ import (
 	"os"
 	"syscall"
 
+	"portmap/internal/finding"
 	"portmap/internal/shell"
 )
 
@@ -15,8 +16,11 @@ type Change struct {
 	Shared bool   // they are in tables of which others believe that they are theirs alone: those of iptables
 }
 
-// Advice returns what a person should do, a line each, so that the mappings last. Where no init system is known, there is none.
-func (h Host) Advice(c Change) (lines []string) {
+// Advice returns what a person should do so that the mappings last. Where no init system is known, there is none.
+func (h Host) Advice(c Change) (advice []finding.Finding) {
+	add := func(id finding.ID, text, remedy string) {
+		advice = append(advice, finding.Finding{ID: id, Text: text, Remedy: remedy})
+	}
 	state := h.State(c.Legacy)
 	hidden := ""
 	if system := h.init(); system != nil {
@@ -27,22 +31,24 @@ func (h Host) Advice(c Change) (lines []string) {
 		return nil
 	case c.File != h.File:
 		if c.First {
-			lines = append(lines, c.File+" is not restored at boot: only "+h.File+
-				" is, the file of commands without --config")
+			add(finding.BootOtherFile,
+				c.File+" is not restored at boot: only "+h.File+" is, the file of commands without --config", "")
 		}
 	case state == Masked:
-		lines = append(lines, "not restored at boot, since the unit is masked; to change that: "+unmask(unit)+" && sudo portmap enable")
+		add(finding.BootMasked, "not restored at boot, since the unit is masked", unmask(unit)+" && sudo portmap enable")
 	case state == On && hidden != "":
-		lines = append(lines, "at boot "+c.File+" cannot be read, since it leads to "+hidden+"; to mend that: "+bringBack(c.File))
+		add(finding.BootFileHidden, "at boot "+c.File+" cannot be read, since it leads to "+hidden, bringBack(c.File))
 	case state == Off && (c.First || h.State(false) == On):
-		lines = append(lines, "not restored at boot yet; to have that: sudo portmap enable")
+		add(finding.BootOff, "not restored at boot yet", "sudo portmap enable")
 	case state == On && !h.readable(c.File):
-		lines = append(lines, "at boot "+c.File+" cannot be read, since only another user may; to mend that: sudo chmod o+r "+shell.Quote(c.File))
+		add(finding.BootFileUnreadable,
+			"at boot "+c.File+" cannot be read, since only another user may", "sudo chmod o+r "+shell.Quote(c.File))
 	}
 	if s, ok := h.init().(systemd); ok && c.First && c.Shared && s.there(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
-		lines = append(lines, "firewalld takes these rules away when it is reloaded; to have them back each time: sudo systemctl enable --now portmap-watch")
+		add(finding.FirewalldReload,
+			"firewalld takes these rules away when it is reloaded", "sudo systemctl enable --now portmap-watch")
 	}
-	return lines
+	return advice
 }
 
 // readable reports whether the boot unit may read a file: as root, without CAP_DAC_READ_SEARCH (capabilities(7)). One that is not

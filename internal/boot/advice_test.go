@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"portmap/internal/finding"
 )
 
 const file = "/etc/portmap/portmap.conf"
@@ -24,26 +26,27 @@ func TestAdvice(t *testing.T) {
 		// foreign is for a file of another user: 1 in the group of root, 2 in another one.
 		foreign int
 		change  Change
-		want    string // a word for each line, in order
+		id      finding.ID
+		want    string // how the line ends
 	}{
 		{name: "nobody boots this", change: Change{First: true}},
-		{name: "the first mapping", files: systemd, change: Change{First: true}, want: "portmap enable"},
+		{name: "the first mapping", files: systemd, change: Change{First: true}, id: finding.BootOff, want: "portmap enable"},
 		{name: "a second", files: systemd},
 		{name: "it is on", files: systemd, enable: true, change: Change{First: true}},
-		{name: "it is on, but not for iptables-legacy", files: systemd, enable: true, change: Change{Legacy: true}, want: "portmap enable"},
-		{name: "it is on, and cannot be read then", files: systemd, mode: 0o200, enable: true, want: "chmod o+r " + file},
+		{name: "it is on, but not for iptables-legacy", files: systemd, enable: true, change: Change{Legacy: true}, id: finding.BootOff, want: "portmap enable"},
+		{name: "it is on, and cannot be read then", files: systemd, mode: 0o200, enable: true, id: finding.BootFileUnreadable, want: "chmod o+r " + file},
 		{name: "it is on, and only the group can read", files: systemd, mode: 0o240, enable: true, foreign: 1, want: ""},
-		{name: "it is on, and only another group can", files: systemd, mode: 0o240, enable: true, foreign: 2, want: "chmod o+r " + file},
+		{name: "it is on, and only another group can", files: systemd, mode: 0o240, enable: true, foreign: 2, id: finding.BootFileUnreadable, want: "chmod o+r " + file},
 		{name: "it is on, and others can read", files: systemd, mode: 0o204, enable: true, foreign: 2},
-		{name: "it is on, and root's group cannot", files: systemd, mode: 0o204, enable: true, foreign: 1, want: "chmod o+r " + file},
-		{name: "it is masked", files: systemd, mask: etcUnit, want: "sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
-		{name: "it was on, and is masked until the next boot", files: systemd, enable: true, mask: "/run/systemd/system/", want: "&& sudo portmap enable"},
-		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports", want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file},
+		{name: "it is on, and root's group cannot", files: systemd, mode: 0o204, enable: true, foreign: 1, id: finding.BootFileUnreadable, want: "chmod o+r " + file},
+		{name: "it is masked", files: systemd, mask: etcUnit, id: finding.BootMasked, want: "sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
+		{name: "it was on, and is masked until the next boot", files: systemd, enable: true, mask: "/run/systemd/system/", id: finding.BootMasked, want: "&& sudo portmap enable"},
+		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports", id: finding.BootFileHidden, want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file},
 		{name: "OpenRC sees homes", files: kinds["OpenRC, as a package"], enable: true, link: "/home/me/ports"},
-		{name: "another file", files: systemd, other: true, change: Change{First: true}, want: "/srv/ports is not restored at boot: only " + file + " is, the file of commands without --config"},
+		{name: "another file", files: systemd, other: true, change: Change{First: true}, id: finding.BootOtherFile, want: "/srv/ports is not restored at boot: only " + file + " is, the file of commands without --config"},
 		{name: "another file, again", files: systemd, other: true},
 		{name: "nft beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true}},
-		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true, Shared: true}, want: "--now portmap-watch"},
+		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true, Shared: true}, id: finding.FirewalldReload, want: "--now portmap-watch"},
 		{name: "the same, watched", files: append(systemd, firewalld, etcUnit+"multi-user.target.wants/"+watch), enable: true, change: Change{First: true, Shared: true}},
 	}
 	for _, test := range tests {
@@ -73,9 +76,15 @@ func TestAdvice(t *testing.T) {
 			if test.change.File = file; test.other {
 				test.change.File = "/srv/ports"
 			}
-			got := strings.Join(m.Advice(test.change), "\n")
-			if test.want == "" && got != "" || !strings.HasSuffix(got, test.want) {
-				t.Errorf("%q, want %q", got, test.want)
+			got := m.Advice(test.change)
+			if test.id == "" {
+				if len(got) > 0 {
+					t.Errorf("%q, want nothing", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0].ID != test.id || !strings.HasSuffix(got[0].Line(), test.want) {
+				t.Errorf("%q, want %s: %q", got, test.id, test.want)
 			}
 		})
 	}

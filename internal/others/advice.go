@@ -3,12 +3,13 @@ package others
 import (
 	"fmt"
 
+	"portmap/internal/finding"
 	"portmap/rules"
 )
 
-// Advise says, in a line for each mapping that was asked about, which rules of others meet its packets, and who
-// gets them. System is where portmap's own rules are.
-func Advise(found Rules, system System) (lines []string) {
+// Advise says, for each mapping that was asked about, which rules of others meet its packets, and who gets them.
+// System is where portmap's own rules are.
+func Advise(found Rules, system System) (advice []finding.Finding) {
 	for _, m := range found.mappings {
 		var translates, untracks []Met
 		for _, met := range found.Meet(m) {
@@ -20,17 +21,23 @@ func Advise(found Rules, system System) (lines []string) {
 		}
 		if len(translates) > 0 {
 			first := translates[0]
-			lines = append(lines, fmt.Sprintf("warning: another rule translates port %d already: %s; %s",
-				first.Port, first.where(len(translates)-1), first.winner(m, system)))
+			id, winner := first.winner(m, system)
+			advice = append(advice, finding.Finding{
+				ID: id, Mapping: m,
+				Text: fmt.Sprintf("another rule translates port %d already: %s; %s",
+					first.Port, first.where(len(translates)-1), winner),
+			})
 		}
 		if len(untracks) > 0 {
 			first := untracks[0]
-			lines = append(lines, fmt.Sprintf(
-				"warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
-				first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)))
+			advice = append(advice, finding.Finding{
+				ID: finding.Untracked, Mapping: m,
+				Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
+					first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)),
+			})
 		}
 	}
-	return lines
+	return advice
 }
 
 // where names a rule: its table, its chain, what it says, whose it is, and that there are more.
@@ -54,7 +61,7 @@ const (
 
 // winner says whose packets they are: a packet that one rule has translated is not translated again (nf_nat_core.c,
 // nf_nat_setup_info).
-func (m Met) winner(mapping rules.Mapping, system System) string {
+func (m Met) winner(mapping rules.Mapping, system System) (id finding.ID, text string) {
 	target := mapping.TargetOf(m.Port)
 	ours := priorityOfTable
 	if system != Tables {
@@ -62,11 +69,13 @@ func (m Met) winner(mapping rules.Mapping, system System) string {
 	}
 	switch {
 	case m.Priority < ours:
-		return fmt.Sprintf("it comes first, and what it takes does not reach port %d", target)
+		return finding.ForeignRuleFirst, fmt.Sprintf("it comes first, and what it takes does not reach port %d", target)
 	case m.Priority == ours && (system == Tables || m.System != system):
-		return fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first", target)
+		return finding.ForeignRuleTied,
+			fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first", target)
 	case mapping.Restricted():
-		return fmt.Sprintf("new connections that the mapping is for go to port %d instead", target)
+		return finding.ForeignRuleShadowed,
+			fmt.Sprintf("new connections that the mapping is for go to port %d instead", target)
 	}
-	return fmt.Sprintf("new connections go to port %d instead", target)
+	return finding.ForeignRuleShadowed, fmt.Sprintf("new connections go to port %d instead", target)
 }

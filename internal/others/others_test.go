@@ -1,12 +1,14 @@
 package others
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"portmap/internal/finding"
 	"portmap/internal/lab"
 )
 
@@ -15,10 +17,11 @@ func TestMain(m *testing.M) { lab.Main(m) }
 // foreignRules are rules of others of some shape, for the port of a mapping.
 type foreignRules struct {
 	name  string
-	nft   string   // for nft -f
-	lines []string // for iptables and ip6tables, each with the tool before it
-	says  []string // what is said of it; nothing where it is empty
-	add   string   // in the place of 443:8443
+	nft   string     // for nft -f
+	lines []string   // for iptables and ip6tables, each with the tool before it
+	says  []string   // what is said of it; nothing where it is empty
+	id    finding.ID // of what is said; empty for a rule whose packets the mapping takes
+	add   string     // in the place of 443:8443
 }
 
 func shapes() []foreignRules {
@@ -107,14 +110,16 @@ func shapes() []foreignRules {
 		{name: "ip6tables-nft", lines: []string{"ip6tables-nft -t nat -A PREROUTING -p tcp --dport 443 -j DNAT --to-destination [2001:db8::9]:444"},
 			says: []string{"table ip6 nat, chain PREROUTING: tcp dport 443 dnat to [2001:db8::9]:444"}},
 		{name: "one that comes first", nft: "table ip mine { chain pre { type nat hook prerouting priority -150; tcp dport 443 redirect to :8444; } }",
-			says: []string{"; it comes first, and what it takes does not reach port 8443"}},
+			says: []string{"; it comes first, and what it takes does not reach port 8443"}, id: finding.ForeignRuleFirst},
+		{name: "one of our priority", nft: "table ip mine { chain pre { type nat hook prerouting priority -101; tcp dport 443 redirect to :8444; } }",
+			says: []string{"; whether new connections go to port 8443 instead depends on which chain was made first"}, id: finding.ForeignRuleTied},
 		{name: "notrack", nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 443 notrack; udp dport 53 notrack; } }",
-			says: []string{"a rule keeps packets to port 443 out of connection tracking: table ip mine, chain pre: tcp dport 443 notrack; they do not reach port 8443"}},
+			says: []string{"a rule keeps packets to port 443 out of connection tracking: table ip mine, chain pre: tcp dport 443 notrack; they do not reach port 8443"}, id: finding.Untracked},
 		{name: "notrack of others", nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 444 notrack; udp dport 443 notrack; } }"},
 		{name: "notrack, iptables-nft", lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
-			says: []string{"table ip raw, chain PREROUTING: tcp dport 443 notrack"}},
+			says: []string{"table ip raw, chain PREROUTING: tcp dport 443 notrack"}, id: finding.Untracked},
 		{name: "notrack, iptables-legacy", lines: []string{"iptables-legacy -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
-			says: []string{"table raw of iptables-legacy, chain PREROUTING: tcp dport 443 notrack"}},
+			says: []string{"table raw of iptables-legacy, chain PREROUTING: tcp dport 443 notrack"}, id: finding.Untracked},
 		{name: "CT without notrack", lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --zone 1"}},
 	}
 }
@@ -157,11 +162,15 @@ func TestShapes(t *testing.T) {
 			}
 			got := Advise(found, Tables)
 			if want := min(len(shape.says), 1); len(got) != want {
-				t.Fatalf("%d lines, want %d: %q", len(got), want, got)
+				t.Fatalf("%d findings, want %d: %q", len(got), want, got)
+			}
+			want := cmp.Or(shape.id, finding.ForeignRuleShadowed)
+			if len(got) > 0 && (got[0].ID != want || !got[0].Mapping.Equal(lab.Mappings(t, line)[0])) {
+				t.Errorf("%s of %s, want %s", got[0].ID, got[0].Mapping, want)
 			}
 			for _, text := range shape.says {
-				if !strings.Contains(got[0], text) {
-					t.Errorf("%s\n\twithout %q", got[0], text)
+				if !strings.Contains(got[0].Line(), text) {
+					t.Errorf("%s\n\twithout %q", got[0].Line(), text)
 				}
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"portmap/internal/conf"
+	"portmap/internal/finding"
 	"portmap/rules"
 )
 
@@ -80,7 +81,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		Legacy: h.filter.Legacy, Shared: h.filter.SharesTables,
 	}
 	if report.Moved = h.moved(d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
-		report.note(h.variantNote())
+		report.Notes = append(report.Notes, h.variantNote()...)
 	}
 	if err := h.guard(report.Outcomes); err != nil {
 		return Report{}, err
@@ -119,7 +120,7 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 	own := next.Name == h.File.Path
 	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: own && saved == nil, Interrupted: own && interrupted}
 	if len(h.leftOut) > 0 {
-		return fmt.Errorf("%w (%s)", empty, h.leftOut[0])
+		return fmt.Errorf("%w (%s)", empty, h.leftOut[0].Text)
 	}
 	return empty
 }
@@ -135,6 +136,9 @@ type Difference struct {
 
 	temporary []rules.Mapping // that are live
 }
+
+// Damage returns one finding if the rules in the kernel are damaged, else none.
+func (d Difference) Damage() []finding.Finding { return damage(d.Damaged) }
 
 // Aim returns what should be live: the file's mappings and temporary ones.
 func (d Difference) Aim() rules.Set { return d.aim }
@@ -208,14 +212,14 @@ func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
 		case err == nil:
 			aim = with
 		case h.KeepGoing:
-			h.leftOut = append(h.leftOut, fmt.Sprintf("%v", s.others.yields(m, err)))
+			h.leftOut = append(h.leftOut, finding.Finding{
+				ID: finding.OtherFileConflict, Mapping: m, Text: s.others.yields(m, err).Error(),
+			})
 		case s.others.has(m):
 			return rules.Set{}, s.others.yields(m, err)
 		}
 	}
-	if warning := s.others.warning(); warning != "" {
-		h.leftOut = append(h.leftOut, warning)
-	}
+	h.leftOut = append(h.leftOut, s.others.warning()...)
 	return aim, nil
 }
 
@@ -240,8 +244,7 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 		return Report{}, err
 	}
 	change := rules.Change{Reset: true, Remove: mappings(live.Live)}
-	report := Report{Outcomes: outcomesOf(change)}
-	report.note(h.variantNote())
+	report := Report{Outcomes: outcomesOf(change), Notes: h.variantNote()}
 	if dryRun {
 		return report, nil
 	}

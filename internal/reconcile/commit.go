@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"portmap/internal/finding"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -24,7 +25,7 @@ type plan struct {
 }
 
 // commit carries a plan out, and returns what it came to in the kernel.
-func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []string, err error) {
+func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []finding.Finding, err error) {
 	steps := h.kernelSteps(p, &done)
 	if p.save {
 		steps = saving(lock, p, steps)
@@ -34,7 +35,7 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 	}
 	if !p.save {
 		if err := lock.Settle(); err != nil { // the mappings are live all the same
-			warnings = append(warnings, err.Error())
+			warnings = append(warnings, finding.Finding{ID: finding.ChangeLeftover, Text: err.Error()})
 		}
 	}
 	return done, append(warnings, h.applied(ctx, p, done)...), nil
@@ -101,17 +102,15 @@ func (h *Host) movingSteps(p plan) []step {
 }
 
 // applied ends a change that is live, and returns warnings.
-func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []string) {
+func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings []finding.Finding) {
 	for _, from := range h.filter.From { // all is in one place now
 		_ = from.Close()
 	}
 	h.filter.From = nil
-	if limit := h.limits(p.aim); limit != "" {
-		warnings = append(warnings, limit)
-	}
+	warnings = append(warnings, h.limits(p.aim)...)
 	if h.Forget != nil {
 		if err := h.Forget(ctx, p.flows(done)); err != nil {
-			warnings = append(warnings, fmt.Sprintf("open connections may go their old way for a while: %v", err))
+			warnings = append(warnings, notForgotten(err))
 		}
 	}
 	return warnings

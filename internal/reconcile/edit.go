@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"portmap/internal/conf"
+	"portmap/internal/finding"
 	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -114,7 +115,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 			}
 		}
 		if stay := s.others.shared(e.remove); len(stay) > 0 {
-			e.notes = []string{s.others.stay(stay)}
+			e.notes = s.others.stay(stay)
 		}
 		e.aim = s.own.Remove(e.remove...)
 		return e, nil
@@ -133,7 +134,7 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 		alien := s.others.held(rules.Minus(mappings(live.Live), s.own.Mappings()))
 		stay := slices.Concat(alien, s.others.shared(s.own.Mappings()))
 		if len(stay) > 0 {
-			e.remove, e.reset, e.notes = rules.Minus(e.remove, alien), false, []string{s.others.stay(stay)}
+			e.remove, e.reset, e.notes = rules.Minus(e.remove, alien), false, s.others.stay(stay)
 		}
 		for _, m := range e.remove {
 			e.outcomes = append(e.outcomes, Outcome{Verb: Removed, Mapping: m})
@@ -182,7 +183,7 @@ type edition struct {
 	outcomes  []Outcome
 
 	everything bool // nothing of our file is to stay
-	notes      []string
+	notes      []finding.Finding
 }
 
 // editing says how an edit treats what is there.
@@ -211,7 +212,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	}
 	report := Report{Outcomes: e.outcomes, Total: e.aim.Len(), Notes: e.notes}
 	if s.all.Len() == 0 || e.reset {
-		report.note(h.variantNote()) // said once, not with each change
+		report.Notes = append(report.Notes, h.variantNote()...) // said once, not with each change
 	}
 	if h.moves() && !e.reset {
 		return Report{}, &MovedError{Lives: h.fromNames(), Chosen: h.filter.Name()}

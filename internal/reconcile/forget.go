@@ -3,7 +3,9 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 
+	"portmap/internal/finding"
 	"portmap/internal/flows"
 	"portmap/rules"
 
@@ -14,10 +16,22 @@ import (
 func ForgetFlows(_ context.Context, c flows.Change) error {
 	err := flows.Forget(c)
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) { // a kernel without ctnetlink
-		return errors.New("this kernel does not let its connection tracking be changed; " +
-			"to have that: sudo modprobe nf_conntrack_netlink")
+		return errNoCtnetlink
 	}
 	return err
+}
+
+var errNoCtnetlink = errors.New("this kernel does not let its connection tracking be changed")
+
+// notForgotten says that a Forget failed.
+func notForgotten(err error) finding.Finding {
+	f := finding.Finding{
+		ID: finding.ConntrackStale, Text: fmt.Sprintf("open connections may go their old way for a while: %v", err),
+	}
+	if errors.Is(err, errNoCtnetlink) {
+		f.Remedy = "sudo modprobe nf_conntrack_netlink"
+	}
+	return f
 }
 
 // flows returns what a change that is done means for flows. The kernel may have lost mappings before it. What

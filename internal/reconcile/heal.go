@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"portmap/internal/conf"
+	"portmap/internal/finding"
 	"portmap/internal/store"
 	"portmap/rules"
 )
@@ -140,7 +142,7 @@ func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text 
 	}
 	warnings, err := h.commitHeal(ctx, lock, p, g.Keep)
 	if !g.Keep {
-		warnings = append(append([]string{}, h.leftOut...), warnings...)
+		warnings = slices.Concat(h.leftOut, warnings)
 	}
 	healed.Warnings = append(warnings, healed.Warnings...)
 	return healed, err
@@ -164,7 +166,7 @@ func (h *Host) lockForHeal(ctx context.Context, keep bool) (*locks, error) {
 }
 
 // commitHeal is commit; a file that is kept as it is has no part in it.
-func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) ([]string, error) {
+func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) ([]finding.Finding, error) {
 	if !keep {
 		_, warnings, err := h.commit(ctx, lock, p)
 		return warnings, err
@@ -190,18 +192,23 @@ func (h *Host) putBack(ctx context.Context, healed *Healed, d *Difference, g Hea
 	case stillThere:
 		return nil
 	case noWitness:
-		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are gone, and it cannot be known who took them: %s", join(lost)))
+		healed.lost("temporary mappings are gone, and it cannot be known who took them: %s", join(lost))
 		return nil
 	}
 	with, err := d.aim.Add(lost...)
 	if err != nil {
-		healed.Warnings = append(healed.Warnings, fmt.Sprintf("temporary mappings are not put back: %v", err))
+		healed.lost("temporary mappings are not put back: %v", err)
 		with = unite(d.aim, lost)
 	}
 	d.Change.Add = append(d.Change.Add, rules.Minus(with.Mappings(), d.aim.Mappings())...)
 	d.aim = with
 	healed.Temporary = append(healed.Temporary, lost...) // also those that cannot be now
 	return nil
+}
+
+// lost warns of temporary mappings that are not live any more.
+func (h *Healed) lost(format string, args ...any) {
+	h.Warnings = append(h.Warnings, finding.Finding{ID: finding.TemporaryLost, Text: fmt.Sprintf(format, args...)})
 }
 
 // witness tells why temporary mappings are gone.

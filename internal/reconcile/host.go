@@ -6,6 +6,7 @@ import (
 
 	"portmap/internal/conf"
 	"portmap/internal/filters"
+	"portmap/internal/finding"
 	"portmap/internal/flows"
 	"portmap/internal/rundir"
 	"portmap/internal/store"
@@ -30,9 +31,9 @@ type Host struct {
 	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
 	Forget func(context.Context, flows.Change) error
 
-	filter  *filters.Opened // nil before it is open
-	fixed   string          // what the file said about it then
-	leftOut []string        // what was wrong with lines
+	filter  *filters.Opened   // nil before it is open
+	fixed   string            // what the file said about it then
+	leftOut []finding.Finding // what was wrong with lines
 }
 
 // Close lets go of the kernel.
@@ -127,24 +128,18 @@ func (h *Host) guard(outcomes []Outcome) error {
 // Report is what a change did, or in a dry run would do.
 type Report struct {
 	Outcomes []Outcome
-	Total    int      // how many mappings there are now
-	Warnings []string // what did not stop the change
-	First    bool     // whether there was no saved mapping before, and is one now
-	Legacy   bool     // the rules are in x_tables: those of iptables-legacy
-	Shared   bool     // the rules are in tables that are not portmap's alone: those of iptables
-	Damaged  string   // what was wrong with the rules that Apply made anew, or ""
-	Moved    string   // that mappings went from one backend to another; mostly empty
-	Notes    []string // what a person should know
+	Total    int               // how many mappings there are now
+	Warnings []finding.Finding // what did not stop the change
+	First    bool              // whether there was no saved mapping before, and is one now
+	Legacy   bool              // the rules are in x_tables: those of iptables-legacy
+	Shared   bool              // the rules are in tables that are not portmap's alone: those of iptables
+	Damaged  string            // what was wrong with the rules that Apply made again, or ""
+	Moved    string            // that mappings went from one backend to another; mostly empty
+	Notes    []finding.Finding // what a person should know
 
 	// Of Apply: the content that it read, and the difference that it found under the lock.
 	Content    []byte
 	Difference Difference
-}
-
-func (r *Report) note(text string) {
-	if text != "" {
-		r.Notes = append(r.Notes, text)
-	}
 }
 
 // state is the file and what of the kernel a change must know.
@@ -225,6 +220,6 @@ func (h *Host) leaveOut(content Content, wrong []*conf.LineError) {
 		if h.Redact != nil {
 			err = h.Redact(err)
 		}
-		h.leftOut = append(h.leftOut, err.Error()+"; left out")
+		h.leftOut = append(h.leftOut, finding.Finding{ID: finding.LineLeftOut, Text: err.Error() + "; left out"})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"portmap/internal/finding"
 	"portmap/rules"
 )
 
@@ -95,27 +96,26 @@ func (e *MovedError) Error() string {
 // Remedy returns the command that moves them.
 func (e *MovedError) Remedy() string { return "to move them: sudo portmap apply --backend " + e.Chosen }
 
-// variantNote says which of several rule sets is used, if the host has another.
-func (h *Host) variantNote() string {
+// variantNote returns one finding if the host has another rule set beside the one in use, else none.
+func (h *Host) variantNote() []finding.Finding {
 	if h.filter.Other == "" {
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("the rules are those of %s; this host has %s, too", h.filter.Used, h.filter.Other)
+	text := fmt.Sprintf("the rules are those of %s; this host has %s, too", h.filter.Used, h.filter.Other)
+	return []finding.Finding{{ID: finding.OtherVariant, Text: text}}
 }
 
-// limits says what of the mappings cannot be on this host; "" if all can.
-func (h *Host) limits(set rules.Set) string {
+// limits returns one finding if this host cannot do all of the mappings, else none.
+func (h *Host) limits(set rules.Set) []finding.Finding {
 	if h.filter.Limits == nil {
-		return ""
+		return nil
 	}
 	missing, why := h.filter.Limits()
-	if missing == 0 {
-		return ""
-	}
 	for _, m := range set.Mappings() {
 		if m.Families()&missing != 0 {
-			return fmt.Sprintf("%s: mapped for %s only", why, rules.BothFamilies&^missing)
+			text := fmt.Sprintf("%s: mapped for %s only", why, rules.BothFamilies&^missing)
+			return []finding.Finding{{ID: finding.FamilyMissing, Text: text}}
 		}
 	}
-	return ""
+	return nil
 }

@@ -2,7 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
+	"portmap/internal/finding"
 	"portmap/internal/servers"
 	"portmap/rules"
 )
@@ -35,7 +38,7 @@ type Server = servers.Server
 // Listing is every mapping, saved or live: first those of the file, in its order.
 type Listing struct {
 	Backend string
-	Note    string // which of several rule sets of that backend it is; mostly empty
+	Notes   []finding.Finding // that mappings are elsewhere, too, or could be; mostly empty
 	Rows    []Row
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
@@ -51,6 +54,36 @@ func (l Listing) Unsaved() []rules.Mapping {
 		}
 	}
 	return found
+}
+
+// Findings returns what a person should know who sees the rows.
+func (l Listing) Findings() []finding.Finding {
+	list := slices.Concat(l.Notes, l.Damage())
+	for _, r := range l.Rows {
+		if !r.Saved && r.File != "" {
+			list = append(list, finding.Finding{
+				ID: finding.OtherFile, Mapping: r.Mapping, Text: fmt.Sprintf("%s is of another file, %s", r.Mapping.Spec(), r.File),
+			})
+		}
+	}
+	if len(l.Rows) == 0 && l.Wrong == nil {
+		list = append(list, finding.Finding{ID: finding.NoMappings, Text: "no mappings", Remedy: "sudo portmap add 443:8443"})
+	}
+	return list
+}
+
+// Damage returns one finding if the rules in the kernel are damaged, else none.
+func (l Listing) Damage() []finding.Finding { return damage(l.Damaged) }
+
+func damage(why string) []finding.Finding {
+	if why == "" {
+		return nil
+	}
+	return []finding.Finding{{
+		ID:     finding.RulesDamaged,
+		Text:   fmt.Sprintf("the rules in the kernel are damaged (%s)", why),
+		Remedy: "sudo portmap apply",
+	}}
 }
 
 // List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the file that
@@ -73,9 +106,11 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.filter.Name(), Note: h.variantNote(), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
+	l := Listing{
+		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged, Wrong: wrong,
+	}
 	if h.moves() { // all packets are served, by another backend than the one asked for
-		l.Note, l.Damaged = live.Damaged, ""
+		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""
 	}
 	l.Rows = rowsOf(text.Set(), live.Live)
 	elsewhere := h.otherFiles(ctx)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"portmap/internal/finding"
 	"portmap/internal/shell"
 	"portmap/internal/store"
 	"portmap/rules"
@@ -112,23 +113,29 @@ func (o others) yields(m rules.Mapping, err error) error {
 	return &OtherFileError{Conflict: ours, File: o.files[m.String()]}
 }
 
-// warning says what could not be found out, or "".
-func (o others) warning() string {
+// warning returns one finding if a file could not be read, else none.
+func (o others) warning() []finding.Finding {
 	if o.unreadable == "" {
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("%s, whose mappings are live, too, cannot be read: nothing that it may hold was removed", o.unreadable)
+	return []finding.Finding{{
+		ID:   finding.OtherFileUnreadable,
+		Text: o.unreadable + ", whose mappings are live, too, cannot be read: nothing that it may hold was removed",
+	}}
 }
 
 // stay says which mappings are not removed with those of our file.
-func (o others) stay(mappings []rules.Mapping) string {
+func (o others) stay(mappings []rules.Mapping) []finding.Finding {
 	file := o.unreadable
 	for _, m := range mappings {
 		if o.has(m) {
 			file = o.files[m.String()]
 		}
 	}
-	return fmt.Sprintf("not removed, since another file holds them, %s: %s", file, join(mappings))
+	return []finding.Finding{{
+		ID:   finding.OtherFileKeeps,
+		Text: fmt.Sprintf("not removed, since another file holds them, %s: %s", file, join(mappings)),
+	}}
 }
 
 // HeldError refuses to remove a mapping that another file holds: the next apply of that file would bring it back.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"portmap/internal/filters"
+	"portmap/internal/finding"
 	"portmap/internal/flows"
 	"portmap/internal/lab"
 	"portmap/internal/store"
@@ -287,7 +288,7 @@ func TestForgetFails(t *testing.T) {
 	h, _ := host(t)
 	h.Forget = func(context.Context, flows.Change) error { return unix.EOPNOTSUPP }
 	report, err := h.Add(context.Background(), lab.Mappings(t, "443:8443/udp"), AddOptions{})
-	if err != nil || len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], "open connections may go their old way") {
+	if err != nil || len(report.Warnings) != 1 || report.Warnings[0].ID != finding.ConntrackStale || report.Warnings[0].Remedy != "" {
 		t.Errorf("%+v, %v", report, err)
 	}
 	if got := saved(t, h); got != "443:8443/udp\n" {

@@ -7,45 +7,46 @@ import (
 	"slices"
 	"strings"
 
+	"portmap/internal/finding"
 	"portmap/rules"
 
 	vnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Advise says, in a line each, what a person should know of mappings that were just added: that no server is there yet, that
-// one answers this host alone, that a process listens on the listen port itself and will not get all new connections, that
-// nothing can arrive where the host lacks the address or the interface.
-func Advise(added []rules.Mapping, found Found) []string {
+// Advise returns what a person should know of mappings that were just added: that no server is there yet, that one answers
+// this host only, that a process listens on the listen port itself and will not get all new connections, that nothing can
+// arrive where the host lacks the address or the interface.
+func Advise(added []rules.Mapping, found Found) []finding.Finding {
 	if found.byPort == nil {
 		return nil // it was not to be found out
 	}
 	if found.who == nil && slices.ContainsFunc(added, func(m rules.Mapping) bool { return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m)) }) {
 		found.Name() // a walk over /proc, for when somebody has to be named
 	}
-	var lines []string
+	var advice []finding.Finding
 	for _, m := range added {
-		lines = append(lines, absent(m)...)
-		lines = append(lines, shadowed(m, found)...)
+		advice = append(advice, absent(m)...)
+		advice = append(advice, shadowed(m, found)...)
 		if len(m.Targets()) == 0 {
-			lines = append(lines, behind(m, found)...)
+			advice = append(advice, behind(m, found)...)
 		}
 	}
-	return lines
+	return advice
 }
 
-// shadowed tells of servers that listen on the listen ports themselves.
-func shadowed(m rules.Mapping, found Found) (lines []string) {
+// shadowed tells of servers that listen on the listen ports themselves, each once.
+func shadowed(m rules.Mapping, found Found) (advice []finding.Finding) {
 	found.eachShadowed(&m, func(s socket) {
 		which, others := claimed(m, s)
 		server := found.server(s)
-		line := fmt.Sprintf("warning: %s listens on port %d itself, at %s; new connections%s go to port %d instead%s",
+		text := fmt.Sprintf("%s listens on port %d itself, at %s; new connections%s go to port %d instead%s",
 			server.Who(), server.Port, server.Address, which, m.TargetOf(server.Port), others)
-		if !slices.Contains(lines, line) {
-			lines = append(lines, line)
+		if !slices.ContainsFunc(advice, func(f finding.Finding) bool { return f.Text == text }) {
+			advice = append(advice, finding.Finding{ID: finding.ServerShadowed, Mapping: m, Text: text})
 		}
 	})
-	return lines
+	return advice
 }
 
 // claimed says which of a server's connections a mapping takes, and what becomes of the others, where it leaves some.
@@ -81,18 +82,29 @@ func few(networks []netip.Prefix) string {
 }
 
 // behind tells of a target where nobody answers.
-func behind(m rules.Mapping, found Found) []string {
+func behind(m rules.Mapping, found Found) []finding.Finding {
 	servers := found.Of(m)
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
-		return []string{fmt.Sprintf(
-			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: sudo portmap remove %s && sudo portmap add %s:%s/%s",
-			m.TargetPorts(), m.Protocols(), m.ListenPorts(), m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols())}
+		return []finding.Finding{{
+			ID: finding.PortsSwapped, Mapping: m,
+			Text: fmt.Sprintf("no server listens on port %s/%s, and one on %s: the public port comes first",
+				m.TargetPorts(), m.Protocols(), m.ListenPorts()),
+			Remedy: fmt.Sprintf("sudo portmap remove %s && sudo portmap add %s:%s/%s",
+				m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols()),
+		}}
 	case len(servers) == 0:
-		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does", m.TargetPorts(), m.Protocols())}
+		return []finding.Finding{{
+			ID: finding.NoServer, Mapping: m,
+			Text: fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does",
+				m.TargetPorts(), m.Protocols()),
+		}}
 	case onlyLoopback(servers) && !m.Listen().IsLoopback():
-		return []string{fmt.Sprintf("warning: %s listens at %s, where other hosts do not reach it; make it listen on every address",
-			servers[0].Who(), servers[0].Address)}
+		return []finding.Finding{{
+			ID: finding.LoopbackOnly, Mapping: m,
+			Text: fmt.Sprintf("%s listens at %s, where other hosts do not reach it; make it listen on every address",
+				servers[0].Who(), servers[0].Address),
+		}}
 	}
 	return nil
 }
@@ -105,26 +117,36 @@ func looksSwapped(m rules.Mapping) bool {
 }
 
 // absent tells what of a mapping this host does not have. Both can come later.
-func absent(m rules.Mapping) (lines []string) {
+func absent(m rules.Mapping) (advice []finding.Finding) {
 	if listen := m.Listen(); listen.IsValid() && !listen.IsLoopback() && !isOwn(listen) {
-		lines = append(lines, fmt.Sprintf("warning: no interface of this host has the address %s now; `ip address` shows them", listen))
+		advice = append(advice, finding.Finding{
+			ID: finding.AddressAbsent, Mapping: m,
+			Text: fmt.Sprintf("no interface of this host has the address %s now; `ip address` shows them", listen),
+		})
 	}
-	if name := m.Interface(); name != "" {
-		lines = append(lines, noInterface(name)...)
+	if m.Interface() != "" {
+		advice = append(advice, noInterface(m)...)
 	}
-	return lines
+	return advice
 }
 
-// noInterface tells of a name that no packet arrives by. The kernel finds an interface by an alternative name, too (`ip link
+// noInterface tells of an interface by whose name no packet arrives. The kernel finds an interface by an alternative name, too (`ip link
 // property add`), but its rules compare the name alone (nft_meta.c, nft_meta_get_eval_ifname; x_tables.h, ifname_compare).
-func noInterface(name string) []string {
+func noInterface(m rules.Mapping) []finding.Finding {
+	name := m.Interface()
 	link, err := vnetlink.LinkByName(name)
 	switch {
 	case err != nil:
-		return []string{fmt.Sprintf("warning: this host has no interface %s now; `ip link` shows them", rules.Printable(name))}
+		return []finding.Finding{{
+			ID: finding.InterfaceAbsent, Mapping: m,
+			Text: fmt.Sprintf("this host has no interface %s now; `ip link` shows them", rules.Printable(name)),
+		}}
 	case link.Attrs().Name != name:
-		return []string{fmt.Sprintf("warning: %s is another name of %s, by which no packet arrives; write --interface %s",
-			rules.Printable(name), link.Attrs().Name, link.Attrs().Name)}
+		return []finding.Finding{{
+			ID: finding.InterfaceAltname, Mapping: m,
+			Text: fmt.Sprintf("%s is another name of %s, by which no packet arrives; write --interface %s",
+				rules.Printable(name), link.Attrs().Name, link.Attrs().Name),
+		}}
 	}
 	return nil
 }

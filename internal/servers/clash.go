@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"portmap/internal/finding"
 	"portmap/rules"
 
 	"golang.org/x/sys/unix"
@@ -46,11 +47,11 @@ func (k Kernel) ConfusesSockets() bool {
 }
 
 // SharedTarget warns, on a kernel that confuses their sockets, of a mapping among the added ones and another
-// that end at one port of a server on this host. All is every mapping that should be live. It returns "" where
-// there are none.
-func SharedTarget(k Kernel, added, all []rules.Mapping) string {
+// that end at one port of a server on this host. All is every mapping that should be live. It returns one finding,
+// about the added mapping, or none.
+func SharedTarget(k Kernel, added, all []rules.Mapping) []finding.Finding {
 	if !k.ConfusesSockets() {
-		return ""
+		return nil
 	}
 	byTarget := map[uint16][]*rules.Mapping{}
 	for i := range added {
@@ -65,14 +66,17 @@ func SharedTarget(k Kernel, added, all []rules.Mapping) string {
 		for n := range target.Count() {
 			for _, m := range byTarget[target.First+uint16(n)] {
 				if !m.Equal(all[i]) && bothTCP(m, &all[i]) && m.SharesClients(all[i]) {
-					return fmt.Sprintf("warning: %s and %s end at one port; Linux %s lets a client hang that uses "+
-						"one port of its own for both; to prevent it: sudo sysctl -w net.ipv4.tcp_early_demux=0",
-						m.Spec(), all[i].Spec(), k.Release)
+					return []finding.Finding{{
+						ID: finding.SharedTarget, Mapping: *m,
+						Text: fmt.Sprintf("%s and %s end at one port; Linux %s lets a client hang that uses one port of its own for both",
+							m.Spec(), all[i].Spec(), k.Release),
+						Remedy: "sudo sysctl -w net.ipv4.tcp_early_demux=0",
+					}}
 				}
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // bothTCP reports whether both mappings lead TCP to a server on this host.

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 
+	"portmap/internal/finding"
 	"portmap/rules"
 )
 
@@ -24,10 +25,10 @@ type Healed struct {
 	Damage  string // what was wrong with rules that were made anew; may be empty
 	Total   int    // how many mappings should be live
 
-	Edited   bool     // the file says something else than at the last look
-	Wrong    error    // why the file cannot be applied: what it said before was healed to
-	Partly   bool     // it was wrong from the start, so that its lines that are right were
-	Warnings []string // what did not stop the change
+	Edited   bool              // the file says something else than at the last look
+	Wrong    error             // why the file cannot be applied: what it said before was healed to
+	Partly   bool              // it was wrong from the start, so that its lines that are right were
+	Warnings []finding.Finding // what did not stop the change
 }
 
 // Changed reports whether anything was done.

@@ -74,7 +74,7 @@ func (l *Log) healed(h Healed, by []string) {
 		l.print(notice, "%s%s", strings.Join(parts(h, "put back ", "took out "), ", "), after(by))
 	}
 	for _, w := range h.Warnings {
-		l.print(warning, "warning: %s", w)
+		l.print(warning, "%s", w.Line())
 	}
 }
 

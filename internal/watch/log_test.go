@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"portmap/internal/finding"
 	"portmap/internal/lab"
 )
 
@@ -56,7 +57,7 @@ func TestLogLines(t *testing.T) {
 			"portmap: put back 10 times, and still something takes the rules away after a change by nft: now at most once in 5s, and less often while that lasts\n"},
 		{"quiet", func(l *Log) {
 			l.Quiet = true
-			l.healed(Healed{Added: one, Warnings: []string{"a thing"}}, nil)
+			l.healed(Healed{Added: one, Warnings: []finding.Finding{{ID: finding.LineLeftOut, Text: "a thing"}}}, nil)
 			l.failed(errors.New("no memory"))
 		},
 			"portmap: warning: a thing\nportmap: no memory\n"},

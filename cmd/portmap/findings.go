@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"portmap/internal/boot"
+	"portmap/internal/finding"
+	"portmap/internal/others"
+	"portmap/internal/reconcile"
+	"portmap/internal/servers"
+	"portmap/rules"
+)
+
+// notes prints findings, without -q.
+func (a *app) notes(list ...finding.Finding) {
+	for _, f := range list {
+		a.note("%s", f.Line())
+	}
+}
+
+// warnings prints findings of a change that was made all the same, also with -q.
+func (a *app) warnings(list ...finding.Finding) {
+	for _, f := range list {
+		fmt.Fprintf(a.err, "portmap: %s\n", f.Line())
+	}
+}
+
+// noteServers says what stands behind new mappings, and what stands in front of them.
+func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers.Found) {
+	if a.quiet {
+		return
+	}
+	added := incoming(r)
+	a.notes(servers.Advise(added, found)...)
+	a.noteSharedTarget(ctx, added)
+}
+
+// noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
+func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
+	kernel := servers.ThisKernel()
+	if !kernel.ConfusesSockets() {
+		return // and the file need not be read again
+	}
+	saved, err := a.saved(ctx)
+	if err != nil {
+		return
+	}
+	a.notes(servers.SharedTarget(kernel, added, append(saved.Mappings(), added...))...)
+}
+
+// noteOthers says which rules of other tools meet the packets of new mappings.
+func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
+	added := incoming(r)
+	if a.quiet || len(added) == 0 {
+		return
+	}
+	found, err := others.Look(ctx, added)
+	if err != nil {
+		a.say("look at the rules of others: %v", err) // advice is all that is lost
+	}
+	system := others.Tables
+	switch {
+	case r.Legacy:
+		system = others.Legacy
+	case r.Shared:
+		system = others.IPTables
+	}
+	a.notes(others.Advise(found, system)...)
+}
+
+// noteBoot says what would become of the mappings, where that could be better.
+func (a *app) noteBoot(r reconcile.Report) {
+	if len(r.Outcomes) == 0 && r.Moved == "" {
+		return
+	}
+	file := a.savedAt()
+	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
+	a.notes(a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared})...)
+}
+
+// incoming returns the mappings that were not live before.
+func incoming(r reconcile.Report) (added []rules.Mapping) {
+	for _, o := range reconcile.Incoming(r.Outcomes) {
+		added = append(added, o.Mapping)
+	}
+	return added
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"portmap/internal/finding"
+)
+
+// findings has an example of each. What is printed is a promise to people, the ID and the severity one to scripts.
+func findings() []struct {
+	id           finding.ID
+	severity     finding.Severity
+	text, remedy string
+	line         string
+} {
+	const (
+		swap = "sudo portmap remove 8443 && sudo portmap add 443:8443/tcp"
+		copy = `sudo cp --remove-destination "$(readlink -f /etc/portmap/portmap.conf)" /etc/portmap/portmap.conf`
+	)
+	return []struct {
+		id           finding.ID
+		severity     finding.Severity
+		text, remedy string
+		line         string
+	}{
+		{"no-server", "broken", "no server listens on port 8443/tcp yet; connections are refused until one does", "",
+			"no server listens on port 8443/tcp yet; connections are refused until one does"},
+		{"ports-swapped", "broken", "no server listens on port 443/tcp, and one on 8443: the public port comes first", swap,
+			"no server listens on port 443/tcp, and one on 8443: the public port comes first; to swap them: " + swap},
+		{"loopback-only", "broken", "a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address", "",
+			"warning: a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address"},
+		{"server-shadowed", "risk", "a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead", "",
+			"warning: a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead"},
+		{"address-absent", "broken", "no interface of this host has the address 192.0.2.1 now; `ip address` shows them", "",
+			"warning: no interface of this host has the address 192.0.2.1 now; `ip address` shows them"},
+		{"interface-absent", "broken", "this host has no interface eth9 now; `ip link` shows them", "",
+			"warning: this host has no interface eth9 now; `ip link` shows them"},
+		{"interface-altname", "broken", "enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0", "",
+			"warning: enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"},
+		{"shared-target", "risk", "80:8443/tcp and 443:8443/tcp end at one port", "sudo sysctl -w net.ipv4.tcp_early_demux=0",
+			"warning: 80:8443/tcp and 443:8443/tcp end at one port; to prevent it: sudo sysctl -w net.ipv4.tcp_early_demux=0"},
+
+		{"foreign-rule-first", "broken", "another rule translates port 443 already: x; it comes first", "",
+			"warning: another rule translates port 443 already: x; it comes first"},
+		{"foreign-rule-tied", "risk", "another rule translates port 443 already: x; whether depends", "",
+			"warning: another rule translates port 443 already: x; whether depends"},
+		{"foreign-rule-shadowed", "risk", "another rule translates port 443 already: x; new connections go to port 8443 instead", "",
+			"warning: another rule translates port 443 already: x; new connections go to port 8443 instead"},
+		{"untracked", "broken", "a rule keeps packets to port 443 out of connection tracking: x", "",
+			"warning: a rule keeps packets to port 443 out of connection tracking: x"},
+
+		{"boot-off", "risk", "not restored at boot yet", "sudo portmap enable",
+			"not restored at boot yet; to have that: sudo portmap enable"},
+		{"boot-masked", "risk", "not restored at boot, since the unit is masked",
+			"sudo systemctl unmask portmap-restore.service && sudo portmap enable",
+			"not restored at boot, since the unit is masked; to change that: " +
+				"sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
+		{"boot-other-file", "risk", "/srv/ports is not restored at boot: only " + defaultConfig + " is", "",
+			"/srv/ports is not restored at boot: only " + defaultConfig + " is"},
+		{"boot-file-hidden", "risk", "at boot " + defaultConfig + " cannot be read, since it leads to /root/x", copy,
+			"at boot " + defaultConfig + " cannot be read, since it leads to /root/x; to mend that: " + copy},
+		{"boot-file-unreadable", "risk", "at boot " + defaultConfig + " cannot be read, since only another user may",
+			"sudo chmod o+r " + defaultConfig,
+			"at boot " + defaultConfig + " cannot be read, since only another user may; to mend that: sudo chmod o+r " + defaultConfig},
+		{"firewalld-reload", "risk", "firewalld takes these rules away when it is reloaded", "sudo systemctl enable --now portmap-watch",
+			"firewalld takes these rules away when it is reloaded; to have them back each time: sudo systemctl enable --now portmap-watch"},
+		{"watch-running", "hint", "a watch runs, and puts back what a flush takes away", endWatch,
+			"a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop portmap-watch portmap-reapply"},
+
+		{"rules-damaged", "broken", "the rules in the kernel are damaged (x)", "sudo portmap apply",
+			"warning: the rules in the kernel are damaged (x); to make them again: sudo portmap apply"},
+		{"other-backend", "risk", "mappings are live in nft, and belong into iptables", "",
+			"mappings are live in nft, and belong into iptables"},
+		{"other-variant", "hint", "the rules are those of iptables-nft; this host has iptables-legacy, too", "",
+			"the rules are those of iptables-nft; this host has iptables-legacy, too"},
+		{"family-missing", "risk", "this host has no ip6tables: mapped for IPv4 only", "",
+			"warning: this host has no ip6tables: mapped for IPv4 only"},
+		{"conntrack-stale", "risk", "open connections may go their old way for a while: x", "sudo modprobe nf_conntrack_netlink",
+			"warning: open connections may go their old way for a while: x; to have that: sudo modprobe nf_conntrack_netlink"},
+		{"temporary-lost", "broken", "temporary mappings are not put back: x", "", "warning: temporary mappings are not put back: x"},
+
+		{"no-mappings", "hint", "no mappings", "sudo portmap add 443:8443", "no mappings; the first one: sudo portmap add 443:8443"},
+		{"file-missing", "hint", "portmap.conf does not exist", "", "portmap.conf does not exist"},
+		{"file-invalid", "broken", "portmap.conf: line 2: x", "", "warning: portmap.conf: line 2: x"},
+		{"line-left-out", "broken", "portmap.conf: line 2: x; left out", "", "warning: portmap.conf: line 2: x; left out"},
+		{"change-leftover", "hint", "what a change that was killed left behind stays: x", "",
+			"warning: what a change that was killed left behind stays: x"},
+		{"other-file", "hint", "443:8443/tcp is of another file, b.conf", "", "443:8443/tcp is of another file, b.conf"},
+		{"other-file-keeps", "hint", "not removed, since another file holds them, b.conf: 443:8443/tcp", "",
+			"not removed, since another file holds them, b.conf: 443:8443/tcp"},
+		{"other-file-conflict", "broken", "443:9443/tcp: 443/tcp is already taken by 443:8443/tcp, of b.conf", "",
+			"warning: 443:9443/tcp: 443/tcp is already taken by 443:8443/tcp, of b.conf"},
+		{"other-file-unreadable", "risk", "b.conf, whose mappings are live, too, cannot be read", "",
+			"warning: b.conf, whose mappings are live, too, cannot be read"},
+	}
+}
+
+// Each finding has its severity, is printed in its words, and has a remedy that can be typed.
+func TestFindings(t *testing.T) {
+	var ids []finding.ID
+	for _, want := range findings() {
+		ids = append(ids, want.id)
+		f := finding.Finding{ID: want.id, Text: want.text, Remedy: want.remedy}
+		if f.Severity() != want.severity {
+			t.Errorf("%s: severity %q, want %q", f.ID, f.Severity(), want.severity)
+		}
+		var printed strings.Builder
+		a := &app{out: bufio.NewWriter(io.Discard), err: &printed}
+		a.notes(f)
+		a.warnings(f)
+		if line := "portmap: " + want.line + "\n"; printed.String() != line+line {
+			t.Errorf("%s: printed is\n%swant twice\n%s", f.ID, &printed, line)
+		}
+		for _, command := range strings.Split(f.Remedy, " && ") {
+			if f.Remedy != "" {
+				checkCommand(t, command)
+			}
+		}
+	}
+	if !slices.Equal(ids, finding.IDs()) {
+		t.Errorf("the table has\n%q\nthe findings are\n%q", ids, finding.IDs())
+	}
+}
+
+// With -q only what a change could not do is printed.
+func TestFindingsQuietly(t *testing.T) {
+	var printed strings.Builder
+	a := &app{out: bufio.NewWriter(io.Discard), err: &printed, quiet: true}
+	a.notes(finding.Finding{ID: finding.BootOff, Text: "a note"})
+	a.warnings(finding.Finding{ID: finding.FamilyMissing, Text: "of a change"})
+	if want := "portmap: warning: of a change\n"; printed.String() != want {
+		t.Errorf("printed is %q, want %q", printed.String(), want)
+	}
+}
+
+// checkCommand fails for a line that a shell or portmap would not take. Of others' commands it knows the names: not each host
+// that runs the tests has them.
+func checkCommand(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	if words[0] != "sudo" {
+		t.Fatalf("%s: without sudo", line)
+	}
+	switch words = words[1:]; words[0] {
+	case "chmod", "cp", "modprobe", "sysctl", "systemctl":
+		return
+	case "portmap":
+	default:
+		t.Fatalf("%s: no such command", line)
+	}
+	cmd, args, err := (&app{}).root().Find(words[1:])
+	if err == nil {
+		err = cmd.ParseFlags(args)
+	}
+	if err == nil && cmd.Args != nil {
+		err = cmd.Args(cmd, cmd.Flags().Args())
+	}
+	if err != nil || !cmd.HasParent() {
+		t.Errorf("%s: not a command of portmap: %v", line, err)
+	}
+}

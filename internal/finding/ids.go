@@ -1,0 +1,128 @@
+package finding
+
+// ID names what was found. Scripts rely on it: it never changes, and never gets another meaning.
+type ID string
+
+// Findings about the server behind a mapping, and about what the host lacks.
+const (
+	NoServer         ID = "no-server"         // nobody listens on the target port
+	PortsSwapped     ID = "ports-swapped"     // nobody listens on the target port, and somebody on the listen port
+	LoopbackOnly     ID = "loopback-only"     // the server listens where other hosts do not reach it
+	ServerShadowed   ID = "server-shadowed"   // a server on the listen port loses clients to the mapping
+	AddressAbsent    ID = "address-absent"    // this host does not have the listen address
+	InterfaceAbsent  ID = "interface-absent"  // this host does not have the interface
+	InterfaceAltname ID = "interface-altname" // packet rules do not know this name of the interface
+	SharedTarget     ID = "shared-target"     // two mappings end at one port, and this kernel confuses their sockets
+)
+
+// Findings about rules of other tools.
+const (
+	ForeignRuleFirst    ID = "foreign-rule-first"    // another rule takes the packets before the mapping
+	ForeignRuleTied     ID = "foreign-rule-tied"     // another rule or the mapping: the chain that was made first decides
+	ForeignRuleShadowed ID = "foreign-rule-shadowed" // the mapping takes the packets of another rule
+	Untracked           ID = "untracked"             // a rule keeps the packets out of connection tracking
+)
+
+// Findings about the next boot, and about what takes rules away.
+const (
+	BootOff            ID = "boot-off"             // restore at boot is off
+	BootMasked         ID = "boot-masked"          // the boot unit is masked
+	BootOtherFile      ID = "boot-other-file"      // the mappings are not in the file that is restored
+	BootFileHidden     ID = "boot-file-hidden"     // the boot unit does not see where the file really is
+	BootFileUnreadable ID = "boot-file-unreadable" // the boot unit may not read the file
+	FirewalldReload    ID = "firewalld-reload"     // a reload of firewalld takes the rules away
+	WatchRunning       ID = "watch-running"        // a watch puts back what a flush takes away
+)
+
+// Findings about the rules in the kernel.
+const (
+	RulesDamaged   ID = "rules-damaged"   // the rules are not as portmap leaves them
+	OtherBackend   ID = "other-backend"   // mappings are live in another backend than the one to be used
+	OtherVariant   ID = "other-variant"   // this host has two variants of iptables
+	FamilyMissing  ID = "family-missing"  // this host's iptables cannot do one address family
+	ConntrackStale ID = "conntrack-stale" // connection tracking still has entries that a change made untrue
+	TemporaryLost  ID = "temporary-lost"  // temporary mappings are gone, or cannot be put back
+)
+
+// Findings about files.
+const (
+	NoMappings          ID = "no-mappings"           // there is no mapping at all
+	FileMissing         ID = "file-missing"          // there is no saved file
+	FileInvalid         ID = "file-invalid"          // the saved file has an invalid line
+	LineLeftOut         ID = "line-left-out"         // an invalid line was left out of what was applied
+	ChangeLeftover      ID = "change-leftover"       // what a killed change left behind cannot be removed
+	OtherFile           ID = "other-file"            // another file holds the mapping
+	OtherFileKeeps      ID = "other-file-keeps"      // mappings stay live, since another file holds them, too
+	OtherFileConflict   ID = "other-file-conflict"   // a mapping of another file is taken away: it is in the way of this file's
+	OtherFileUnreadable ID = "other-file-unreadable" // it is not known which mappings another file holds
+)
+
+// kind is what all findings of one ID have in common.
+type kind struct {
+	id       ID
+	severity Severity
+	lead     string // what a remedy is for, as it stands before it
+	warning  bool   // the message begins with "warning: "
+}
+
+func kinds() []kind {
+	return []kind{
+		{id: NoServer, severity: Broken},
+		{id: PortsSwapped, severity: Broken, lead: "to swap them"},
+		{id: LoopbackOnly, severity: Broken, warning: true},
+		{id: ServerShadowed, severity: Risk, warning: true},
+		{id: AddressAbsent, severity: Broken, warning: true},
+		{id: InterfaceAbsent, severity: Broken, warning: true},
+		{id: InterfaceAltname, severity: Broken, warning: true},
+		{id: SharedTarget, severity: Risk, lead: "to prevent it", warning: true},
+
+		{id: ForeignRuleFirst, severity: Broken, warning: true},
+		{id: ForeignRuleTied, severity: Risk, warning: true},
+		{id: ForeignRuleShadowed, severity: Risk, warning: true},
+		{id: Untracked, severity: Broken, warning: true},
+
+		{id: BootOff, severity: Risk, lead: "to have that"},
+		{id: BootMasked, severity: Risk, lead: "to change that"},
+		{id: BootOtherFile, severity: Risk},
+		{id: BootFileHidden, severity: Risk, lead: "to mend that"},
+		{id: BootFileUnreadable, severity: Risk, lead: "to mend that"},
+		{id: FirewalldReload, severity: Risk, lead: "to have them back each time"},
+		{id: WatchRunning, severity: Hint, lead: "end it first"},
+
+		{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
+		{id: OtherBackend, severity: Risk},
+		{id: OtherVariant, severity: Hint},
+		{id: FamilyMissing, severity: Risk, warning: true},
+		{id: ConntrackStale, severity: Risk, lead: "to have that", warning: true},
+		{id: TemporaryLost, severity: Broken, warning: true},
+
+		{id: NoMappings, severity: Hint, lead: "the first one"},
+		{id: FileMissing, severity: Hint},
+		{id: FileInvalid, severity: Broken, warning: true},
+		{id: LineLeftOut, severity: Broken, warning: true},
+		{id: ChangeLeftover, severity: Hint, warning: true},
+		{id: OtherFile, severity: Hint},
+		{id: OtherFileKeeps, severity: Hint},
+		{id: OtherFileConflict, severity: Broken, warning: true},
+		{id: OtherFileUnreadable, severity: Risk, warning: true},
+	}
+}
+
+// IDs returns every ID, in the order in which they are documented.
+func IDs() []ID {
+	var ids []ID
+	for _, k := range kinds() {
+		ids = append(ids, k.id)
+	}
+	return ids
+}
+
+// kindOf returns the zero kind for an ID that is not in the table.
+func kindOf(id ID) kind {
+	for _, k := range kinds() {
+		if k.id == id {
+			return k
+		}
+	}
+	return kind{}
+}
