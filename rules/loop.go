@@ -44,7 +44,7 @@ func (f *fitting) loops() error {
 // of a packet whose address has changed, is no listen side of ours.
 func (f *fitting) toThisHost(at int) bool {
 	m := &f.mappings[at]
-	return (m.rare == nil || len(m.rare.targets) == 0) && f.stays(at)
+	return (m.extras == nil || len(m.extras.targets) == 0) && f.stays(at)
 }
 
 // portSet is a set of ports.
@@ -156,8 +156,8 @@ func (w *walk) index() error {
 		m := &w.mappings[i]
 		if w.begins[i+1] = w.begins[i]; candidates[i] {
 			w.begins[i+1] += int32(m.ports.Count())
-			if m.rare != nil {
-				w.number(m.rare)
+			if m.extras != nil {
+				w.number(m.extras)
 			}
 		}
 	}
@@ -264,5 +264,5 @@ func (w *walk) giveUp() {
 
 // meet reports whether a packet that a has translated could be one of b's, its port aside.
 func meet(a, b *Mapping) bool {
-	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && rareOverlap(a.rare, b.rare)
+	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && extrasOverlap(a.extras, b.extras)
 }

@@ -24,11 +24,11 @@ type Mapping struct {
 	specLen   uint32 // how much of text is the mapping without its options
 	name      string
 	text      string
-	rare      *rare // nil for most mappings: a host can have 60,000 of them
+	extras    *extras // nil for most mappings: a host can have 60,000 of them
 }
 
-// rare is what few mappings have.
-type rare struct {
+// extras is what few mappings have.
+type extras struct {
 	listen  netip.Addr
 	targets []Target // other hosts or loopback
 	sources []netip.Prefix
@@ -37,20 +37,20 @@ type rare struct {
 	service string
 }
 
-// more returns the rare parts, to be changed while the mapping is being made.
-func (m *Mapping) more() *rare {
-	if m.rare == nil {
-		m.rare = &rare{}
+// edit returns the extras, to be changed while the mapping is being made.
+func (m *Mapping) edit() *extras {
+	if m.extras == nil {
+		m.extras = &extras{}
 	}
-	return m.rare
+	return m.extras
 }
 
-// has returns the rare parts, to be read.
-func (m *Mapping) has() rare {
-	if m.rare == nil {
-		return rare{}
+// extra returns the extras, to be read.
+func (m *Mapping) extra() extras {
+	if m.extras == nil {
+		return extras{}
 	}
-	return *m.rare
+	return *m.extras
 }
 
 type flags uint8
@@ -81,21 +81,21 @@ func Compare(a, b Mapping) int {
 func (m Mapping) IsZero() bool { return m.text == "" }
 
 // Listen returns the listen address; the zero Addr stands for every local address.
-func (m Mapping) Listen() netip.Addr { return m.has().listen }
+func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
 // TargetPorts returns the server's ports: as many as the listen ports, in the same order. Of several targets, the first's.
 func (m Mapping) TargetPorts() Ports {
-	if m.rare != nil && len(m.rare.targets) > 0 {
-		return m.rare.targets[0].Ports
+	if m.extras != nil && len(m.extras.targets) > 0 {
+		return m.extras.targets[0].Ports
 	}
 	return m.target
 }
 
 // Targets returns the targets that have an address; it is empty for a server on this host.
-func (m Mapping) Targets() []Target { return slices.Clone(m.has().targets) }
+func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
@@ -104,19 +104,19 @@ func (m Mapping) Protocols() Protocols { return m.protocols }
 func (m Mapping) Families() Families { return m.families }
 
 // Sources returns the networks that clients must come from, sorted, none inside another; empty for all.
-func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.has().sources) }
+func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.extra().sources) }
 
 // Interface returns the interface that packets must arrive on; empty for any, and for connections of this host itself.
-func (m Mapping) Interface() string { return m.has().iface }
+func (m Mapping) Interface() string { return m.extra().iface }
 
 // Name returns the label; it may be empty.
 func (m Mapping) Name() string { return m.name }
 
 // Owner returns the user or uid that alone may answer; it may be empty.
-func (m Mapping) Owner() string { return m.has().owner }
+func (m Mapping) Owner() string { return m.extra().owner }
 
 // Service returns the systemd unit that alone may answer; it may be empty.
-func (m Mapping) Service() string { return m.has().service }
+func (m Mapping) Service() string { return m.extra().service }
 
 // Hide reports whether direct connections to the target port are refused. Stateless implies it.
 func (m Mapping) Hide() bool { return m.flags&(hide|stateless) != 0 }
@@ -134,11 +134,11 @@ func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
 // Plain reports whether the mapping has no address, and no option but a name and a family.
-func (m Mapping) Plain() bool { return m.rare == nil && m.flags == 0 }
+func (m Mapping) Plain() bool { return m.extras == nil && m.flags == 0 }
 
 // Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
 func (m Mapping) Restricted() bool {
-	return m.rare != nil && (m.rare.iface != "" || len(m.rare.sources) > 0)
+	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }
 
 // PortOnly refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host: what the
@@ -151,7 +151,7 @@ func (m Mapping) PortOnly() error {
 		asked bool
 		name  string
 	}{
-		{len(m.has().targets) > 0, "a target with an address"},
+		{len(m.extra().targets) > 0, "a target with an address"},
 		{m.Owner() != "", "--owner"},
 		{m.Service() != "", "--service"},
 		{m.Stateless(), "--stateless"},
@@ -173,11 +173,11 @@ func (m Mapping) TargetOf(listen uint16) uint16 {
 
 // appendSpec writes [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS/PROTO.
 func (m *Mapping) appendSpec(b []byte) []byte {
-	if listen := m.has().listen; listen.IsValid() {
+	if listen := m.extra().listen; listen.IsValid() {
 		b = append(appendAddr(b, listen), ':')
 	}
 	b = append(m.ports.append(b), ':')
-	targets := m.has().targets
+	targets := m.extra().targets
 	for i, t := range targets {
 		if i > 0 {
 			b = append(b, ',')

@@ -38,14 +38,14 @@ func Options() []Option {
 		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
 			repeatable: true, set: setSources, show: showSources},
 		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().iface = v; return checkInterface(v) },
-			show: func(m *Mapping) []string { return given(m.has().iface) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().iface = v; return checkInterface(v) },
+			show: func(m *Mapping) []string { return given(m.extra().iface) }},
 		{Name: "owner", Later: true, Argument: "USER", Usage: "only a server that runs as USER may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().owner = v; return checkUser(v) },
-			show: func(m *Mapping) []string { return given(m.has().owner) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().owner = v; return checkUser(v) },
+			show: func(m *Mapping) []string { return given(m.extra().owner) }},
 		{Name: "service", Later: true, Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().service = v; return checkUnit(v) },
-			show: func(m *Mapping) []string { return given(m.has().service) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().service = v; return checkUnit(v) },
+			show: func(m *Mapping) []string { return given(m.extra().service) }},
 		later(flagOption("hide", hide, "refuse direct connections to the target port from other hosts")),
 		later(flagOption("forward", forward, "for a target on another host: switch IP forwarding on")),
 		later(flagOption("sticky", sticky, "for several targets: a client stays on its target")),
@@ -110,13 +110,13 @@ func setSources(m *Mapping, value string) *InvalidError {
 		if err != nil {
 			return err
 		}
-		m.more().sources = append(m.more().sources, p)
+		m.edit().sources = append(m.edit().sources, p)
 	}
 	return nil
 }
 
 func showSources(m *Mapping) []string {
-	sources := m.has().sources
+	sources := m.extra().sources
 	if len(sources) == 0 {
 		return nil
 	}

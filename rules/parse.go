@@ -39,7 +39,7 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 		err = p.readSpec(&m, spec)
 	}
 	if err == nil {
-		err = m.settle()
+		err = m.normalize()
 	}
 	if err != nil {
 		if err.Mapping = spec; spec == "" {
@@ -76,7 +76,7 @@ func (p *Parser) parsePlain(spec string) (Mapping, error) {
 	var m Mapping
 	err := p.readSpec(&m, spec)
 	if err == nil {
-		err = m.settle()
+		err = m.normalize()
 	}
 	if err != nil {
 		err.Mapping = spec

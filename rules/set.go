@@ -146,7 +146,7 @@ func (p *Parser) listenSide(text string) func(Mapping) bool {
 	}
 	anyProtocol := !strings.ContainsRune(text, '/')
 	return func(m Mapping) bool {
-		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.has().listen == addr)
+		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.extra().listen == addr)
 	}
 }
 
@@ -183,10 +183,10 @@ func overlap(a, b *Mapping) bool {
 func (m Mapping) SharesClients(o Mapping) bool { return sharesClients(&m, &o) }
 
 func sharesClients(a, b *Mapping) bool {
-	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && rareOverlap(a.rare, b.rare)
+	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && extrasOverlap(a.extras, b.extras)
 }
 
-func rareOverlap(a, b *rare) bool {
+func extrasOverlap(a, b *extras) bool {
 	if a == nil || b == nil {
 		return true
 	}

@@ -20,7 +20,7 @@ func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
 		if err := checkListen(listen); err != nil {
 			return err
 		}
-		m.more().listen = listen
+		m.edit().listen = listen
 	}
 	ports, targets, found := strings.Cut(rest, ":")
 	if !found {
@@ -55,7 +55,7 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 		if err := checkTarget(addr); err != nil {
 			return err
 		}
-		more := m.more()
+		more := m.edit()
 		more.targets = append(more.targets, Target{Addr: addr})
 		if rest == "" {
 			waiting++
