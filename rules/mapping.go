@@ -6,14 +6,20 @@ import (
 	"slices"
 )
 
-// Target is where packets go.
+// What a mapping, and a [Set], can have at most. It bounds what a file can cost.
+const (
+	MaxText  = 1<<17 - 1 // bytes of a mapping with its options: one argument of a command (MAX_ARG_STRLEN, execve(2))
+	MaxPorts = 1 << 20   // listen ports of all mappings of a Set together
+)
+
+// Target is a server that has an address.
 type Target struct {
-	Addr  netip.Addr // the zero Addr: this host, at the address that the packet came to
-	Ports Ports
+	Addr  netip.Addr // of another host, or loopback
+	Ports Ports      // as many as the listen ports, in the same order
 }
 
-// Mapping is one mapping: a listen side, a target side and options. It is made by [Parse] alone, does not change, and is
-// equal to another when their texts are.
+// Mapping is one mapping: a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does not
+// change, and is equal to another if their texts are.
 type Mapping struct {
 	ports     Ports
 	target    Ports // where there are no targets with an address
@@ -86,15 +92,27 @@ func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the server's ports: as many as the listen ports, in the same order. Of several targets, the first's.
-func (m Mapping) TargetPorts() Ports {
-	if m.extras != nil && len(m.extras.targets) > 0 {
-		return m.extras.targets[0].Ports
+// TargetPorts returns the ports of the server on this host: as many as the listen ports, in the same order. It returns false
+// if the server is elsewhere: then there are [Mapping.Targets].
+func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
+
+// TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports, and if
+// the server is elsewhere.
+func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
+	if !m.toThisHost() || !m.ports.Contains(listen) {
+		return 0, false
 	}
-	return m.target
+	return m.localTarget(listen), true
 }
 
-// Targets returns the targets that have an address; it is empty for a server on this host.
+// localTarget is [Mapping.TargetOf] for a listen port of a mapping to this host.
+func (m *Mapping) localTarget(listen uint16) uint16 { return m.target.First + (listen - m.ports.First) }
+
+// toThisHost reports whether the server is on this host, at the address that the packet came to.
+func (m *Mapping) toThisHost() bool { return m.extras == nil || len(m.extras.targets) == 0 }
+
+// Targets returns the servers that have an address; none if the server is on this host, at the address that the packet came
+// to.
 func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
 
 // Protocols returns the transport protocols.
@@ -164,37 +182,4 @@ func (m Mapping) PortOnly() error {
 		}
 	}
 	return nil
-}
-
-// TargetOf returns the server's port for one listen port, N to N.
-func (m Mapping) TargetOf(listen uint16) uint16 {
-	return m.TargetPorts().First + (listen - m.ports.First)
-}
-
-// appendSpec writes [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS/PROTO.
-func (m *Mapping) appendSpec(b []byte) []byte {
-	if listen := m.extra().listen; listen.IsValid() {
-		b = append(appendAddr(b, listen), ':')
-	}
-	b = append(m.ports.append(b), ':')
-	targets := m.extra().targets
-	for i, t := range targets {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendAddr(b, t.Addr), ':')
-		b = t.Ports.append(b)
-	}
-	if len(targets) == 0 {
-		b = m.target.append(b)
-	}
-	b = append(b, '/')
-	return append(b, m.protocols.String()...)
-}
-
-func appendAddr(b []byte, a netip.Addr) []byte {
-	if a.Is4() {
-		return a.AppendTo(b)
-	}
-	return append(a.AppendTo(append(b, '[')), ']')
 }

@@ -117,10 +117,8 @@ func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError 
 }
 
 func (m *Mapping) checkItself() *InvalidError {
-	if m.TargetPorts() != m.ports {
-		return nil
-	}
-	if targets := m.extra().targets; len(targets) == 0 || len(targets) == 1 && targets[0].Addr == m.extra().listen {
+	targets := m.extra().targets
+	if len(targets) == 0 && m.target == m.ports || len(targets) == 1 && targets[0] == (Target{m.extra().listen, m.ports}) {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil

@@ -12,8 +12,9 @@ import (
 // file's grammar and the canonical text all come from [Options].
 type Option struct {
 	Name      string // without dashes
+	Value     string // what a mapping has, in canonical form; empty in [Options], and for a switch
 	Shorthand string // one letter or digit, or empty
-	Argument  string // what stands for the argument in a usage text; empty for a switch
+	Argument  string // what stands for the value in a usage text; empty for a switch
 	Usage     string // one phrase
 	Later     bool   // read and kept, but [Mapping.PortOnly] refuses it: not supported by this version
 
@@ -79,29 +80,48 @@ func on(yes bool) []string {
 	return []string{""}
 }
 
-// flag returns the option as it is written on a command line.
-func (o Option) flag() string {
+// Options returns the options that the mapping was given, each with its value, in the order of the canonical text.
+func (m Mapping) Options() []Option {
+	var given []Option
+	for _, o := range Options() {
+		for _, o.Value = range o.show(&m) {
+			given = append(given, o)
+		}
+	}
+	return given
+}
+
+// String returns the option as it is written, with its value: "--name shop", "-4".
+func (o Option) String() string { return string(o.append(nil, o.Value)) }
+
+// append writes an option. It joins a value by '=' that could be taken for a flag or a comment.
+func (o *Option) append(b []byte, value string) []byte {
+	b = append(b, o.flag()...)
+	switch {
+	case value == "":
+		return b
+	case value[0] == '-' || value[0] == '#':
+		b = append(b, '=')
+	default:
+		b = append(b, ' ')
+	}
+	return append(b, value...)
+}
+
+func (o *Option) flag() string {
 	if o.Shorthand != "" {
 		return "-" + o.Shorthand
 	}
 	return "--" + o.Name
 }
 
-// appendOptions writes every option that was given. A value that could be taken for a flag or a comment is joined by '='.
-func (m *Mapping) appendOptions(b []byte, options []Option) []byte {
-	for i := range options {
-		for _, value := range options[i].show(m) {
-			b = append(append(b, ' '), options[i].flag()...)
-			switch {
-			case options[i].Argument == "":
-			case value[0] == '-' || value[0] == '#':
-				b = append(append(b, '='), value...)
-			default:
-				b = append(append(b, ' '), value...)
-			}
-		}
+// apply sets the option of a mapping. An error names it by the flag.
+func (o *Option) apply(m *Mapping, flag, value string) *InvalidError {
+	err := o.set(m, value)
+	if err != nil {
+		err.Part = strings.TrimSpace(flag + " " + Printable(err.Part))
 	}
-	return b
+	return err
 }
 
 func setSources(m *Mapping, value string) *InvalidError {

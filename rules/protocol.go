@@ -57,10 +57,8 @@ type Families uint8
 const (
 	IPv4 Families = 1 << iota
 	IPv6
+	BothFamilies = IPv4 | IPv6 // what a mapping has that names no address and no family
 )
-
-// BothFamilies is what a mapping has that names no address and no family.
-const BothFamilies = IPv4 | IPv6
 
 // FamilyOf returns the family of an address, 0 for the zero address.
 func FamilyOf(a netip.Addr) Families {

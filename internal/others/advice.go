@@ -26,8 +26,8 @@ func Advise(found Rules, system System) (lines []string) {
 		if len(untracks) > 0 {
 			first := untracks[0]
 			lines = append(lines, fmt.Sprintf(
-				"warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
-				first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)))
+				"warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
+				first.Port, first.where(len(untracks)-1), server(m, first.Port)))
 		}
 	}
 	return lines
@@ -45,6 +45,14 @@ func (r Rule) where(more int) string {
 	return text
 }
 
+// server says where a mapping takes the clients of a port.
+func server(m rules.Mapping, listen uint16) string {
+	if port, here := m.TargetOf(listen); here {
+		return fmt.Sprintf("port %d", port)
+	}
+	return "its target"
+}
+
 // Priorities of portmap's chains: in a table of its own one before all at dstnat, in iptables those of
 // iptables, where its jump comes first.
 const (
@@ -55,18 +63,18 @@ const (
 // winner says whose packets they are: a packet that one rule has translated is not translated again (nf_nat_core.c,
 // nf_nat_setup_info).
 func (m Met) winner(mapping rules.Mapping, system System) string {
-	target := mapping.TargetOf(m.Port)
+	target := server(mapping, m.Port)
 	ours := priorityOfTable
 	if system != Tables {
 		ours = priorityOfIPTables
 	}
 	switch {
 	case m.Priority < ours:
-		return fmt.Sprintf("it comes first, and what it takes does not reach port %d", target)
+		return fmt.Sprintf("it comes first, and what it takes does not reach %s", target)
 	case m.Priority == ours && (system == Tables || m.System != system):
-		return fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first", target)
+		return fmt.Sprintf("whether new connections go to %s instead depends on which chain was made first", target)
 	case mapping.Restricted():
-		return fmt.Sprintf("new connections that the mapping is for go to port %d instead", target)
+		return fmt.Sprintf("new connections that the mapping is for go to %s instead", target)
 	}
-	return fmt.Sprintf("new connections go to port %d instead", target)
+	return fmt.Sprintf("new connections go to %s instead", target)
 }

@@ -27,8 +27,8 @@ func Advise(added []rules.Mapping, found Found) []string {
 	for _, m := range added {
 		lines = append(lines, absent(m)...)
 		lines = append(lines, shadowed(m, found)...)
-		if len(m.Targets()) == 0 {
-			lines = append(lines, behind(m, found)...)
+		if target, here := m.TargetPorts(); here {
+			lines = append(lines, behind(m, target, found)...)
 		}
 	}
 	return lines
@@ -39,13 +39,26 @@ func shadowed(m rules.Mapping, found Found) (lines []string) {
 	found.eachShadowed(&m, func(s socket) {
 		which, others := claimed(m, s)
 		server := found.server(s)
-		line := fmt.Sprintf("warning: %s listens on port %d itself, at %s; new connections%s go to port %d instead%s",
-			server.Who(), server.Port, server.Address, which, m.TargetOf(server.Port), others)
+		line := fmt.Sprintf("warning: %s listens on port %d itself, at %s; new connections%s go to %s instead%s",
+			server.Who(), server.Port, server.Address, which, destination(m, server.Port), others)
 		if !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
 	})
 	return lines
+}
+
+// destination says where a mapping takes the clients of a port.
+func destination(m rules.Mapping, listen uint16) string {
+	if port, here := m.TargetOf(listen); here {
+		return fmt.Sprintf("port %d", port)
+	}
+	var texts []string
+	for _, t := range m.Targets() {
+		port := t.Ports.First + (listen - m.ListenPorts().First)
+		texts = append(texts, netip.AddrPortFrom(t.Addr, port).String())
+	}
+	return strings.Join(texts, " or ")
 }
 
 // claimed says which of a server's connections a mapping takes, and what becomes of the others, where it leaves some.
@@ -80,16 +93,16 @@ func few(networks []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// behind tells of a target where nobody answers.
-func behind(m rules.Mapping, found Found) []string {
+// behind tells of target ports of this host where nobody answers.
+func behind(m rules.Mapping, target rules.Ports, found Found) []string {
 	servers := found.Of(m)
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
 		return []string{fmt.Sprintf(
 			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: sudo portmap remove %s && sudo portmap add %s:%s/%s",
-			m.TargetPorts(), m.Protocols(), m.ListenPorts(), m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols())}
+			target, m.Protocols(), m.ListenPorts(), m.ListenPorts(), target, m.ListenPorts(), m.Protocols())}
 	case len(servers) == 0:
-		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does", m.TargetPorts(), m.Protocols())}
+		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does", target, m.Protocols())}
 	case onlyLoopback(servers) && !m.Listen().IsLoopback():
 		return []string{fmt.Sprintf("warning: %s listens at %s, where other hosts do not reach it; make it listen on every address",
 			servers[0].Who(), servers[0].Address)}
@@ -101,7 +114,8 @@ func behind(m rules.Mapping, found Found) []string {
 const privileged = 1024
 
 func looksSwapped(m rules.Mapping) bool {
-	return m.ListenPorts().Count() == 1 && m.ListenPorts().First >= privileged && m.TargetPorts().First < privileged
+	target, here := m.TargetPorts()
+	return here && target.Count() == 1 && m.ListenPorts().First >= privileged && target.First < privileged
 }
 
 // absent tells what of a mapping this host does not have. Both can come later.
