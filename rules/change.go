@@ -44,6 +44,6 @@ func Minus(a, b []Mapping) []Mapping {
 	return rest
 }
 
-// ErrDrift is what a backend answers to a Change that does not fit what the kernel holds: a mapping to remove that is not
-// there, or one to add whose place is taken. Nothing was changed; read what is live and ask again.
+// ErrDrift says that a Change does not fit what the kernel holds: a mapping to remove is not there, or the place of one to add
+// is taken. Nothing was changed; read what is live and ask again.
 var ErrDrift = errors.New("the kernel's rules are not what was saved")

@@ -33,7 +33,7 @@ type UnsupportedError struct{ Part string }
 func (e *UnsupportedError) Error() string { return e.Part + ": not supported by this version" }
 
 // Printable returns s as it can be shown on one line of a terminal: whatever is not printable is escaped as in Go, and
-// a text without end is cut.
+// a long text is cut.
 func Printable(s string) string {
 	const most = 200
 	if len(s) > most {

@@ -72,13 +72,13 @@ const (
 // String returns the canonical text, options included: what [Parse] reads back to an equal mapping.
 func (m Mapping) String() string { return m.text }
 
-// Spec returns the canonical text without the options, for example "443:8443/tcp".
+// Spec returns the text without the options, for example "443:8443/tcp".
 func (m Mapping) Spec() string { return m.text[:m.specLen] }
 
 // Equal reports whether two mappings are the same, options included.
 func (m Mapping) Equal(o Mapping) bool { return m.text == o.text }
 
-// Compare orders mappings by their first listen port, and by their text where that is the same.
+// Compare orders mappings by their first listen port, then by their text.
 func Compare(a, b Mapping) int {
 	return cmp.Or(cmp.Compare(a.ports.First, b.ports.First), cmp.Compare(a.text, b.text))
 }
@@ -86,18 +86,18 @@ func Compare(a, b Mapping) int {
 // IsZero reports whether m is the zero Mapping, which maps nothing.
 func (m Mapping) IsZero() bool { return m.text == "" }
 
-// Listen returns the listen address; the zero Addr stands for every local address.
+// Listen returns the listen address; the zero Addr for every local one.
 func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the ports of the server on this host: as many as the listen ports, in the same order. It returns false
-// if the server is elsewhere: then there are [Mapping.Targets].
+// TargetPorts returns the ports of the server on this host, at the address that a packet came to. It returns false if targets
+// have addresses: then see [Mapping.Targets].
 func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
 
 // TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports, and if
-// the server is elsewhere.
+// targets have addresses.
 func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
 	if !m.toThisHost() || !m.ports.Contains(listen) {
 		return 0, false
@@ -111,20 +111,19 @@ func (m *Mapping) localTarget(listen uint16) uint16 { return m.target.First + (l
 // toThisHost reports whether the server is on this host, at the address that the packet came to.
 func (m *Mapping) toThisHost() bool { return m.extras == nil || len(m.extras.targets) == 0 }
 
-// Targets returns the servers that have an address; none if the server is on this host, at the address that the packet came
-// to.
+// Targets returns the servers that have an address; none for this host.
 func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
 
-// Families returns the address families that the mapping covers, after its addresses, sources and -4 or -6.
+// Families returns the families that addresses, sources and -4 or -6 leave.
 func (m Mapping) Families() Families { return m.families }
 
-// Sources returns the networks that clients must come from, sorted, none inside another; empty for all.
+// Sources returns the networks of clients, sorted and disjoint; none for all.
 func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.extra().sources) }
 
-// Interface returns the interface that packets must arrive on; empty for any, and for connections of this host itself.
+// Interface returns the interface that packets must arrive on; empty for any.
 func (m Mapping) Interface() string { return m.extra().iface }
 
 // Name returns the label; it may be empty.
@@ -151,10 +150,10 @@ func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 // Temporary reports whether the mapping lives in the kernel only and is never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
-// Plain reports whether the mapping has no address, and no option but a name and a family.
+// Plain reports whether there is no address and no option but name and family.
 func (m Mapping) Plain() bool { return m.extras == nil && m.flags == 0 }
 
-// Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
+// Restricted reports whether a packet must have a source or an interface.
 func (m Mapping) Restricted() bool {
 	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }

@@ -33,8 +33,7 @@ func (p Ports) append(b []byte) []byte {
 	return b
 }
 
-// Services finds the port of a service name such as "https". Both the number and an error may come from /etc/services,
-// so the model is handed one: [net.LookupPort] fits. A nil Services knows no names.
+// Services finds the port of a service name such as "https": [net.LookupPort] fits. A nil Services knows no names.
 type Services func(network, name string) (port int, err error)
 
 // parsePorts reads "443", "8000-8010" or a service name that all of protocols agree about.

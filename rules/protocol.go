@@ -5,7 +5,7 @@ import "net/netip"
 // Protocols is a set of transport protocols.
 type Protocols uint8
 
-// The transport protocols that have ports and that netfilter translates for us.
+// The protocols that have ports and that netfilter translates for us.
 const (
 	TCP Protocols = 1 << iota
 	UDP
@@ -25,8 +25,8 @@ func (p Protocols) Each() []Protocols {
 	return each
 }
 
-// Number returns the protocol's number in the IP header (IANA Protocol Numbers): 6 for TCP, 17 for UDP, 0 for a set
-// that is not exactly one protocol.
+// Number returns the protocol number of the IP header (IANA): 6 for TCP, 17 for UDP, 0 for a set that is not exactly one of
+// them.
 func (p Protocols) Number() uint8 {
 	switch p {
 	case TCP:
