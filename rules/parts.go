@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Parts are what a mapping is made of. The zero value of a field asks for nothing, or leaves it to the others; only the ports
-// are required. Of a single port, Last may be 0.
+// Parts are what a mapping is made of. Only the ports are required: the zero value of another field asks for nothing. Of a
+// single port, Last may be 0.
 type Parts struct {
 	Listen      netip.Addr     // an address of this host; zero: every one
 	ListenPorts Ports          // that clients use
@@ -73,7 +73,7 @@ func single(p Ports) Ports {
 	return p
 }
 
-// unchecked returns a mapping that may be illegal.
+// unchecked returns a mapping that may be illegal, to be read and never given away.
 func (p *Parts) unchecked() Mapping {
 	m := Mapping{ports: p.ListenPorts, target: p.TargetPorts, protocols: p.Protocols, name: p.Name, extras: &extras{
 		listen: p.Listen, targets: p.Targets, sources: p.Sources, iface: p.Interface, owner: p.Owner, service: p.Service,
@@ -92,7 +92,7 @@ func (p *Parts) unchecked() Mapping {
 	return m
 }
 
-// setOptions takes the options of another mapping, one by one as from text.
+// setOptions gives m the options of an unchecked mapping, one by one as Parse does.
 func (m *Mapping) setOptions(from *Mapping, options []Option) *InvalidError {
 	if unknown := from.only &^ BothFamilies; unknown != 0 {
 		return &InvalidError{Part: "families", Why: "neither IPv4 nor IPv6", Fix: "leave them out for both"}

@@ -2,7 +2,7 @@ package rules
 
 import "net/netip"
 
-// What text and [Parts] say of the two sides of a mapping is checked here.
+// Parse and New set the two sides of a mapping by these, so that both refuse the same.
 
 // setListen sets the listen address.
 func (m *Mapping) setListen(a netip.Addr) *InvalidError {
@@ -34,7 +34,7 @@ func isGroup(a netip.Addr) bool {
 	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// checkAddr refuses an address, as it was written, that is more or less than an address of IPv4 or IPv6.
+// checkAddr refuses an address with a zone, and an IPv4 address inside an IPv6 one. The error shows it as it was written.
 func checkAddr(a netip.Addr, written string) *InvalidError {
 	switch {
 	case a.Zone() != "":
