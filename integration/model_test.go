@@ -209,7 +209,7 @@ func sorted(s rules.Set) (list []string) {
 func (m *machine) add(rt *rapid.T) {
 	f, other := m.file(rt)
 	mapping := m.mapping(rt)
-	args := append([]string{"add"}, rules.Words(mapping.String())...)
+	args := append([]string{"add"}, strings.Fields(mapping.String())...)
 	replace := rapid.Bool().Draw(rt, "replace")
 	if replace {
 		args = append(args, "--replace")
@@ -396,7 +396,7 @@ func (m *machine) kill(rt *rapid.T) {
 	if !ok || err != nil || len(inTheWay(m.live, mapping)) > 0 || other.recorded && len(inTheWay(other.saved, mapping)) > 0 {
 		rt.Skip("that add fails by itself")
 	}
-	cmd := f.cmd(append([]string{"add"}, rules.Words(mapping.String())...)...)
+	cmd := f.cmd(append([]string{"add"}, strings.Fields(mapping.String())...)...)
 	m.host.Do(func() { err = cmd.Start() })
 	if err != nil {
 		rt.Fatal(err)
@@ -455,7 +455,7 @@ func (m *machine) read(f *file) rules.Set {
 	}
 	set := rules.Set{}
 	for _, line := range strings.Split(string(content), "\n") {
-		if words := rules.Words(line); len(words) > 0 && words[0] != "backend" {
+		if words := strings.Fields(line); len(words) > 0 && words[0] != "backend" && words[0][0] != '#' {
 			set = m.unite(set, lab.Mappings(m.t, line)...)
 		}
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -20,7 +21,10 @@ func TestStrangeNames(t *testing.T) {
 		carried := 0
 		var all []rules.Mapping
 		for i, name := range names {
-			m, err := rules.Parse(fmt.Sprintf("%d:%d", 1000+i, 3000+i), "--interface="+name, "--source=10.0.0.0/8")
+			m, err := rules.New(rules.Parts{
+				ListenPorts: rules.Ports{First: uint16(1000 + i)}, TargetPorts: rules.Ports{First: uint16(3000 + i)},
+				Interface: name, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			})
 			if err != nil || name == "!" && b.name != "nft" {
 				continue
 			}

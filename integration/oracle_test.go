@@ -83,7 +83,7 @@ func randomSet(r *rand.Rand) rules.Set {
 		lines = append([]string{randomMapping(r)}, lines...)
 	}
 	for _, line := range lines {
-		m, err := rules.Parse(rules.Words(line)...)
+		m, err := rules.Parse(line)
 		if err != nil {
 			continue
 		}

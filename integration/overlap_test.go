@@ -36,7 +36,7 @@ func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 				host, _ := b.barePair(t)
 				p := b.command(t, host)
 				live := b.add(t, host, c.live)[0].String()
-				args := append([]string{"add"}, rules.Words(c.add)...)
+				args := append([]string{"add"}, strings.Fields(c.add)...)
 				unchanged(t, p, 1, "which is live and in no file", args...)
 				p.run(append(args, "--replace")...)
 				want := lab.Mappings(t, c.add)[0].String()
@@ -58,7 +58,7 @@ func TestLiveMappingOfNoFileStays(t *testing.T) {
 			"192.0.2.11:443:8443", "[2001:db8::1]:443:8443", "444:8444 -6", "445:8445 --source 192.0.2.0/24",
 			"446:8446", "447:9447",
 		} {
-			p.run(append([]string{"add"}, rules.Words(line)...)...)
+			p.run(append([]string{"add"}, strings.Fields(line)...)...)
 			all = append(rules.Minus(all, lab.Mappings(t, line)), lab.Mappings(t, line)...)
 		}
 		live := b.live(t, host)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // families are the address families, each with a table of its own, in the order in which they are changed.
@@ -45,7 +46,7 @@ func (s snapshot) mappings() []rules.Mapping {
 			}
 		}
 	}
-	texts := rules.JoinLabels(pieces)
+	texts := ruletext.Join(pieces)
 	found := make([]rules.Mapping, 0, len(labels))
 	for text := range labels {
 		if text[0] == '~' {

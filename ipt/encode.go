@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // maxComment is the longest comment in bytes (XT_MAX_COMMENT_LEN, linux/netfilter/xt_comment.h, less the NUL).
@@ -99,7 +100,7 @@ const notesFamily = rules.IPv4
 // notes are the comments of a mapping in the chain where no packet comes: the pieces of a long text, or the text where it is
 // temporary. So where that chain is empty there are no temporary mappings.
 func notes(m *rules.Mapping) []string {
-	if pieces := m.Pieces(maxComment); len(pieces) > 0 || !m.Temporary() {
+	if pieces := ruletext.Pieces(m.String(), maxComment); len(pieces) > 0 || !m.Temporary() {
 		return pieces
 	}
 	return []string{m.String()}
@@ -117,12 +118,21 @@ func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
 	return sources
 }
 
+// itemOf returns what all items of a mapping have in common.
+func itemOf(m *rules.Mapping, number int) item {
+	target, _ := m.TargetPorts() // of this host: no other mapping is supported
+	return item{
+		mapping: number, listen: m.ListenPorts(), target: target.First,
+		text: m.String(), comment: ruletext.Comment(m.String(), maxComment),
+	}
+}
+
 // appendItems appends a mapping's items, and returns its sources.
 //
 // A mapping with several sources is cut in two, so that its rules are as many as its sources and its ports together, and not
 // the one times the other: a first chain asks for the source, a second for the port.
 func appendItems(items []item, m *rules.Mapping, number int, family rules.Families) ([]item, []netip.Prefix) {
-	it := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, text: m.String(), comment: m.Label(maxComment)}
+	it := itemOf(m, number)
 	var sources []netip.Prefix
 	if !m.Plain() {
 		it.address, it.iface = m.Listen(), m.Interface()

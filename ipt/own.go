@@ -12,7 +12,6 @@ import (
 // labels are the comments that were read, and the mappings that they are the texts of.
 type labels struct {
 	parser rules.Parser
-	words  []string
 	known  map[string]rules.Mapping // the zero Mapping for a comment that is not one's text
 }
 
@@ -23,8 +22,7 @@ func (l *labels) mapping(comment string) (rules.Mapping, bool) {
 	m, read := l.known[comment]
 	if !read {
 		var err error
-		l.words = rules.AppendWords(l.words[:0], comment)
-		if m, err = l.parser.Parse(l.words); err != nil || m.String() != comment {
+		if m, err = l.parser.Parse(comment); err != nil || m.String() != comment {
 			m = rules.Mapping{}
 		}
 		l.known[comment] = m

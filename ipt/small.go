@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // small returns the steps of a change that inserts and deletes rules of its own mappings in a few chains, which are as they
@@ -95,7 +96,7 @@ func noClash(all, added []rules.Mapping) error {
 func commentsOf(mappings []rules.Mapping) map[string]bool {
 	set := map[string]bool{"": true, dropComment: true}
 	for i := range mappings {
-		set[mappings[i].Label(maxComment)] = true
+		set[ruletext.Comment(mappings[i].String(), maxComment)] = true
 		for _, note := range notes(&mappings[i]) {
 			set[note] = true
 		}

@@ -24,7 +24,8 @@ type tree struct {
 // portsOf returns the ports by which the tree tells a mapping's packets.
 func (t *tree) portsOf(m *rules.Mapping) rules.Ports {
 	if t.answers {
-		return m.TargetPorts()
+		target, _ := m.TargetPorts() // of this host: no other mapping is supported
+		return target
 	}
 	return m.ListenPorts()
 }
@@ -214,7 +215,7 @@ func (t *tree) gate(name string, sources []netip.Prefix, next rule) {
 
 // portsBehindGate makes the chain that asks for the ports of a mapping with several sources, and those below it.
 func (t *tree) portsBehindGate(name string, m *rules.Mapping, number int) {
-	bare := item{mapping: number, listen: m.ListenPorts(), target: m.TargetPorts().First, text: m.String(), comment: m.Label(maxComment)}
+	bare := itemOf(m, number)
 	var items []item
 	for _, protocol := range m.Protocols().Each() {
 		bare.protocol = protocol

@@ -136,7 +136,7 @@ func crowd(t *testing.T, r *rand.Rand, count, ports int) rules.Set {
 		case 2:
 			text += " --interface " + [...]string{"eth0", "eth1"}[r.IntN(2)]
 		}
-		m, err := rules.Parse(rules.Words(text)...)
+		m, err := rules.Parse(text)
 		if err != nil {
 			continue
 		}
@@ -198,10 +198,11 @@ func TestInvalidIsDroppedForMappingsOnly(t *testing.T) {
 func (s segment) belongsTo(m rules.Mapping) bool {
 	p := s.Packet
 	if s.leaving {
-		if !m.TargetPorts().Contains(p.Destination.Port()) {
+		target, here := m.TargetPorts()
+		if !here || !target.Contains(p.Destination.Port()) {
 			return false
 		}
-		p.Destination = netip.AddrPortFrom(p.Destination.Addr(), p.Destination.Port()-m.TargetPorts().First+m.ListenPorts().First)
+		p.Destination = netip.AddrPortFrom(p.Destination.Addr(), p.Destination.Port()-target.First+m.ListenPorts().First)
 	}
 	return m.Claims(p)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -194,8 +195,8 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 		comments = append(comments, r.comment)
 	}
 	var found []rules.Mapping
-	for _, text := range rules.JoinLabels(comments) {
-		if m, err := rules.Parse(rules.Words(text)...); err == nil && m.Temporary() {
+	for _, text := range ruletext.Join(comments) {
+		if m, err := rules.Parse(text); err == nil && m.Temporary() {
 			found = append(found, m)
 		}
 	}

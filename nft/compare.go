@@ -19,7 +19,7 @@ func (e *entry) explains(el element) bool {
 		return false
 	}
 	port := uint16(el.key[addr+4])<<8 | uint16(el.key[addr+5])
-	if !m.ListenPorts().Contains(port) || m.TargetOf(port) != el.target {
+	if target, ok := m.TargetOf(port); !ok || target != el.target {
 		return false
 	}
 	for _, p := range m.Protocols().Each() {

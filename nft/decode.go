@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // reading is what one look at the table has found so far, by the comments that name the mappings.
@@ -54,7 +55,7 @@ func (r *reading) entryOf(comment []byte) *entry {
 	if len(comment) > 0 && comment[0] == '~' {
 		text = r.texts[text]
 	}
-	m, err := r.parser.Parse(rules.Words(text))
+	m, err := r.parser.Parse(text)
 	if err != nil || m.String() != text || supports(&m) != nil {
 		r.entries[string(comment)] = nil
 		return nil
@@ -139,7 +140,7 @@ func (r *reading) joinTexts(list []kernelRule) {
 			comments = append(comments, k.comment)
 		}
 	}
-	r.texts = rules.JoinLabels(comments)
+	r.texts = ruletext.Join(comments)
 }
 
 // targets notes the elements of the set of target ports. It may hold more than there are mappings: see unused.
@@ -154,7 +155,8 @@ func (r *reading) targets(list []element) {
 		have.add(rules.Ports{First: port, Last: port})
 	}
 	for _, e := range r.order {
-		if e.mapping.Protocols().Has(rules.TCP) && !have.hasAll(e.mapping.TargetPorts()) {
+		target, here := e.mapping.TargetPorts()
+		if here && e.mapping.Protocols().Has(rules.TCP) && !have.hasAll(target) {
 			r.damage("set %s has lost a port of %s", targetsName, e.mapping.Spec())
 			return
 		}

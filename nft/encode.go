@@ -51,11 +51,12 @@ func elementsOf(mappings []*rules.Mapping) iter.Seq[nftables.SetElement] {
 		for _, m := range mappings {
 			comment := label(m)
 			ports := m.ListenPorts()
+			target, _ := m.TargetPorts() // of this host: no other mapping is supported
 			for _, protocol := range m.Protocols().Each() {
 				for i := range ports.Count() {
 					port := ports.First + uint16(i)
 					e := nftables.SetElement{
-						Key: elementKey(m.Listen(), protocol, port), Val: portBytes(m.TargetOf(port)), Comment: comment,
+						Key: elementKey(m.Listen(), protocol, port), Val: portBytes(target.First + uint16(i)), Comment: comment,
 					}
 					if !yield(e) {
 						return
@@ -121,10 +122,11 @@ func restricted(m *rules.Mapping) []*rule {
 func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports) *rule {
 	r := newRule(chainMapped, label(m)).restrict(m, sources)
 	r.protocol(m.Protocols()).toPorts(ports).count()
+	target, _ := m.TargetOf(ports.First) // of this host: no other mapping is supported
 	if ports.Count() == 1 {
-		return r.dnatTo(m.TargetOf(ports.First))
+		return r.dnatTo(target)
 	}
-	return r.dnatShifted(ports, m.TargetOf(ports.First))
+	return r.dnatShifted(ports, target)
 }
 
 // restrict matches what a mapping asks of a packet beside protocol and port.

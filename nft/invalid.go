@@ -136,8 +136,8 @@ func targetsOf(mappings []rules.Mapping) *portSet {
 }
 
 func (s *portSet) addTargets(m *rules.Mapping) {
-	if m.Protocols().Has(rules.TCP) {
-		s.add(m.TargetPorts())
+	if target, here := m.TargetPorts(); here && m.Protocols().Has(rules.TCP) {
+		s.add(target)
 	}
 }
 

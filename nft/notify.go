@@ -164,7 +164,7 @@ func (c *Changes) Every() time.Duration { return 0 }
 
 // Mark returns the number of the last transaction.
 func (c *Changes) Mark() (uint64, error) {
-	_ = c.queries.SetDeadline(time.Now().Add(5*time.Second)) // without it the wait is only longer
+	_ = c.queries.SetDeadline(time.Now().Add(5 * time.Second)) // without it the wait is only longer
 	answer, err := c.queries.Execute(netlink.Message{
 		Header: netlink.Header{Type: subsystem | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
 		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},

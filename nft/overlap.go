@@ -205,7 +205,7 @@ func (b *Backend) mappingsOf(list labels) (mappings []rules.Mapping, err error) 
 		if strings.HasPrefix(comment, "~") {
 			text = r.texts[comment]
 		}
-		if m, err := parser.Parse(rules.Words(text)); err == nil {
+		if m, err := parser.Parse(text); err == nil {
 			mappings = append(mappings, m)
 		}
 	}

@@ -1,18 +1,20 @@
 package rules
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
-// overlapping leaves out each mapping that claims a packet of one before it that stays. The first checked of them are known
-// to go together. Of those that are there twice the first counts.
-func (f *fitting) overlapping(checked int) error {
-	const few = 16
-	switch {
-	case len(f.mappings)-checked <= few:
-		return f.compare(checked)
-	case !portsOverlap(f.mappings):
-		return nil
-	}
-	return f.sift()
+// ConflictError says that a mapping cannot stand beside one that is there.
+type ConflictError struct {
+	Mapping Mapping // the new one
+	With    Mapping // the one in the way
+	Over    string  // what both claim: "443/tcp", or a name
+	Name    bool    // it is a name
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s: %s is already taken by %s", e.Mapping, e.Over, e.With)
 }
 
 // compare looks at each pair: what is quickest for a few new mappings, and the definition that sift has to agree with.
@@ -58,24 +60,6 @@ func portsOverlap(mappings []Mapping) bool {
 		}
 	}
 	return false
-}
-
-// names leaves out each mapping whose name is that of another one before it.
-func (f *fitting) names() {
-	named := map[string]int{}
-	for i := range f.mappings {
-		m := &f.mappings[i]
-		if m.name == "" {
-			continue
-		}
-		first, taken := named[m.name]
-		switch {
-		case !taken:
-			named[m.name] = i
-		case !f.mappings[first].Equal(*m):
-			f.leave(i, &ConflictError{Mapping: *m, With: f.mappings[first], Over: "the name " + m.name, Name: true})
-		}
-	}
 }
 
 // byFirstPort returns the places of the mappings sorted by their first listen port, equal ones in their order.

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // InvalidError tells what is wrong with a mapping as it was written.
@@ -31,41 +32,15 @@ type UnsupportedError struct{ Part string }
 
 func (e *UnsupportedError) Error() string { return e.Part + ": not supported by this version" }
 
-// ConflictError says that a mapping cannot stand beside one that is there.
-type ConflictError struct {
-	Mapping Mapping // the new one
-	With    Mapping // the one in the way
-	Over    string  // what both claim: "443/tcp", or a name
-	Name    bool    // it is a name
-}
-
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s: %s is already taken by %s", e.Mapping, e.Over, e.With)
-}
-
-// LoopError says that mappings lead a port back to itself.
-type LoopError struct{ Path []Mapping }
-
-func (e *LoopError) Error() string {
-	way := make([]string, 0, len(e.Path))
-	for _, m := range e.Path {
-		way = append(way, m.Spec())
-	}
-	if len(way) > 4 {
-		way = append(way[:2:2], fmt.Sprintf("%d more", len(way)-3), way[len(way)-1])
-	}
-	return fmt.Sprintf("%s: leads back to itself through %s", e.Path[0].Spec(), strings.Join(way[1:], ", "))
-}
-
 // Printable returns s as it can be shown on one line of a terminal: whatever is not printable is escaped as in Go, and
-// a text without end is cut.
+// a long text is cut.
 func Printable(s string) string {
 	const most = 200
 	if len(s) > most {
 		s = s[:most] + "..."
 	}
 	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == 0xfffd || r > 0x7f && !isPrint(r) {
+		if r < ' ' || r == 0x7f || r == 0xfffd || r > 0x7f && !unicode.IsPrint(r) {
 			return fmt.Sprintf("%+q", s)
 		}
 	}

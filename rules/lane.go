@@ -44,7 +44,7 @@ func newLanes() lanes {
 }
 
 // number gives numbers to what a mapping names. All of them get theirs before the first is put into a lane.
-func (l *lanes) number(r *rare) {
+func (l *lanes) number(r *extras) {
 	if r.listen.IsValid() && l.listens[r.listen] == unnamed {
 		l.listens[r.listen] = int32(len(l.listens) + 1)
 	}
@@ -55,10 +55,10 @@ func (l *lanes) number(r *rare) {
 
 // key returns the key of a mapping without networks.
 func (l *lanes) key(m *Mapping) laneKey {
-	if m.rare == nil {
+	if m.extras == nil {
 		return laneKey{}
 	}
-	return laneKey{listen: l.listens[m.rare.listen], iface: l.ifaces[m.rare.iface]}
+	return laneKey{listen: l.listens[m.extras.listen], iface: l.ifaces[m.extras.iface]}
 }
 
 // put puts a part into the lane of what it names, and into those of all that name something else. Parts are put in the order

@@ -1,28 +1,5 @@
 package rules
 
-import "errors"
-
-// Change is what a backend is asked to do, all of it or nothing.
-type Change struct {
-	// Reset takes everything of ours out of the kernel first, in the same transaction: whatever is there, whole or
-	// damaged. Remove then says what was live, for [Change.Inverse], and Add what is to be.
-	Reset  bool
-	Remove []Mapping
-	Add    []Mapping
-
-	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare itself
-	// a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
-	Before []Mapping
-}
-
-// Empty reports whether there is nothing to do.
-func (c Change) Empty() bool { return !c.Reset && len(c.Remove) == 0 && len(c.Add) == 0 }
-
-// Inverse returns the change that undoes c.
-func (c Change) Inverse() Change {
-	return Change{Reset: c.Reset, Remove: c.Add, Add: c.Remove} // what was before may be wrong by now
-}
-
 // Live is what a backend found in the kernel.
 type Live struct {
 	Mappings []LiveMapping // sorted by [Compare]: a kernel has no order of its own
@@ -45,7 +22,3 @@ func (l Live) Set() (Set, error) {
 	}
 	return NewSet(mappings...)
 }
-
-// ErrDrift is what a backend answers to a Change that does not fit what the kernel holds: a mapping to remove that is not
-// there, or one to add whose place is taken. Nothing was changed; read what is live and ask again.
-var ErrDrift = errors.New("the kernel's rules are not what was saved")

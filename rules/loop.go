@@ -1,6 +1,24 @@
 package rules
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// LoopError says that mappings lead a port back to itself.
+type LoopError struct{ Path []Mapping }
+
+func (e *LoopError) Error() string {
+	way := make([]string, 0, len(e.Path))
+	for _, m := range e.Path {
+		way = append(way, m.Spec())
+	}
+	if len(way) > 4 {
+		way = append(way[:2:2], fmt.Sprintf("%d more", len(way)-3), way[len(way)-1])
+	}
+	return fmt.Sprintf("%s: leads back to itself through %s", e.Path[0].Spec(), strings.Join(way[1:], ", "))
+}
 
 // maxChecks bounds the search for loops. Only sets in which thousands of mappings lead to the same ports and back, but do not
 // meet, come near it.
@@ -43,8 +61,7 @@ func (f *fitting) loops() error {
 // toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port, or one
 // of a packet whose address has changed, is no listen side of ours.
 func (f *fitting) toThisHost(at int) bool {
-	m := &f.mappings[at]
-	return (m.rare == nil || len(m.rare.targets) == 0) && f.stays(at)
+	return f.mappings[at].toThisHost() && f.stays(at)
 }
 
 // portSet is a set of ports.
@@ -107,7 +124,7 @@ func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
 		}
 		m := &w.mappings[i]
 		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if do(i, uint16(p), m.TargetOf(uint16(p))) {
+			if do(i, uint16(p), m.localTarget(uint16(p))) {
 				return true
 			}
 		}
@@ -156,8 +173,8 @@ func (w *walk) index() error {
 		m := &w.mappings[i]
 		if w.begins[i+1] = w.begins[i]; candidates[i] {
 			w.begins[i+1] += int32(m.ports.Count())
-			if m.rare != nil {
-				w.number(m.rare)
+			if m.extras != nil {
+				w.number(m.extras)
 			}
 		}
 	}
@@ -182,7 +199,7 @@ func (w *walk) follow(mapping int, port uint16) error {
 	}
 	for w.push(mapping, port); len(w.trail) > 0; {
 		s := &w.trail[len(w.trail)-1]
-		target := w.mappings[s.mapping].TargetOf(s.port)
+		target := w.mappings[s.mapping].localTarget(s.port)
 		next, ok := w.next(s, target)
 		if !ok {
 			*w.about(s.mapping, s.port) = harmless
@@ -196,7 +213,7 @@ func (w *walk) follow(mapping int, port uint16) error {
 		switch known := *w.about(next, target); {
 		case w.checks > maxChecks:
 			w.giveUp()
-		case known == harmless || !w.stays(next) || !meet(&w.mappings[s.mapping], &w.mappings[next]):
+		case known == harmless || !w.stays(next) || !sharesClients(&w.mappings[s.mapping], &w.mappings[next]):
 		case known == onTrail:
 			w.cut(next, target)
 		default:
@@ -260,9 +277,4 @@ func (w *walk) giveUp() {
 		w.leave(s.mapping, &InvalidError{Mapping: m.Spec(), Why: "too many mappings lead to its ports and on from there", Fix: "map to ports that no other mapping listens on"})
 	}
 	w.back(0)
-}
-
-// meet reports whether a packet that a has translated could be one of b's, its port aside.
-func meet(a, b *Mapping) bool {
-	return a.protocols&b.protocols != 0 && a.families&b.families != 0 && rareOverlap(a.rare, b.rare)
 }

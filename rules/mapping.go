@@ -6,14 +6,20 @@ import (
 	"slices"
 )
 
-// Target is where packets go.
+// What a mapping, and a [Set], can have at most. It bounds what a file can cost.
+const (
+	MaxText  = 1<<17 - 1 // bytes of a mapping with its options: one argument of a command (MAX_ARG_STRLEN, execve(2))
+	MaxPorts = 1 << 20   // listen ports of all mappings of a Set together
+)
+
+// Target is a server that has an address.
 type Target struct {
-	Addr  netip.Addr // the zero Addr: this host, at the address that the packet came to
-	Ports Ports
+	Addr  netip.Addr // of another host, or loopback
+	Ports Ports      // as many as the listen ports, in the same order
 }
 
-// Mapping is one mapping: a listen side, a target side and options. It is made by [Parse] alone, does not change, and is
-// equal to another when their texts are.
+// Mapping is one mapping: a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does not
+// change, and is equal to another if their texts are.
 type Mapping struct {
 	ports     Ports
 	target    Ports // where there are no targets with an address
@@ -24,11 +30,11 @@ type Mapping struct {
 	specLen   uint32 // how much of text is the mapping without its options
 	name      string
 	text      string
-	rare      *rare // nil for most mappings: a host can have 60,000 of them
+	extras    *extras // nil for most mappings: a host can have 60,000 of them
 }
 
-// rare is what few mappings have.
-type rare struct {
+// extras is what few mappings have.
+type extras struct {
 	listen  netip.Addr
 	targets []Target // other hosts or loopback
 	sources []netip.Prefix
@@ -37,20 +43,20 @@ type rare struct {
 	service string
 }
 
-// more returns the rare parts, to be changed while the mapping is being made.
-func (m *Mapping) more() *rare {
-	if m.rare == nil {
-		m.rare = &rare{}
+// edit returns the extras, to be changed while the mapping is being made.
+func (m *Mapping) edit() *extras {
+	if m.extras == nil {
+		m.extras = &extras{}
 	}
-	return m.rare
+	return m.extras
 }
 
-// has returns the rare parts, to be read.
-func (m *Mapping) has() rare {
-	if m.rare == nil {
-		return rare{}
+// extra returns the extras, to be read.
+func (m *Mapping) extra() extras {
+	if m.extras == nil {
+		return extras{}
 	}
-	return *m.rare
+	return *m.extras
 }
 
 type flags uint8
@@ -66,13 +72,13 @@ const (
 // String returns the canonical text, options included: what [Parse] reads back to an equal mapping.
 func (m Mapping) String() string { return m.text }
 
-// Spec returns the canonical text without the options, for example "443:8443/tcp".
+// Spec returns the text without the options, for example "443:8443/tcp".
 func (m Mapping) Spec() string { return m.text[:m.specLen] }
 
 // Equal reports whether two mappings are the same, options included.
 func (m Mapping) Equal(o Mapping) bool { return m.text == o.text }
 
-// Compare orders mappings by their first listen port, and by their text where that is the same.
+// Compare orders mappings by their first listen port, then by their text.
 func Compare(a, b Mapping) int {
 	return cmp.Or(cmp.Compare(a.ports.First, b.ports.First), cmp.Compare(a.text, b.text))
 }
@@ -80,43 +86,54 @@ func Compare(a, b Mapping) int {
 // IsZero reports whether m is the zero Mapping, which maps nothing.
 func (m Mapping) IsZero() bool { return m.text == "" }
 
-// Listen returns the listen address; the zero Addr stands for every local address.
-func (m Mapping) Listen() netip.Addr { return m.has().listen }
+// Listen returns the listen address; the zero Addr for every local one.
+func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the server's ports: as many as the listen ports, in the same order. Of several targets, the first's.
-func (m Mapping) TargetPorts() Ports {
-	if m.rare != nil && len(m.rare.targets) > 0 {
-		return m.rare.targets[0].Ports
+// TargetPorts returns the ports of the server on this host, at the address that a packet came to. It returns false if targets
+// have addresses: then see [Mapping.Targets].
+func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
+
+// TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports, and if
+// targets have addresses.
+func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
+	if !m.toThisHost() || !m.ports.Contains(listen) {
+		return 0, false
 	}
-	return m.target
+	return m.localTarget(listen), true
 }
 
-// Targets returns the targets that have an address; it is empty for a server on this host.
-func (m Mapping) Targets() []Target { return slices.Clone(m.has().targets) }
+// localTarget is [Mapping.TargetOf] for a listen port of a mapping to this host.
+func (m *Mapping) localTarget(listen uint16) uint16 { return m.target.First + (listen - m.ports.First) }
+
+// toThisHost reports whether the server is on this host, at the address that the packet came to.
+func (m *Mapping) toThisHost() bool { return m.extras == nil || len(m.extras.targets) == 0 }
+
+// Targets returns the servers that have an address; none for this host.
+func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
 
-// Families returns the address families that the mapping covers, after its addresses, sources and -4 or -6.
+// Families returns the families that addresses, sources and -4 or -6 leave.
 func (m Mapping) Families() Families { return m.families }
 
-// Sources returns the networks that clients must come from, sorted, none inside another; empty for all.
-func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.has().sources) }
+// Sources returns the networks of clients, sorted and disjoint; none for all.
+func (m Mapping) Sources() []netip.Prefix { return slices.Clone(m.extra().sources) }
 
-// Interface returns the interface that packets must arrive on; empty for any, and for connections of this host itself.
-func (m Mapping) Interface() string { return m.has().iface }
+// Interface returns the interface that packets must arrive on; empty for any.
+func (m Mapping) Interface() string { return m.extra().iface }
 
 // Name returns the label; it may be empty.
 func (m Mapping) Name() string { return m.name }
 
 // Owner returns the user or uid that alone may answer; it may be empty.
-func (m Mapping) Owner() string { return m.has().owner }
+func (m Mapping) Owner() string { return m.extra().owner }
 
 // Service returns the systemd unit that alone may answer; it may be empty.
-func (m Mapping) Service() string { return m.has().service }
+func (m Mapping) Service() string { return m.extra().service }
 
 // Hide reports whether direct connections to the target port are refused. Stateless implies it.
 func (m Mapping) Hide() bool { return m.flags&(hide|stateless) != 0 }
@@ -133,12 +150,12 @@ func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 // Temporary reports whether the mapping lives in the kernel only and is never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
-// Plain reports whether the mapping has no address, and no option but a name and a family.
-func (m Mapping) Plain() bool { return m.rare == nil && m.flags == 0 }
+// Plain reports whether there is no address and no option but name and family.
+func (m Mapping) Plain() bool { return m.extras == nil && m.flags == 0 }
 
-// Restricted reports whether the mapping asks more of a packet than its address, protocol and port.
+// Restricted reports whether a packet must have a source or an interface.
 func (m Mapping) Restricted() bool {
-	return m.rare != nil && (m.rare.iface != "" || len(m.rare.sources) > 0)
+	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }
 
 // Parts of the language beyond another port on this host, as a backend lists those that it can do.
@@ -162,7 +179,7 @@ func (m Mapping) Within(can ...string) error {
 		asked bool
 		name  string
 	}{
-		{len(m.has().targets) > 0, PartTarget},
+		{len(m.extra().targets) > 0, PartTarget},
 		{m.Owner() != "", PartOwner},
 		{m.Service() != "", PartService},
 		{m.Stateless(), PartStateless},
@@ -175,37 +192,4 @@ func (m Mapping) Within(can ...string) error {
 		}
 	}
 	return nil
-}
-
-// TargetOf returns the server's port for one listen port, N to N.
-func (m Mapping) TargetOf(listen uint16) uint16 {
-	return m.TargetPorts().First + (listen - m.ports.First)
-}
-
-// appendSpec writes [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS/PROTO.
-func (m *Mapping) appendSpec(b []byte) []byte {
-	if listen := m.has().listen; listen.IsValid() {
-		b = append(appendAddr(b, listen), ':')
-	}
-	b = append(m.ports.append(b), ':')
-	targets := m.has().targets
-	for i, t := range targets {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendAddr(b, t.Addr), ':')
-		b = t.Ports.append(b)
-	}
-	if len(targets) == 0 {
-		b = m.target.append(b)
-	}
-	b = append(b, '/')
-	return append(b, m.protocols.String()...)
-}
-
-func appendAddr(b []byte, a netip.Addr) []byte {
-	if a.Is4() {
-		return a.AppendTo(b)
-	}
-	return append(a.AppendTo(append(b, '[')), ']')
 }

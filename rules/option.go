@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// Option is an option of a mapping: a flag of `portmap add`, and the same word in the file. The command's flags, the
-// file's grammar and the canonical text all come from [Options].
+// Option is an option of a mapping: a flag of `portmap add`, and the same word in the file.
 type Option struct {
 	Name      string // without dashes
+	Value     string // what a mapping has, in canonical form; empty in [Options], and for a switch
 	Shorthand string // one letter or digit, or empty
-	Argument  string // what stands for the argument in a usage text; empty for a switch
+	Argument  string // what stands for the value in a usage text; empty for a switch
 	Usage     string // one phrase
 	Later     bool   // read and kept, but no backend supports it yet
 
@@ -23,7 +23,7 @@ type Option struct {
 	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
 }
 
-// Options returns the options in the order of the canonical text.
+// Options returns all options there are, in the order of the canonical text. Command line, file and text are made from them.
 func Options() []Option {
 	return []Option{
 		{Name: "name", Argument: "NAME", Usage: "a label, unique",
@@ -38,14 +38,14 @@ func Options() []Option {
 		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
 			repeatable: true, set: setSources, show: showSources},
 		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().iface = v; return checkInterface(v) },
-			show: func(m *Mapping) []string { return given(m.has().iface) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().iface = v; return checkInterface(v) },
+			show: func(m *Mapping) []string { return given(m.extra().iface) }},
 		{Name: "owner", Later: true, Argument: "USER", Usage: "only a server that runs as USER may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().owner = v; return checkUser(v) },
-			show: func(m *Mapping) []string { return given(m.has().owner) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().owner = v; return checkUser(v) },
+			show: func(m *Mapping) []string { return given(m.extra().owner) }},
 		{Name: "service", Later: true, Argument: "UNIT", Usage: "only a server of this systemd unit may answer",
-			set:  func(m *Mapping, v string) *InvalidError { m.more().service = v; return checkUnit(v) },
-			show: func(m *Mapping) []string { return given(m.has().service) }},
+			set:  func(m *Mapping, v string) *InvalidError { m.edit().service = v; return checkUnit(v) },
+			show: func(m *Mapping) []string { return given(m.extra().service) }},
 		later(flagOption("hide", hide, "refuse direct connections to the target port from other hosts")),
 		later(flagOption("forward", forward, "for a target on another host: switch IP forwarding on")),
 		later(flagOption("sticky", sticky, "for several targets: a client stays on its target")),
@@ -79,29 +79,48 @@ func on(yes bool) []string {
 	return []string{""}
 }
 
-// flag returns the option as it is written on a command line.
-func (o Option) flag() string {
+// Options returns the options that the mapping was given, each with its value, in the order of the canonical text.
+func (m Mapping) Options() []Option {
+	var given []Option
+	for _, o := range Options() {
+		for _, o.Value = range o.show(&m) {
+			given = append(given, o)
+		}
+	}
+	return given
+}
+
+// String returns the option as it is written, with its value: "--name shop", "-4".
+func (o Option) String() string { return string(o.append(nil, o.Value)) }
+
+// append writes an option. It joins a value by '=' that could be taken for a flag or a comment.
+func (o *Option) append(b []byte, value string) []byte {
+	b = append(b, o.flag()...)
+	switch {
+	case value == "":
+		return b
+	case value[0] == '-' || value[0] == '#':
+		b = append(b, '=')
+	default:
+		b = append(b, ' ')
+	}
+	return append(b, value...)
+}
+
+func (o *Option) flag() string {
 	if o.Shorthand != "" {
 		return "-" + o.Shorthand
 	}
 	return "--" + o.Name
 }
 
-// appendOptions writes every option that was given. A value that could be taken for a flag or a comment is joined by '='.
-func (m *Mapping) appendOptions(b []byte, options []Option) []byte {
-	for i := range options {
-		for _, value := range options[i].show(m) {
-			b = append(append(b, ' '), options[i].flag()...)
-			switch {
-			case options[i].Argument == "":
-			case value[0] == '-' || value[0] == '#':
-				b = append(append(b, '='), value...)
-			default:
-				b = append(append(b, ' '), value...)
-			}
-		}
+// apply sets the option of a mapping. An error names it by the flag.
+func (o *Option) apply(m *Mapping, flag, value string) *InvalidError {
+	err := o.set(m, value)
+	if err != nil {
+		err.Part = strings.TrimSpace(flag + " " + Printable(err.Part))
 	}
-	return b
+	return err
 }
 
 func setSources(m *Mapping, value string) *InvalidError {
@@ -110,13 +129,13 @@ func setSources(m *Mapping, value string) *InvalidError {
 		if err != nil {
 			return err
 		}
-		m.more().sources = append(m.more().sources, p)
+		m.edit().sources = append(m.edit().sources, p)
 	}
 	return nil
 }
 
 func showSources(m *Mapping) []string {
-	sources := m.has().sources
+	sources := m.extra().sources
 	if len(sources) == 0 {
 		return nil
 	}

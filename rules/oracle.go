@@ -40,14 +40,14 @@ func (m Mapping) Claims(p Packet) bool {
 	return m.protocols.Has(p.Protocol) &&
 		m.families.Has(FamilyOf(destination)) &&
 		m.ports.Contains(p.Destination.Port()) &&
-		(!m.has().listen.IsValid() || m.has().listen == destination) &&
-		(m.has().iface == "" || m.has().iface == p.Interface) &&
-		(len(m.has().sources) == 0 || slices.ContainsFunc(m.has().sources, func(n netip.Prefix) bool { return n.Contains(source) }))
+		(!m.extra().listen.IsValid() || m.extra().listen == destination) &&
+		(m.extra().iface == "" || m.extra().iface == p.Interface) &&
+		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool { return n.Contains(source) }))
 }
 
 func (m Mapping) destinations(p Packet) []netip.AddrPort {
 	offset := p.Destination.Port() - m.ports.First
-	targets := m.has().targets
+	targets := m.extra().targets
 	if len(targets) == 0 {
 		return []netip.AddrPort{netip.AddrPortFrom(p.Destination.Addr().Unmap(), m.target.First+offset)}
 	}

@@ -1,29 +1,31 @@
 package rules
 
 import (
-	"fmt"
 	"strings"
 )
 
-// MaxText is the length of a mapping with its options, in bytes, as it is written and in canonical form: some 8,000 networks.
-// It is what one argument of a command may have (MAX_ARG_STRLEN, execve(2)), and fits into the comments of any backend.
-const MaxText = 1<<17 - 1
-
-// Parser reads mappings. The zero Parser knows no service names.
+// Parser reads mappings. The zero Parser knows no service names. One Parser is not for use by several goroutines at once.
 type Parser struct {
 	Services Services
 	options  []Option
+	words    []string
 }
 
-// Parse reads one mapping from the words after `portmap add`, by the zero [Parser].
-func Parse(words ...string) (Mapping, error) {
+// Parse reads one mapping by the zero [Parser].
+func Parse(text string) (Mapping, error) {
 	var p Parser
-	return p.Parse(words)
+	return p.Parse(text)
 }
 
-// Parse reads one mapping from its words: the mapping itself and its options, in any order. The error is an
-// [*InvalidError].
-func (p *Parser) Parse(words []string) (Mapping, error) {
+// Parse reads one mapping from a line: the mapping itself and its options, in any order, as [Mapping.String] writes them. A
+// comment may follow, which begins with '#'. The error is an [*InvalidError].
+func (p *Parser) Parse(text string) (Mapping, error) {
+	p.words = appendWords(p.words[:0], text)
+	return p.ParseWords(p.words)
+}
+
+// ParseWords is [Parser.Parse] for the arguments of a command.
+func (p *Parser) ParseWords(words []string) (Mapping, error) {
 	if length(words) > MaxText {
 		return Mapping{}, tooLong(words[0])
 	}
@@ -36,10 +38,10 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 	var m Mapping
 	spec, err := p.readWords(&m, words)
 	if err == nil {
-		err = p.readSpec(&m, spec)
+		err = m.readSpec(spec, p.Services)
 	}
 	if err == nil {
-		err = m.settle()
+		err = m.normalize()
 	}
 	if err != nil {
 		if err.Mapping = spec; spec == "" {
@@ -47,11 +49,8 @@ func (p *Parser) Parse(words []string) (Mapping, error) {
 		}
 		return Mapping{}, err
 	}
-	text := m.appendSpec(nil)
-	m.specLen = uint32(len(text))
-	m.text = string(m.appendOptions(text, p.options))
-	if len(m.text) > MaxText {
-		return Mapping{}, tooLong(spec)
+	if err := m.write(p.options); err != nil {
+		return Mapping{}, err
 	}
 	return m, nil
 }
@@ -65,18 +64,13 @@ func length(words []string) int {
 	return n
 }
 
-func tooLong(spec string) *InvalidError {
-	return &InvalidError{Mapping: spec, Why: fmt.Sprintf("longer than %d bytes with its options", MaxText),
-		Fix: "write several mappings of the same ports, each with a part of the networks"}
-}
-
 // parsePlain reads a mapping without options. It is Parse in short, for files with very many of them: nothing is allocated
 // for one that is written in its canonical form.
 func (p *Parser) parsePlain(spec string) (Mapping, error) {
 	var m Mapping
-	err := p.readSpec(&m, spec)
+	err := m.readSpec(spec, p.Services)
 	if err == nil {
-		err = m.settle()
+		err = m.normalize()
 	}
 	if err != nil {
 		err.Mapping = spec
@@ -86,11 +80,9 @@ func (p *Parser) parsePlain(spec string) (Mapping, error) {
 		m.text, m.specLen = spec, uint32(len(spec)) // ports have no leading zeros: this is the canonical form
 		return m, nil
 	}
-	m.text = string(m.appendSpec(nil))
-	if len(m.text) > MaxText {
-		return Mapping{}, tooLong(spec)
+	if err := m.write(nil); err != nil {
+		return Mapping{}, err
 	}
-	m.specLen = uint32(len(m.text))
 	return m, nil
 }
 
@@ -139,8 +131,7 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 			return spec, &InvalidError{Part: flag, Why: "given twice", Fix: "write " + flag + " once"}
 		}
 		given |= 1 << at
-		if err := option.set(m, value); err != nil {
-			err.Part = strings.TrimSpace(flag + " " + Printable(err.Part))
+		if err := option.apply(m, flag, value); err != nil {
 			return spec, err
 		}
 	}

@@ -18,7 +18,7 @@ var testServices = Services(func(network, name string) (int, error) {
 
 func parseLine(line string) (Mapping, error) {
 	p := Parser{Services: testServices}
-	return p.Parse(Words(line))
+	return p.Parse(line)
 }
 
 func must(t testing.TB, lines ...string) []Mapping {
@@ -167,7 +167,7 @@ func TestRefused(t *testing.T) {
 func TestErrorsArePrintable(t *testing.T) {
 	for _, word := range []string{"4\x1b[2J43:1", "443:8443\n", "a\x00b:1", "\xff:1", strings.Repeat("9", 5000)} {
 		var p Parser
-		_, err := p.Parse([]string{word})
+		_, err := p.ParseWords([]string{word})
 		if err == nil {
 			t.Errorf("%q is accepted", word)
 			continue
@@ -186,7 +186,7 @@ func TestWords(t *testing.T) {
 		"a#b #c":                   "a#b",
 		"443:8443 --interface=#x#": "443:8443|--interface=#x#",
 	} {
-		if got := strings.Join(Words(line), "|"); got != want {
+		if got := strings.Join(appendWords(nil, line), "|"); got != want {
 			t.Errorf("%q: got %q, want %q", line, got, want)
 		}
 	}
@@ -220,7 +220,7 @@ func FuzzParse(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	var p Parser
 	for b.Loop() {
-		if _, err := p.Parse([]string{"8000-8010:9000-9010/tcp", "--name", "shop"}); err != nil {
+		if _, err := p.ParseWords([]string{"8000-8010:9000-9010/tcp", "--name", "shop"}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -239,7 +239,7 @@ func TestLaterOptionsAreRefused(t *testing.T) {
 		if option.Name == "forward" || option.Name == "sticky" {
 			words[0] = "443:10.0.0.5:8443,10.0.0.6:8443"
 		}
-		m, err := (&Parser{}).Parse(words)
+		m, err := (&Parser{}).ParseWords(words)
 		if err != nil {
 			t.Errorf("%v: %v", words, err)
 			continue
@@ -248,6 +248,17 @@ func TestLaterOptionsAreRefused(t *testing.T) {
 			t.Errorf("%v: refused %v, told %v", words, refused, option.Later)
 		}
 	}
+}
+
+// withSources returns a mapping whose text has about that many bytes.
+func withSources(t testing.TB, length int) Mapping {
+	t.Helper()
+	var line strings.Builder
+	line.WriteString("443:8443 --source 10.0.0.0/32")
+	for i := 2; line.Len() < length-16; i += 2 {
+		fmt.Fprintf(&line, ",10.%d.%d.%d/32", i>>16, i>>8&255, i&255)
+	}
+	return must(t, line.String())[0]
 }
 
 // A mapping may be as long as MaxText, as it is written and as it is printed.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Ports is a range of ports, both ends included, 1-65535. A single port has First equal to Last.
+// Ports is a range of ports, both ends included, 1-65535. A single port has First equal to Last. The zero Ports are none.
 type Ports struct{ First, Last uint16 }
 
 // Count returns how many ports there are.
@@ -18,10 +18,13 @@ func (p Ports) Contains(port uint16) bool { return p.First <= port && port <= p.
 // Overlaps reports whether p and q have a port in common.
 func (p Ports) Overlaps(q Ports) bool { return p.First <= q.Last && q.First <= p.Last }
 
-// String returns "443" or "8000-8010".
+// String returns "443" or "8000-8010"; "" for none.
 func (p Ports) String() string { return string(p.append(nil)) }
 
 func (p Ports) append(b []byte) []byte {
+	if p == (Ports{}) {
+		return b
+	}
 	b = strconv.AppendUint(b, uint64(p.First), 10)
 	if p.Last != p.First {
 		b = append(b, '-')
@@ -30,14 +33,13 @@ func (p Ports) append(b []byte) []byte {
 	return b
 }
 
-// Services finds the port of a service name such as "https". Both the number and an error may come from /etc/services,
-// so the model is handed one: [net.LookupPort] fits. A nil Services knows no names.
+// Services finds the port of a service name such as "https": [net.LookupPort] fits. A nil Services knows no names.
 type Services func(network, name string) (port int, err error)
 
 // parsePorts reads "443", "8000-8010" or a service name that all of protocols agree about.
 func parsePorts(s string, protocols Protocols, services Services) (Ports, *InvalidError) {
 	if s == "" {
-		return Ports{}, &InvalidError{Why: "a port is missing", Fix: "write LISTEN:TARGET, for example 443:8443"}
+		return Ports{}, Ports{}.check()
 	}
 	if c := s[0]; c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
 		return parseService(s, protocols, services)
@@ -51,10 +53,24 @@ func parsePorts(s string, protocols Protocols, services Services) (Ports, *Inval
 	if err != nil {
 		return Ports{}, err
 	}
-	if to < from {
-		return Ports{}, &InvalidError{Part: s, Why: "the range runs backwards", Fix: fmt.Sprintf("write %d-%d", to, from)}
+	return Ports{from, to}, Ports{from, to}.check()
+}
+
+// check refuses a range that is none.
+func (p Ports) check() *InvalidError {
+	switch {
+	case p == Ports{}:
+		return &InvalidError{Why: "a port is missing", Fix: "write LISTEN:TARGET, for example 443:8443"}
+	case p.First == 0 || p.Last == 0:
+		return notAPort("0")
+	case p.Last < p.First:
+		return &InvalidError{Part: p.String(), Why: "the range runs backwards", Fix: "write " + Ports{p.Last, p.First}.String()}
 	}
-	return Ports{from, to}, nil
+	return nil
+}
+
+func notAPort(s string) *InvalidError {
+	return &InvalidError{Part: s, Why: "not a port", Fix: "ports are 1-65535"}
 }
 
 // parsePort reads decimal ASCII digits only: what [strconv.Atoi] takes beyond them (a sign) is no port.
@@ -72,7 +88,7 @@ func parsePort(s string) (uint16, *InvalidError) {
 	case s == "":
 		return 0, &InvalidError{Why: "a port is missing", Fix: "a port is 1-65535, a range is 8000-8010"}
 	case n == 0 || n > 65535:
-		return 0, &InvalidError{Part: s, Why: "not a port", Fix: "ports are 1-65535"}
+		return 0, notAPort(s)
 	case s[0] == '0':
 		return 0, &InvalidError{Part: s, Why: "a port has no leading zero", Fix: fmt.Sprintf("write %d", n)}
 	}

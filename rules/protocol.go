@@ -5,7 +5,7 @@ import "net/netip"
 // Protocols is a set of transport protocols.
 type Protocols uint8
 
-// The transport protocols that have ports and that netfilter translates for us.
+// The protocols that have ports and that netfilter translates for us.
 const (
 	TCP Protocols = 1 << iota
 	UDP
@@ -25,8 +25,8 @@ func (p Protocols) Each() []Protocols {
 	return each
 }
 
-// Number returns the protocol's number in the IP header (IANA Protocol Numbers): 6 for TCP, 17 for UDP, 0 for a set
-// that is not exactly one protocol.
+// Number returns the protocol number of the IP header (IANA): 6 for TCP, 17 for UDP, 0 for a set that is not exactly one of
+// them.
 func (p Protocols) Number() uint8 {
 	switch p {
 	case TCP:
@@ -57,10 +57,8 @@ type Families uint8
 const (
 	IPv4 Families = 1 << iota
 	IPv6
+	BothFamilies = IPv4 | IPv6 // what a mapping has that names no address and no family
 )
-
-// BothFamilies is what a mapping has that names no address and no family.
-const BothFamilies = IPv4 | IPv6
 
 // FamilyOf returns the family of an address, 0 for the zero address.
 func FamilyOf(a netip.Addr) Families {

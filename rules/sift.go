@@ -63,7 +63,7 @@ func (s *sieve) numberAll() error {
 		if err := s.step(); err != nil {
 			return err
 		}
-		r := s.mappings[i].rare
+		r := s.mappings[i].extras
 		if r == nil || !s.stays(i) {
 			continue
 		}
@@ -114,7 +114,7 @@ func (s *sieve) fill() error {
 
 // eachKey goes over the parts of a mapping.
 func (s *sieve) eachKey(m *Mapping, do func(laneKey)) {
-	sources := m.has().sources
+	sources := m.extra().sources
 	key := s.key(m)
 	for _, key.protocol = range m.protocols.Each() {
 		for _, key.family = range [...]Families{IPv4, IPv6} {

@@ -6,7 +6,7 @@ import (
 )
 
 // readSpec reads [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
-func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
+func (m *Mapping) readSpec(spec string, services Services) *InvalidError {
 	sides, protocols, err := cutProtocols(spec)
 	if err != nil {
 		return err
@@ -17,26 +17,25 @@ func (p *Parser) readSpec(m *Mapping, spec string) *InvalidError {
 		return err
 	}
 	if listen.IsValid() {
-		if err := checkListen(listen); err != nil {
+		if err := m.setListen(listen); err != nil {
 			return err
 		}
-		m.more().listen = listen
 	}
 	ports, targets, found := strings.Cut(rest, ":")
 	if !found {
 		return &InvalidError{Why: "no target", Fix: "write LISTEN:TARGET, for example 443:8443"}
 	}
-	if m.ports, err = parsePorts(ports, protocols, p.Services); err != nil {
+	if m.ports, err = parsePorts(ports, protocols, services); err != nil {
 		return err
 	}
-	return p.readTargets(m, targets)
+	return m.readTargets(targets, services)
 }
 
 // readTargets reads PORTS, or ADDR:PORTS[,ADDR:PORTS...]; an address without ports has those of the next that has some.
-func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
+func (m *Mapping) readTargets(s string, services Services) *InvalidError {
 	if isWord(s) {
 		var err *InvalidError
-		m.target, err = parsePorts(s, m.protocols, p.Services)
+		m.target, err = parsePorts(s, m.protocols, services)
 		return err
 	}
 	waiting := 0
@@ -52,21 +51,20 @@ func (p *Parser) readTargets(m *Mapping, s string) *InvalidError {
 			}
 			return &InvalidError{Part: item, Why: "not a target", Fix: fix}
 		}
-		if err := checkTarget(addr); err != nil {
+		if err := m.addTarget(addr); err != nil {
 			return err
 		}
-		more := m.more()
-		more.targets = append(more.targets, Target{Addr: addr})
 		if rest == "" {
 			waiting++
 			continue
 		}
-		ports, err := parsePorts(rest, m.protocols, p.Services)
+		ports, err := parsePorts(rest, m.protocols, services)
 		if err != nil {
 			return err
 		}
+		targets := m.extras.targets
 		for ; waiting >= 0; waiting-- {
-			more.targets[len(more.targets)-1-waiting].Ports = ports
+			targets[len(targets)-1-waiting].Ports = ports
 		}
 		waiting = 0
 	}
@@ -99,14 +97,18 @@ func cutProtocols(spec string) (sides string, protocols Protocols, err *InvalidE
 		case "udp":
 			protocols |= UDP
 		default:
-			fix := "write /tcp, /udp or /tcp,udp"
-			if strings.Contains(word, ":") {
-				fix = "the protocol comes last, for example 443:8443/tcp"
-			}
-			return "", 0, &InvalidError{Part: word, Why: "not a protocol", Fix: fix}
+			return "", 0, notAProtocol(word)
 		}
 	}
 	return spec[:slash], protocols, nil
+}
+
+func notAProtocol(word string) *InvalidError {
+	fix := "write /tcp, /udp or /tcp,udp"
+	if strings.Contains(word, ":") {
+		fix = "the protocol comes last, for example 443:8443/tcp"
+	}
+	return &InvalidError{Part: word, Why: "not a protocol", Fix: fix}
 }
 
 // cutAddr takes an address and the colon behind it off the front of s, if there is one: an IPv6 address stands in
@@ -165,32 +167,9 @@ func bareIPv6(s string) *InvalidError {
 
 func parseAddr(s string) (netip.Addr, *InvalidError) {
 	a, err := netip.ParseAddr(s)
-	switch {
-	case err != nil:
-		return netip.Addr{}, &InvalidError{Part: s, Why: "not an IP address", Fix: "write an IPv4 address or an IPv6 address in brackets: [2001:db8::7]"}
-	case a.Zone() != "":
-		return netip.Addr{}, &InvalidError{Part: s, Why: "a zone is not part of an address", Fix: "leave %" + Printable(a.Zone()) + " out and add --interface " + Printable(a.Zone())}
-	case a.Is4In6():
-		return netip.Addr{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: "write " + a.Unmap().String()}
+	if err != nil {
+		return netip.Addr{}, &InvalidError{Part: s, Why: "not an IP address",
+			Fix: "write an IPv4 address or an IPv6 address in brackets: [2001:db8::7]"}
 	}
-	return a, nil
-}
-
-func checkListen(a netip.Addr) *InvalidError {
-	switch {
-	case a.IsUnspecified() && a.Is4():
-		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -4 for IPv4 only"}
-	case a.IsUnspecified():
-		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -6 for IPv6 only"}
-	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return &InvalidError{Part: a.String(), Why: "not an address of a host", Fix: "listen on an address that `ip address` shows"}
-	}
-	return nil
-}
-
-func checkTarget(a netip.Addr) *InvalidError {
-	if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return &InvalidError{Part: a.String(), Why: "not an address of a host", Fix: "leave it out for a server on this host"}
-	}
-	return nil
+	return a, checkAddr(a, s)
 }

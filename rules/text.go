@@ -6,14 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-func isPrint(r rune) bool { return unicode.IsPrint(r) }
-
-// Words splits a line of the file as a shell splits the words of a command: at spaces and tabs, up to a word that begins
-// with '#'. Quotes mean nothing: no part of a mapping can hold a space.
-func Words(line string) []string { return AppendWords(nil, line) }
-
-// AppendWords is [Words] for many lines: it appends to a slice that is used again.
-func AppendWords(words []string, line string) []string {
+// appendWords splits a line as a shell splits the words of a command: at spaces and tabs, up to a word that begins with '#'.
+// Quotes mean nothing: no part of a mapping can hold a space.
+func appendWords(words []string, line string) []string {
 	start := -1
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
@@ -62,7 +57,7 @@ func checkInterface(s string) *InvalidError {
 		return &InvalidError{Part: s, Why: "not an interface name", Fix: fix}
 	}
 	for _, r := range s {
-		if unicode.IsSpace(r) || !isPrint(r) {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
 			return &InvalidError{Part: s, Why: "an interface name has no white space", Fix: fix}
 		}
 	}

@@ -90,7 +90,7 @@ func parseAll(specs, words []string) ([]rules.Mapping, error) {
 	parser := rules.Parser{Services: lookupPort}
 	mappings := make([]rules.Mapping, 0, len(specs))
 	for _, spec := range specs {
-		m, err := parser.Parse(append([]string{spec}, words...))
+		m, err := parser.ParseWords(append([]string{spec}, words...))
 		if err != nil {
 			return nil, err
 		}

@@ -100,16 +100,18 @@ func (a *app) typedBoth(c *rules.ConflictError) bool {
 func (a *app) typed(m rules.Mapping) int {
 	parser := rules.Parser{Services: lookupPort}
 	return slices.IndexFunc(a.args, func(word string) bool {
-		typed, err := parser.Parse([]string{word})
+		typed, err := parser.ParseWords([]string{word})
 		return err == nil && typed.Spec() == m.Spec()
 	})
 }
 
+// otherWay returns what one types for a mapping with its ports the other way round.
 func otherWay(m rules.Mapping) string {
-	address := strings.TrimSuffix(m.Spec(), m.ListenPorts().String()+":"+m.TargetPorts().String()+"/"+m.Protocols().String())
-	spec := address + m.TargetPorts().String() + ":" + m.ListenPorts().String()
-	if m.Protocols() != rules.TCP {
-		spec += "/" + m.Protocols().String()
+	parts := m.Parts()
+	parts.ListenPorts, parts.TargetPorts = parts.TargetPorts, parts.ListenPorts
+	other, err := rules.New(parts)
+	if err != nil {
+		return m.Spec()
 	}
-	return spec
+	return strings.TrimSuffix(other.Spec(), "/tcp") // what a mapping is that says no protocol
 }

@@ -69,11 +69,8 @@ func jsonOf(row reconcile.Row) jsonMapping {
 	j := jsonMapping{
 		Mapping: m.Spec(), Name: orNull(m.Name()), Interface: orNull(m.Interface()), Owner: orNull(m.Owner()),
 		Protocols: []string{}, Families: []string{}, Sources: []string{}, Servers: []jsonServer{},
-		Listen: side(m.Listen(), m.ListenPorts()), Target: side(netip.Addr{}, m.TargetPorts()),
+		Listen: side(m.Listen(), m.ListenPorts()), Target: target(m),
 		Hide: m.Hide(), Temporary: m.Temporary(), State: string(row.State), Connections: row.Connections,
-	}
-	if targets := m.Targets(); len(targets) > 0 {
-		j.Target = side(targets[0].Addr, targets[0].Ports)
 	}
 	for _, p := range m.Protocols().Each() {
 		j.Protocols = append(j.Protocols, p.String())
@@ -91,6 +88,15 @@ func jsonOf(row reconcile.Row) jsonMapping {
 		j.Servers = append(j.Servers, jsonServer{s.PID, s.Command, s.User, s.Address})
 	}
 	return j
+}
+
+// target returns the target side. No version yet takes a mapping with several targets: the promise has room for one.
+func target(m rules.Mapping) jsonSide {
+	if ports, here := m.TargetPorts(); here {
+		return side(netip.Addr{}, ports)
+	}
+	first := m.Targets()[0]
+	return side(first.Addr, first.Ports)
 }
 
 func side(addr netip.Addr, ports rules.Ports) jsonSide {

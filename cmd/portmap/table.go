@@ -58,12 +58,15 @@ func serverTexts(r reconcile.Row, say func(reconcile.Server) string) string {
 	return strings.Join(texts, ", ")
 }
 
+// options returns the options but the name, which has a column of its own.
 func options(r reconcile.Row) string {
-	text := strings.TrimSpace(strings.TrimPrefix(r.Mapping.String(), r.Mapping.Spec()))
-	if name := r.Mapping.Name(); name != "" {
-		text = strings.TrimSpace(strings.TrimPrefix(text, "--name "+name))
+	var texts []string
+	for _, o := range r.Mapping.Options() {
+		if o.Name != "name" {
+			texts = append(texts, o.String())
+		}
 	}
-	return text
+	return strings.Join(texts, " ")
 }
 
 func (a *app) table(l reconcile.Listing, wide bool) error {

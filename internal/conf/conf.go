@@ -143,7 +143,6 @@ func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) erro
 	lines := min(strings.Count(t.content, "\n")+1, ordinary)
 	t.mappings, t.lines = make([]rules.Mapping, 0, lines), make([]line, 0, lines)
 	parser := rules.Parser{Services: r.Services}
-	var words []string
 	for from, number := 0, 1; from < len(t.content); number++ {
 		if err := canceled(ctx, number); err != nil {
 			return err
@@ -153,11 +152,7 @@ func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) erro
 		if end := strings.IndexByte(text, '\n'); end >= 0 {
 			text, at.to = text[:end], from+end+1
 		}
-		var err error
-		if words, err = wordsOf(words[:0], text); err == nil {
-			err = t.readLine(&parser, r.Backends, words, at)
-		}
-		if err != nil {
+		if err := t.readLine(&parser, r.Backends, text, at); err != nil {
 			if err := onWrong(&LineError{number, err}); err != nil {
 				return err
 			}
@@ -167,27 +162,25 @@ func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) erro
 	return nil
 }
 
-// wordsOf is [rules.AppendWords] for a line that may be very long: what cannot be a mapping is not cut into words.
-func wordsOf(words []string, text string) ([]string, error) {
+func (t *Text) readLine(parser *rules.Parser, backends []string, text string, at line) error {
 	if len(text) > rules.MaxText {
-		text = strings.Trim(strings.TrimSuffix(text, comment(text)), " \t\r")
-		if len(text) > rules.MaxText && text[0] != '#' {
-			return words, &rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText), Fix: "write one mapping a line; networks of --source can stand in several mappings of the same ports"}
-		}
+		text = strings.TrimSuffix(text, comment(text))
 	}
-	return rules.AppendWords(words, text), nil
-}
-
-func (t *Text) readLine(parser *rules.Parser, backends, words []string, at line) error {
+	text = strings.Trim(text, blanks)
 	switch {
-	case len(words) == 0:
+	case text == "" || text[0] == '#':
 		return nil
-	case words[0] == "backend":
-		return t.readBackend(backends, words)
+	case len(text) > rules.MaxText:
+		return &rules.InvalidError{
+			Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText),
+			Fix: "write one mapping a line; networks of --source can stand in several mappings of the same ports",
+		}
+	case strings.HasPrefix(text, "backend") && words(text)[0] == "backend":
+		return t.readBackend(backends, words(text))
 	case len(t.mappings) == rules.MaxPorts:
-		return &rules.InvalidError{Mapping: words[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
+		return &rules.InvalidError{Mapping: words(text)[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
 	}
-	m, err := parser.Parse(words)
+	m, err := parser.Parse(text)
 	if err != nil {
 		return err
 	}
@@ -196,6 +189,18 @@ func (t *Text) readLine(parser *rules.Parser, backends, words []string, at line)
 	}
 	t.mappings, t.lines = append(t.mappings, m), append(t.lines, at)
 	return nil
+}
+
+// blanks separate words.
+const blanks = " \t\r"
+
+// words returns the words of a line, up to a comment.
+func words(line string) []string {
+	list := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(blanks, r) })
+	if i := slices.IndexFunc(list, func(w string) bool { return w[0] == '#' }); i >= 0 {
+		return list[:i]
+	}
+	return list
 }
 
 func (t *Text) readBackend(backends, words []string) error {
@@ -269,8 +274,8 @@ func backendLine(content []byte) (from, to int, name string) {
 			continue
 		}
 		line = line[:min(len(line), rules.MaxText)] // none that fixes it is longer
-		if words := rules.Words(string(line)); len(words) == 2 && words[0] == "backend" {
-			return from, to, words[1]
+		if list := words(string(line)); len(list) == 2 && list[0] == "backend" {
+			return from, to, list[1]
 		}
 	}
 	return 0, 0, ""

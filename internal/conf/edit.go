@@ -72,13 +72,13 @@ func SetBackend(content []byte, name string) []byte {
 func comment(line string) string {
 	for i := 1; i < len(line); i++ {
 		if line[i] == '#' && isSpace(line[i-1]) {
-			return strings.TrimRight(line[len(strings.TrimRight(line[:i], " \t\r")):], "\r\n")
+			return strings.TrimRight(line[len(strings.TrimRight(line[:i], blanks)):], "\r\n")
 		}
 	}
 	return ""
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
+func isSpace(c byte) bool { return strings.IndexByte(blanks, c) >= 0 }
 
 // appendLines gives the first line the comment.
 func appendLines(to []byte, mappings []rules.Mapping, comment string) []byte {

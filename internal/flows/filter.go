@@ -109,7 +109,7 @@ func (f *filter) untrue(w flow) bool {
 func (f *filter) sentBy(by portIndex, w flow) bool {
 	listen := w.first.Destination.Port()
 	for _, m := range by[listen] {
-		if m.TargetOf(listen) == w.to.Port() && f.fits(m, w, true) {
+		if target, here := m.TargetOf(listen); here && target == w.to.Port() && f.fits(m, w, true) {
 			return true
 		}
 	}

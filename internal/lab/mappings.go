@@ -11,7 +11,7 @@ func Mappings(t testing.TB, lines ...string) []rules.Mapping {
 	t.Helper()
 	var list []rules.Mapping
 	for _, line := range lines {
-		m, err := rules.Parse(rules.Words(line)...)
+		m, err := rules.Parse(line)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,8 +32,8 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 			first := untracks[0]
 			advice = append(advice, finding.Finding{
 				ID: finding.Untracked, Mapping: m,
-				Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
-					first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)),
+				Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
+					first.Port, first.where(len(untracks)-1), server(m, first.Port)),
 			})
 		}
 	}
@@ -52,6 +52,14 @@ func (r Rule) where(more int) string {
 	return text
 }
 
+// server says where a mapping takes the clients of a port.
+func server(m rules.Mapping, listen uint16) string {
+	if port, here := m.TargetOf(listen); here {
+		return fmt.Sprintf("port %d", port)
+	}
+	return "its target"
+}
+
 // Priorities of portmap's chains: in a table of its own one before all at dstnat, in iptables those of
 // iptables, where its jump comes first.
 const (
@@ -62,20 +70,20 @@ const (
 // winner says whose packets they are: a packet that one rule has translated is not translated again (nf_nat_core.c,
 // nf_nat_setup_info).
 func (m Met) winner(mapping rules.Mapping, system System) (id finding.ID, text string) {
-	target := mapping.TargetOf(m.Port)
+	target := server(mapping, m.Port)
 	ours := priorityOfTable
 	if system != Tables {
 		ours = priorityOfIPTables
 	}
 	switch {
 	case m.Priority < ours:
-		return finding.ForeignRuleFirst, fmt.Sprintf("it comes first, and what it takes does not reach port %d", target)
+		return finding.ForeignRuleFirst, fmt.Sprintf("it comes first, and what it takes does not reach %s", target)
 	case m.Priority == ours && (system == Tables || m.System != system):
 		return finding.ForeignRuleTied,
-			fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first", target)
+			fmt.Sprintf("whether new connections go to %s instead depends on which chain was made first", target)
 	case mapping.Restricted():
 		return finding.ForeignRuleShadowed,
-			fmt.Sprintf("new connections that the mapping is for go to port %d instead", target)
+			fmt.Sprintf("new connections that the mapping is for go to %s instead", target)
 	}
-	return finding.ForeignRuleShadowed, fmt.Sprintf("new connections go to port %d instead", target)
+	return finding.ForeignRuleShadowed, fmt.Sprintf("new connections go to %s instead", target)
 }

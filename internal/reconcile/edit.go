@@ -395,7 +395,7 @@ func Select(s rules.Set, selector string, services rules.Services) (rules.Mappin
 	e := &SelectError{Selector: selector, Found: found}
 	var port uint16
 	if n, err := fmt.Sscanf(selector, "%d", &port); n == 1 && err == nil && len(found) == 0 {
-		e.Near = s.Covering(port)
+		e.Near = slices.DeleteFunc(s.Mappings(), func(m rules.Mapping) bool { return !m.ListenPorts().Contains(port) })
 	}
 	return rules.Mapping{}, e
 }

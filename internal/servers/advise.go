@@ -28,8 +28,8 @@ func Advise(added []rules.Mapping, found Found) []finding.Finding {
 	for _, m := range added {
 		advice = append(advice, absent(m)...)
 		advice = append(advice, shadowed(m, found)...)
-		if len(m.Targets()) == 0 {
-			advice = append(advice, behind(m, found)...)
+		if target, here := m.TargetPorts(); here {
+			advice = append(advice, behind(m, target, found)...)
 		}
 	}
 	return advice
@@ -40,13 +40,26 @@ func shadowed(m rules.Mapping, found Found) (advice []finding.Finding) {
 	found.eachShadowed(&m, func(s socket) {
 		which, others := claimed(m, s)
 		server := found.server(s)
-		text := fmt.Sprintf("%s listens on port %d itself, at %s; new connections%s go to port %d instead%s",
-			server.Who(), server.Port, server.Address, which, m.TargetOf(server.Port), others)
+		text := fmt.Sprintf("%s listens on port %d itself, at %s; new connections%s go to %s instead%s",
+			server.Who(), server.Port, server.Address, which, destination(m, server.Port), others)
 		if !slices.ContainsFunc(advice, func(f finding.Finding) bool { return f.Text == text }) {
 			advice = append(advice, finding.Finding{ID: finding.ServerShadowed, Mapping: m, Text: text})
 		}
 	})
 	return advice
+}
+
+// destination says where a mapping takes the clients of a port.
+func destination(m rules.Mapping, listen uint16) string {
+	if port, here := m.TargetOf(listen); here {
+		return fmt.Sprintf("port %d", port)
+	}
+	var texts []string
+	for _, t := range m.Targets() {
+		port := t.Ports.First + (listen - m.ListenPorts().First)
+		texts = append(texts, netip.AddrPortFrom(t.Addr, port).String())
+	}
+	return strings.Join(texts, " or ")
 }
 
 // claimed says which of a server's connections a mapping takes, and what becomes of the others, where it leaves some.
@@ -81,23 +94,23 @@ func few(networks []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// behind tells of a target where nobody answers.
-func behind(m rules.Mapping, found Found) []finding.Finding {
+// behind tells of target ports of this host where nobody answers.
+func behind(m rules.Mapping, target rules.Ports, found Found) []finding.Finding {
 	servers := found.Of(m)
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
 		return []finding.Finding{{
 			ID: finding.PortsSwapped, Mapping: m,
 			Text: fmt.Sprintf("no server listens on port %s/%s, and one on %s: the public port comes first",
-				m.TargetPorts(), m.Protocols(), m.ListenPorts()),
+				target, m.Protocols(), m.ListenPorts()),
 			Remedy: fmt.Sprintf("sudo portmap remove %s && sudo portmap add %s:%s/%s",
-				m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols()),
+				m.ListenPorts(), target, m.ListenPorts(), m.Protocols()),
 		}}
 	case len(servers) == 0:
 		return []finding.Finding{{
 			ID: finding.NoServer, Mapping: m,
 			Text: fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does",
-				m.TargetPorts(), m.Protocols()),
+				target, m.Protocols()),
 		}}
 	case onlyLoopback(servers) && !m.Listen().IsLoopback():
 		return []finding.Finding{{
@@ -113,7 +126,8 @@ func behind(m rules.Mapping, found Found) []finding.Finding {
 const privileged = 1024
 
 func looksSwapped(m rules.Mapping) bool {
-	return m.ListenPorts().Count() == 1 && m.ListenPorts().First >= privileged && m.TargetPorts().First < privileged
+	target, here := m.TargetPorts()
+	return here && target.Count() == 1 && m.ListenPorts().First >= privileged && target.First < privileged
 }
 
 // absent tells what of a mapping this host does not have. Both can come later.

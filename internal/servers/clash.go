@@ -55,31 +55,36 @@ func SharedTarget(k Kernel, added, all []rules.Mapping) []finding.Finding {
 	}
 	byTarget := map[uint16][]*rules.Mapping{}
 	for i := range added {
-		target := added[i].TargetPorts()
-		for n := range target.Count() {
-			port := target.First + uint16(n)
-			byTarget[port] = append(byTarget[port], &added[i])
-		}
+		eachTargetPort(&added[i], func(port uint16) { byTarget[port] = append(byTarget[port], &added[i]) })
 	}
 	for i := range all {
-		target := all[i].TargetPorts()
-		for n := range target.Count() {
-			for _, m := range byTarget[target.First+uint16(n)] {
-				if !m.Equal(all[i]) && bothTCP(m, &all[i]) && m.SharesClients(all[i]) {
-					return []finding.Finding{{
-						ID: finding.SharedTarget, Mapping: *m,
-						Text: fmt.Sprintf("%s and %s end at one port; Linux %s lets a client hang that uses one port of its own for both",
-							m.Spec(), all[i].Spec(), k.Release),
-						Remedy: "sudo sysctl -w net.ipv4.tcp_early_demux=0",
-					}}
+		var with *rules.Mapping
+		eachTargetPort(&all[i], func(port uint16) {
+			for _, m := range byTarget[port] {
+				if with == nil && !m.Equal(all[i]) && m.SharesClients(all[i]) {
+					with = m
 				}
 			}
+		})
+		if with != nil {
+			return []finding.Finding{{
+				ID: finding.SharedTarget, Mapping: *with,
+				Text: fmt.Sprintf("%s and %s end at one port; Linux %s lets a client hang that uses one port of its own for both",
+					with.Spec(), all[i].Spec(), k.Release),
+				Remedy: "sudo sysctl -w net.ipv4.tcp_early_demux=0",
+			}}
 		}
 	}
 	return nil
 }
 
-// bothTCP reports whether both mappings lead TCP to a server on this host.
-func bothTCP(a, b *rules.Mapping) bool {
-	return (a.Protocols() & b.Protocols()).Has(rules.TCP) && len(a.Targets())+len(b.Targets()) == 0
+// eachTargetPort calls do for the ports of this host to which a mapping leads TCP.
+func eachTargetPort(m *rules.Mapping, do func(port uint16)) {
+	target, here := m.TargetPorts()
+	if !here || !m.Protocols().Has(rules.TCP) {
+		return
+	}
+	for n := range target.Count() {
+		do(target.First + uint16(n))
+	}
 }

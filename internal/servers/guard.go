@@ -58,11 +58,7 @@ func (e *SSHError) Error() string {
 // that a mapping has already, which another replaces, are those of the server behind it.
 func Guard(incoming []Incoming, found *Found) error {
 	for i := range incoming {
-		in := &incoming[i]
-		if len(in.Targets()) > 0 {
-			continue // what another host answers is not to be seen from here
-		}
-		if err := found.guard(in); err != nil {
+		if err := found.guard(&incoming[i]); err != nil {
 			return err
 		}
 	}
@@ -71,12 +67,13 @@ func Guard(incoming []Incoming, found *Found) error {
 
 func (f *Found) guard(in *Incoming) (err error) {
 	f.eachLosing(in, func(s socket, listen uint16) {
-		if err != nil {
+		target, here := in.TargetOf(listen)
+		if err != nil || !here { // what another host answers is not to be seen from here
 			return
 		}
-		if lost := f.unanswered(in, s, listen); lost != 0 {
-			err = f.cutOff(in, s, listen, lost)
-		} else if server := f.named(s); server.SSH && !f.leadsToSSH(in, listen) {
+		if lost := f.unanswered(in, s, target); lost != 0 {
+			err = f.cutOff(in, s, listen, target, lost)
+		} else if server := f.named(s); server.SSH && !f.leadsToSSH(target) {
 			err = &SSHError{in.Mapping, server}
 		}
 	})
@@ -98,11 +95,12 @@ func (f *Found) eachLosing(in *Incoming, visit func(s socket, listen uint16)) {
 		visit(s, s.local.Port())
 	})
 	for _, old := range in.Old {
-		if len(old.Targets()) > 0 {
+		target, here := old.TargetPorts()
+		if !here {
 			continue
 		}
-		f.each(&old, old.TargetPorts(), func(s socket) {
-			listen := old.ListenPorts().First + (s.local.Port() - old.TargetPorts().First)
+		f.each(&old, target, func(s socket) {
+			listen := old.ListenPorts().First + (s.local.Port() - target.First)
 			if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) && s.answers(in.Listen(), in.Families()) {
 				visit(s, listen)
 			}
@@ -124,10 +122,10 @@ func (f *Found) clients(in *Incoming, s socket) rules.Families {
 	return families
 }
 
-// unanswered returns those over which nobody would answer them at the target.
-func (f *Found) unanswered(in *Incoming, s socket, listen uint16) rules.Families {
+// unanswered returns those over which nobody would answer them at the target port.
+func (f *Found) unanswered(in *Incoming, s socket, target uint16) rules.Families {
 	lost, address := f.clients(in, s), addressOf(in, s)
-	for _, t := range f.byPort[portKey{s.protocol, in.TargetOf(listen)}] {
+	for _, t := range f.byPort[portKey{s.protocol, target}] {
 		switch {
 		case address.IsValid() && t.answers(address, 0):
 			return 0
@@ -161,12 +159,12 @@ func hasIPv6() bool {
 	return false
 }
 
-func (f *Found) cutOff(in *Incoming, s socket, listen uint16, lost rules.Families) *CutOffError {
+func (f *Found) cutOff(in *Incoming, s socket, listen, target uint16, lost rules.Families) *CutOffError {
 	e := &CutOffError{
-		Mapping: in.Mapping, Server: f.named(s), Listen: listen, Target: in.TargetOf(listen), Protocol: s.protocol,
+		Mapping: in.Mapping, Server: f.named(s), Listen: listen, Target: target, Protocol: s.protocol,
 		Families: lost, Partly: lost != f.clients(in, s),
 	}
-	for _, t := range f.byPort[portKey{s.protocol, e.Target}] {
+	for _, t := range f.byPort[portKey{s.protocol, target}] {
 		if t.loopback() && t.families()&lost != 0 {
 			e.Near = f.named(t)
 		}
@@ -174,8 +172,8 @@ func (f *Found) cutOff(in *Incoming, s socket, listen uint16, lost rules.Familie
 	return e
 }
 
-func (f *Found) leadsToSSH(in *Incoming, listen uint16) bool {
-	for _, t := range f.byPort[portKey{rules.TCP, in.TargetOf(listen)}] {
+func (f *Found) leadsToSSH(target uint16) bool {
+	for _, t := range f.byPort[portKey{rules.TCP, target}] {
 		if f.named(t).SSH {
 			return true
 		}

@@ -57,8 +57,10 @@ func Find(mappings []rules.Mapping) (Found, error) {
 	}
 	for i := range mappings {
 		m := &mappings[i]
-		for _, ports := range [...]rules.Ports{m.ListenPorts(), m.TargetPorts()} {
-			f.each(m, ports, func(s socket) { f.wanted[s.inode] = true })
+		want := func(s socket) { f.wanted[s.inode] = true }
+		f.each(m, m.ListenPorts(), want)
+		if target, here := m.TargetPorts(); here {
+			f.each(m, target, want)
 		}
 	}
 	return f, nil
@@ -87,10 +89,11 @@ func (f Found) each(m *rules.Mapping, ports rules.Ports, visit func(socket)) {
 
 // Of returns the servers behind a mapping to this host, by address.
 func (f Found) Of(m rules.Mapping) []Server {
-	if len(m.Targets()) > 0 {
+	target, here := m.TargetPorts()
+	if !here {
 		return nil
 	}
-	return f.list(func(visit func(socket)) { f.each(&m, m.TargetPorts(), visit) })
+	return f.list(func(visit func(socket)) { f.each(&m, target, visit) })
 }
 
 // Shadowed returns the servers that listen on the listen ports themselves: new connections pass them by.

@@ -2,15 +2,15 @@ package rules
 
 import "fmt"
 
-// settle checks what only the whole mapping shows, and brings it into the one form that its text stands for.
-func (m *Mapping) settle() *InvalidError {
-	if m.rare != nil {
-		m.rare.sources = tidySources(m.rare.sources)
+// normalize checks what only the whole mapping shows, and brings it into the one form that its text stands for.
+func (m *Mapping) normalize() *InvalidError {
+	if m.extras != nil {
+		m.extras.sources = tidySources(m.extras.sources)
 	}
 	if err := m.checkCounts(); err != nil {
 		return err
 	}
-	if err := m.settleFamilies(); err != nil {
+	if err := m.normalizeFamilies(); err != nil {
 		return err
 	}
 	if err := m.checkItself(); err != nil {
@@ -20,10 +20,10 @@ func (m *Mapping) settle() *InvalidError {
 }
 
 func (m *Mapping) checkCounts() *InvalidError {
-	if m.rare == nil || len(m.rare.targets) == 0 {
+	if m.extras == nil || len(m.extras.targets) == 0 {
 		return countError(m.ports, m.target)
 	}
-	for _, t := range m.rare.targets {
+	for _, t := range m.extras.targets {
 		if err := countError(m.ports, t.Ports); err != nil {
 			return err
 		}
@@ -52,12 +52,12 @@ func ports(n int) string {
 	return fmt.Sprintf("%d ports", n)
 }
 
-// settleFamilies finds the families that the addresses leave, and drops a -4 or -6 that says no more than they do.
-func (m *Mapping) settleFamilies() *InvalidError {
+// normalizeFamilies finds the families that the addresses leave, and drops a -4 or -6 that says no more than they do.
+func (m *Mapping) normalizeFamilies() *InvalidError {
 	if m.only == BothFamilies {
 		return &InvalidError{Part: "-4 -6", Why: "each excludes the other", Fix: "leave both out for IPv4 and IPv6"}
 	}
-	if m.rare == nil && m.only == 0 {
+	if m.extras == nil && m.only == 0 {
 		m.families = BothFamilies
 		return nil
 	}
@@ -73,16 +73,16 @@ func (m *Mapping) settleFamilies() *InvalidError {
 		return nil
 	}
 	var targets, sources Families
-	for _, t := range m.has().targets {
+	for _, t := range m.extra().targets {
 		targets |= FamilyOf(t.Addr)
 	}
-	for _, p := range m.has().sources {
+	for _, p := range m.extra().sources {
 		sources |= FamilyOf(p.Addr())
 	}
 	for _, part := range [...]struct {
 		what string
 		f    Families
-	}{{"listen address", FamilyOf(m.has().listen)}, {"target", targets}, {"--source", sources}} {
+	}{{"listen address", FamilyOf(m.extra().listen)}, {"target", targets}, {"--source", sources}} {
 		if err := narrow(part.what, part.f); err != nil {
 			return err
 		}
@@ -117,23 +117,21 @@ func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError 
 }
 
 func (m *Mapping) checkItself() *InvalidError {
-	if m.TargetPorts() != m.ports {
-		return nil
-	}
-	if targets := m.has().targets; len(targets) == 0 || len(targets) == 1 && targets[0].Addr == m.has().listen {
+	targets := m.extra().targets
+	if len(targets) == 0 && m.target == m.ports || len(targets) == 1 && targets[0] == (Target{m.extra().listen, m.ports}) {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil
 }
 
 func (m *Mapping) checkOptions() *InvalidError {
-	if m.rare == nil && m.flags == 0 {
+	if m.extras == nil && m.flags == 0 {
 		return nil
 	}
-	r := m.has()
+	r := m.extra()
 	local := len(r.targets) == 0
 	elsewhere := false
-	for _, t := range m.has().targets {
+	for _, t := range m.extra().targets {
 		elsewhere = elsewhere || !t.Addr.IsLoopback()
 	}
 	for _, c := range [...]struct {
