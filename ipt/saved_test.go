@@ -117,12 +117,41 @@ func TestWhatIsOurs(t *testing.T) {
 		{"PORTMAP-TEXT", `-m comment --comment "443:8443/tcp"`, false},
 		{"PORTMAP-TEXT", `-m comment --comment "443:8443/tcp --temporary" -j RETURN`, false},
 		{"PORTMAP-TEXT", `-m comment --comment " "`, false},
+		{"PORTMAP-TEXT", `-m comment --comment "~mine 1/2 443:8443/tcp"`, false},
 	} {
 		s, err := parse(newLabels(), fmt.Appendf(nil, "*nat\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain, c.rule))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if foreign := s.foreign[chainID{nat, c.chain}]; foreign == c.ours {
+			t.Errorf("-A %s %s: ours is %t", c.chain, c.rule, !foreign)
+		}
+	}
+}
+
+// The same in the table mangle, where a rule is for many mappings, and has one comment.
+func TestWhatIsOursInMangle(t *testing.T) {
+	for _, c := range []struct {
+		chain, rule string
+		ours        bool
+	}{
+		{"PORTMAP-INVALID", `-m addrtype --dst-type LOCAL -g PORTMAP-LISTEN`, true},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -m comment --comment portmap -j DROP`, true},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 1:2 -m comment --comment portmap -j PORTMAP-S0123456789abcdef`, true},
+		{"PORTMAP-TARGET", `-p tcp -m tcp --sport 8443 -m comment --comment portmap -j DROP`, true},
+
+		{"PORTMAP-INVALID", `-g PORTMAP-LISTEN`, false},
+		{"PORTMAP-INVALID", `-m addrtype --dst-type LOCAL -g PORTMAP-TARGET`, false},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DROP`, false},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -m comment --comment "no telnet" -j DROP`, false},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -j DROP`, false},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 1:2 -m comment --comment "1-2:3-4/tcp" -j PORTMAP-S0123456789abcdef`, false},
+	} {
+		s, err := parse(newLabels(), fmt.Appendf(nil, "*mangle\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain, c.rule))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if foreign := s.foreign[chainID{mangle, c.chain}]; foreign == c.ours {
 			t.Errorf("-A %s %s: ours is %t", c.chain, c.rule, !foreign)
 		}
 	}

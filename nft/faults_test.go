@@ -23,8 +23,9 @@ func TestMain(m *testing.M) { lab.Main(m) }
 
 // wire stands between the backend and the kernel: it passes messages on, and can spoil a transaction on its way.
 type wire struct {
-	t     *testing.T
-	spoil func(batch []netlink.Message, pass func([]netlink.Message) error) error
+	t       *testing.T
+	spoil   func(batch []netlink.Message, pass func([]netlink.Message) error) error
+	answers func(question netlink.Message, answer []netlink.Message) // may change them; nil leaves them as they are
 }
 
 // talk takes what the backend sends, a transaction or a question, and returns what the kernel answers.
@@ -51,6 +52,9 @@ func (w *wire) ask(question netlink.Message) ([]netlink.Message, error) {
 	for i := range answer {
 		answer[i].Header.Sequence, answer[i].Header.PID = header.Sequence, header.PID
 		answer[i].Header.Flags &^= netlink.Multi
+	}
+	if w.answers != nil {
+		w.answers(question, answer)
 	}
 	var op *netlink.OpError
 	if errors.As(err, &op) {

@@ -96,6 +96,23 @@ func TestLargeSets(t *testing.T) {
 	}
 }
 
+// So many ports can be mapped, and not one more.
+func TestMostPorts(t *testing.T) {
+	const each = 65534
+	var lines []string
+	for i := range MaxPorts / each {
+		lines = append(lines, fmt.Sprintf("192.0.2.%d:1-%d:2-%d", i+1, each, each+1))
+	}
+	lines = append(lines, fmt.Sprintf("192.0.2.98:1-%d:2-%d", MaxPorts%each, MaxPorts%each+1))
+	if _, err := NewSet(must(t, lines...)...); err != nil {
+		t.Errorf("%d ports: %v", MaxPorts, err)
+	}
+	var invalid *InvalidError
+	if _, err := NewSet(must(t, append(lines, "192.0.2.99:1:2")...)...); !errors.As(err, &invalid) {
+		t.Errorf("one more: %v", err)
+	}
+}
+
 func TestSetIsAList(t *testing.T) {
 	ms := must(t, "443:8443", "80:8080 --name web", "443:8443/udp")
 	set, err := NewSet(append(ms, ms[0])...)

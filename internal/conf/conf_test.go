@@ -84,6 +84,7 @@ func TestWithout(t *testing.T) {
 func TestEdit(t *testing.T) {
 	shop, web := lab.Mappings(t, "443:8443/tcp,udp --name shop")[0], lab.Mappings(t, "80:8080 --source 10.0.0.0/8")[0]
 	next, more := lab.Mappings(t, "443:9443")[0], lab.Mappings(t, "81:8081")[0]
+	elsewhere := lab.Mappings(t, "81:9081")[0] // live, and not in the file
 	for _, c := range []struct {
 		what        string
 		remove, add []rules.Mapping
@@ -97,6 +98,10 @@ func TestEdit(t *testing.T) {
 		{"one in the place of another", []rules.Mapping{shop}, []rules.Mapping{next}, [][]rules.Mapping{{shop}}, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp # the shop\n", 1)},
 		{"one in the place of two", []rules.Mapping{shop, web}, []rules.Mapping{next}, [][]rules.Mapping{{shop, web}},
 			"# what this host serves\r\n443:9443/tcp # the shop\n\n\tbackend nft\n# end"},
+		{"one in the place of one that stands twice", []rules.Mapping{web}, []rules.Mapping{more}, [][]rules.Mapping{{web}},
+			strings.Replace(sample, " 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n", "81:8081/tcp\n", 1)},
+		{"one in the place of one that is elsewhere", []rules.Mapping{elsewhere}, []rules.Mapping{more}, [][]rules.Mapping{{elsewhere}},
+			sample + "\n81:8081/tcp\n"},
 	} {
 		if got := string(read(t, sample).Edit(c.remove, c.add, c.replaced)); got != c.want {
 			t.Errorf("%s: got\n%q, want\n%q", c.what, got, c.want)

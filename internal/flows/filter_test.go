@@ -151,6 +151,14 @@ func TestWhatIsForgotten(t *testing.T) {
 	}
 }
 
+// What was put into the kernel keeps its flows, also where no file has it.
+func TestWhatNoFileHas(t *testing.T) {
+	c := Change{Removed: listOf(t, "443:8443"), Added: listOf(t, "443:8443 --name shop")}
+	if newFilter(c, plainHost{}).MatchConntrackFlow(entry(t, "tcp 192.0.2.2 192.0.2.1:443 192.0.2.1:8443")) {
+		t.Error("a flow of a mapping that was put back is forgotten")
+	}
+}
+
 // The table can hold hundreds of thousands of flows: it is read only where one of them can be untrue.
 func TestTheTableIsNotReadForNothing(t *testing.T) {
 	for text, want := range map[string]bool{

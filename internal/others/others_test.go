@@ -10,6 +10,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/internal/lab"
+	"portmap/rules"
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }
@@ -106,6 +107,10 @@ func shapes() []foreignRules {
 			says: []string{"table nat of ip6tables-legacy, chain OUTPUT: tcp dport 443 redirect to :9000"}},
 		{name: "only this host's own, no matter", lines: []string{"ip6tables-legacy -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
 			add: "443:8443 --interface eth0"},
+		{name: "legacy, of its family", lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
+			add: "443:8443 -6", says: []string{"table nat of ip6tables-legacy, chain PREROUTING: tcp dport 443 redirect to :9000"}},
+		{name: "legacy, of the other family", lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
+			add: "443:8443 -4"},
 		{name: "a comment that looks like it", lines: []string{`iptables-legacy -t nat -A PREROUTING -p tcp --dport 444 -m comment --comment --dport|443 -j REDIRECT --to-ports 9000`}},
 		{name: "ip6tables-nft", lines: []string{"ip6tables-nft -t nat -A PREROUTING -p tcp --dport 443 -j DNAT --to-destination [2001:db8::9]:444"},
 			says: []string{"table ip6 nat, chain PREROUTING: tcp dport 443 dnat to [2001:db8::9]:444"}},
@@ -177,19 +182,36 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// A rule to which several ways lead is told of once, and is for this host's own connections only if all of them are.
+func TestSameRuleByTwoWays(t *testing.T) {
+	for _, c := range []struct{ first, second, own bool }{
+		{true, true, true}, {true, false, false}, {false, true, false}, {false, false, false},
+	} {
+		found := Rules{mappings: lab.Mappings(t, "443:8443")}
+		for _, own := range []bool{c.first, c.second} {
+			m := anyPacket()
+			m.ports, m.own = []rules.Ports{{First: 443, Last: 443}}, own
+			found.add(Rule{System: IPTables, Table: "ip nat", Chain: "DOCKER", rule: rule{match: m, action: translate, to: "dnat"}})
+		}
+		if len(found.list) != 1 || found.list[0].match.own != c.own {
+			t.Errorf("own %t, then %t: %+v", c.first, c.second, found.list)
+		}
+	}
+}
+
 // What a look costs on a host without rules, beside Docker with 300 published ports, and where there are too
 // many to be read.
 func BenchmarkLook(b *testing.B) {
 	for _, ports := range []int{0, 1, 300, 3000} {
 		b.Run(fmt.Sprint(ports), func(b *testing.B) {
 			host := lab.New(b).Host("host")
-			rules := "*nat\n-N DOCKER\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
+			text := "*nat\n-N DOCKER\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
 			for i := range ports {
-				rules += fmt.Sprintf("-A DOCKER -p tcp -m tcp --dport %d -j DNAT --to-destination 172.17.0.2:80\n", 443+i)
+				text += fmt.Sprintf("-A DOCKER -p tcp -m tcp --dport %d -j DNAT --to-destination 172.17.0.2:80\n", 443+i)
 			}
 			if ports > 0 {
 				cmd := exec.Command("iptables-nft-restore")
-				cmd.Stdin = strings.NewReader(rules + "COMMIT\n")
+				cmd.Stdin = strings.NewReader(text + "COMMIT\n")
 				if r := host.TryCommand(cmd); r.Code != 0 {
 					b.Fatal(r.Err)
 				}

@@ -14,6 +14,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/flows"
 	"portmap/internal/lab"
+	"portmap/internal/rundir"
 	"portmap/internal/store"
 	"portmap/rules"
 
@@ -54,7 +55,10 @@ func (f *fake) Temporary(context.Context) (found []rules.Mapping, err error) {
 	return found, nil
 }
 
-func (f *fake) Apply(_ context.Context, c rules.Change) error {
+func (f *fake) Apply(ctx context.Context, c rules.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if f.before != nil {
 		if err := f.before(c); err != nil {
 			return err
@@ -182,6 +186,60 @@ func TestFailingSteps(t *testing.T) {
 	}
 }
 
+// Who gives up in the middle of a change that fails has the kernel put back all the same.
+func TestUndoGoesOnWhenCanceled(t *testing.T) {
+	h, kernel := host(t)
+	h.mustAdd(t, "443:8443")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	kernel.before = func(rules.Change) error {
+		kernel.before = nil
+		return errors.Join(os.Remove(h.File.Path), os.MkdirAll(filepath.Join(h.File.Path, "in the way"), 0o755))
+	}
+	h.filter = &filters.Opened{Filter: &filters.Filter{Backend: canceling{kernel, cancel}}}
+	if _, err := h.Add(ctx, lab.Mappings(t, "80:8080"), AddOptions{}); err == nil || errors.As(err, new(*store.UndoError)) {
+		t.Errorf("error is %v", err)
+	}
+	if got := kernel.texts(); got != "443:8443/tcp" {
+		t.Errorf("live are\n%s", got)
+	}
+}
+
+// canceling is a kernel during whose changes somebody gives up.
+type canceling struct {
+	*fake
+	cancel func()
+}
+
+func (c canceling) Apply(ctx context.Context, change rules.Change) error {
+	defer c.cancel()
+	return c.fake.Apply(ctx, change)
+}
+
+// Where the file's lock is not to be had, the kernel's is given back: others with other files wait for it.
+func TestKernelIsNotLockedForLong(t *testing.T) {
+	h, _ := host(t)
+	h.Run = rundir.At(filepath.Join(t.TempDir(), "run"))
+	h.mustAdd(t, "443:8443")
+	held, err := store.At(h.File.Path).Lock(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	h.File.LockTimeout = -1
+	if _, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{}); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("error is %v, want that it is locked", err)
+	}
+	kernel, err := h.Run.Lock(context.Background(), -1)
+	if err != nil {
+		t.Fatalf("the kernel's lock: %v", err)
+	}
+	defer kernel.Close()
+	if !kernel.Held() {
+		t.Error("there is no lock to be had here")
+	}
+}
+
 // The kernel holds something else than was believed: the change is made to fit, and does no more than it was to do.
 func TestDrift(t *testing.T) {
 	for _, c := range []struct {
@@ -263,6 +321,25 @@ func TestInterrupted(t *testing.T) {
 	}
 	if _, err := os.Lstat(staged); err == nil {
 		t.Error("its trace is still there")
+	}
+}
+
+// After a change that died, a file without a mapping may be one that was lost: nothing goes that nobody asked to go.
+func TestInterruptedAndEmpty(t *testing.T) {
+	h, kernel := host(t)
+	h.mustAdd(t, "443:8443")
+	staged := filepath.Join(filepath.Dir(h.File.Path), ".portmap.conf.portmap-staged")
+	for _, path := range []string{h.File.Path, staged} {
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
+	if empty := new(EmptyError); !errors.As(err, &empty) || !empty.Interrupted || empty.Mappings != 1 {
+		t.Errorf("error is %v", err)
+	}
+	if got := kernel.texts(); got != "443:8443/tcp" {
+		t.Errorf("live are\n%s", got)
 	}
 }
 

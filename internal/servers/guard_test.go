@@ -2,6 +2,7 @@ package servers
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -110,7 +111,7 @@ func TestSSHServers(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"}, "80": {"1", "701"}} {
+		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"}, "80": {"1", "701"}, "81": {"700", "701"}} {
 			for _, p := range pids {
 				if p == pid {
 					if err := os.Symlink("socket:["+inode+"]", filepath.Join(dir, inode)); err != nil {
@@ -120,10 +121,34 @@ func TestSSHServers(t *testing.T) {
 			}
 		}
 	}
-	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true, 80: true})
-	for inode, want := range map[uint32]process{77: {1, "systemd", true}, 78: {701, "node", false}, 79: {702, "dropbear", true}, 80: {1, "systemd", false}} {
+	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true, 80: true, 81: true})
+	for inode, want := range map[uint32]process{
+		77: {1, "systemd", true}, 78: {701, "node", false}, 79: {702, "dropbear", true}, 80: {1, "systemd", false}, 81: {700, "sshd", true},
+	} {
 		if got[inode] != want {
 			t.Errorf("socket %d: %+v, want %+v", inode, got[inode], want)
+		}
+	}
+}
+
+// Before the first connection, systemd alone has the socket of ssh.socket. Another one's server on port 22 is no SSH server.
+func TestSocketOfSSH(t *testing.T) {
+	for _, c := range []struct {
+		protocol rules.Protocols
+		port     uint16
+		pid      int
+		want     bool
+	}{
+		{rules.TCP, 22, 1, true},
+		{rules.TCP, 22, 700, false},
+		{rules.TCP, 22, 0, false},
+		{rules.TCP, 2222, 1, false},
+		{rules.UDP, 22, 1, false},
+	} {
+		found := Found{who: map[uint32]process{77: {pid: c.pid, command: "some"}}, users: map[uint32]string{0: "root"}}
+		s := socket{protocol: c.protocol, local: netip.AddrPortFrom(netip.IPv6Unspecified(), c.port), inode: 77}
+		if got := found.server(s).SSH; got != c.want {
+			t.Errorf("%s port %d of process %d: SSH is %t", c.protocol, c.port, c.pid, got)
 		}
 	}
 }

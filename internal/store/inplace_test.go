@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -327,4 +328,26 @@ func TestReservedRoom(t *testing.T) {
 	}
 	must(t, s.Commit())
 	wantContent(t, f, repeated("new", 64<<10))
+}
+
+// TestRevision: what was written in place has another revision, also where it is as long as before.
+func TestRevision(t *testing.T) {
+	f := At(pathIn(t.TempDir()))
+	put(t, f.Path, "old", 0o644)
+	p, err := resolve(f.Path)
+	must(t, err)
+	before := p.revision()
+	if p.revision() != before {
+		t.Error("nobody has written it, and it has another revision")
+	}
+	for wait := time.Millisecond; ; wait *= 2 { // time stamps are as coarse as the kernel's clock ticks
+		put(t, f.Path, "new", 0o644)
+		if p.revision() != before {
+			return
+		}
+		if wait > time.Second {
+			t.Fatal("it was written, and has the same revision")
+		}
+		time.Sleep(wait)
+	}
 }

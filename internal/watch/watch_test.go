@@ -164,6 +164,48 @@ func TestUnfinished(t *testing.T) {
 	}
 }
 
+// What no event tells is found: here the file is behind a link into another folder.
+func TestDiffers(t *testing.T) {
+	path, target := filepath.Join(t.TempDir(), "portmap.conf"), filepath.Join(t.TempDir(), "real.conf")
+	if err := os.Symlink(target, path); err != nil {
+		t.Fatal(err)
+	}
+	file, err := FolderOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	long := time.Now().Add(-time.Hour)
+	write := func(path, content string) error {
+		return errors.Join(os.WriteFile(path, []byte(content), 0o644), os.Chtimes(path, long, long))
+	}
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"is made", func() error { return write(target, "443:8443\n") }},
+		{"is written, as long as before", func() error { return os.Chtimes(target, long, long.Add(time.Second)) }},
+		{"is longer, of the same time", func() error {
+			return errors.Join(write(target, "443:8443\n80:8080\n"), os.Chtimes(target, long, long.Add(time.Second)))
+		}},
+		{"is another, alike", func() error {
+			return errors.Join(write(target+".new", "443:9443\n80:9090\n"), os.Chtimes(target+".new", long, long.Add(time.Second)),
+				os.Rename(target+".new", target))
+		}},
+		{"is removed", func() error { return os.Remove(target) }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if !file.Differs() {
+			t.Errorf("the file %s, and does not differ", step.what)
+		}
+		if file.Differs() {
+			t.Errorf("the file %s, and differs twice", step.what)
+		}
+	}
+}
+
 // Where even to wake up costs much, looks become few, and do not end.
 func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
 	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
@@ -209,6 +251,23 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 	host.Run("nft", "add table inet other")
 	s.stays(t, 2)
 	host.Run("nft", "delete table inet mended")
+	s.until(t, 3)
+}
+
+// What somebody else does while the Healer makes a change is seen.
+func TestChangesBesideOwnAskForALook(t *testing.T) {
+	lab.Need(t, "nft")
+	host := lab.New(t).Host("host")
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }), heal: func(look int) (Healed, error) {
+		if look != 2 {
+			return Healed{}, nil
+		}
+		host.Run("nft", "add table inet mended")
+		host.Run("nft", "delete table inet other")
+		return Healed{Added: make([]rules.Mapping, 1)}, nil
+	}}
+	run(t, s, func(*Watch) {})
+	host.Run("nft", "add table inet other")
 	s.until(t, 3)
 }
 
