@@ -122,7 +122,7 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 			fmt.Fprintf(a.out, "%s%s\n", sign, o.Mapping)
 		}
 		if difference.Damaged != "" {
-			a.note("the rules in the kernel are damaged (%s); to make them again: %s", difference.Damaged, repairDamage)
+			a.note("the rules in the kernel are damaged (%s); %s", difference.Damaged, a.repair(difference.Foreign))
 		}
 		return nil
 	})

@@ -130,11 +130,16 @@ func savedLines(l reconcile.Listing) string {
 	return b.String()
 }
 
-// repairDamage makes damaged rules again.
-const repairDamage = "sudo portmap apply"
+// repair returns what to do about damaged rules: apply makes them again, once nothing of others is among them.
+func (a *app) repair(foreign string) string {
+	if foreign != "" {
+		return foreign
+	}
+	return "to make them again: " + a.here("apply")
+}
 
 func (a *app) noteDamage(l reconcile.Listing) {
 	if l.Damaged != "" {
-		a.note("warning: the rules in the kernel are damaged (%s); to make them again: %s", l.Damaged, repairDamage)
+		a.note("warning: the rules in the kernel are damaged (%s); %s", l.Damaged, a.repair(l.Foreign))
 	}
 }

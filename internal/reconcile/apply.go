@@ -128,6 +128,7 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 type Difference struct {
 	Change  rules.Change
 	Damaged string // what is wrong with the rules in the kernel, or ""
+	Foreign string // how to take out what others put among them, where Apply would be refused for it
 
 	aim   rules.Set
 	saved int // how many of aim the file has
@@ -188,7 +189,7 @@ func (h *Host) difference(ctx context.Context, content Content) (Difference, err
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, aim: aim, saved: text.Set().Len()}, nil
+	return Difference{Change: toAim(live, aim), Damaged: live.Damaged, Foreign: live.Foreign, aim: aim, saved: text.Set().Len()}, nil
 }
 
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs

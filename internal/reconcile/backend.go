@@ -171,7 +171,7 @@ func (m *moving) Live(ctx context.Context) (rules.Live, error) {
 			live.Mappings = append(live.Mappings, o)
 		}
 	}
-	live.Damaged = fmt.Sprintf("mappings are live in %s, and belong into %s", m.old.Name(), m.Name())
+	live.Damaged, live.Foreign = fmt.Sprintf("mappings are live in %s, and belong into %s", m.old.Name(), m.Name()), ""
 	return live, nil
 }
 

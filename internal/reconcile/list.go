@@ -40,6 +40,7 @@ type Listing struct {
 	Rows    []Row
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
+	Foreign string // how to take out what others put among them, where Apply would be refused for it
 	Wrong   error  // what is wrong with the file: Rows has its lines that are right; or nil
 }
 
@@ -74,7 +75,9 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	l := Listing{Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged, Wrong: wrong}
+	l := Listing{
+		Backend: h.backend.Name(), Note: variantNote(h.backend), File: text.String(), Damaged: live.Damaged, Foreign: live.Foreign, Wrong: wrong,
+	}
 	if _, ok := h.backend.(*moving); ok { // all packets are served, by another backend than the one asked for
 		l.Note, l.Damaged = live.Damaged, ""
 	}
