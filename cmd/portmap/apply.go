@@ -144,7 +144,7 @@ func (a *app) flush() *cobra.Command {
 				}
 				a.outcomes(report, dryRun)
 				if h.Run.Watched() {
-					a.note("a watch runs, and puts back what a flush takes away; end it first: %s", endWatch)
+					a.note("a watch runs, and puts back what a flush takes away; end it first: %s", a.boot().EndWatch())
 				}
 				return nil
 			}), "flush")
@@ -153,9 +153,6 @@ func (a *app) flush() *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
-
-// endWatch ends the watches of the boot units.
-const endWatch = "sudo systemctl stop portmap-watch portmap-reapply"
 
 const maxInput = 64 << 20
 
