@@ -86,6 +86,25 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 	})
 }
 
+// A watch that finds a file without a mapping at its start takes nothing away, and stays for the edit that mends it.
+func TestWatchStartsWithAnEmptiedFile(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		write(t, p.file, b.line()+"# nothing\n")
+		w := p.watch()
+		w.says(p.file + " has no mapping, and 1 mapping is in place\n")
+		w.says("what is live stays, but is not put back")
+		w.live(b, "443:8443/tcp")
+		write(t, p.file, b.line()+"443:8443\n80:8080\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+		w.says("the file is right again\n")
+		b.flush(host)
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+	})
+}
+
 // refusing starts a watch and empties its file.
 func (p portmap) refusing(t *testing.T, b backend) watching {
 	t.Helper()

@@ -62,7 +62,7 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 			return healed, err
 		}
 		m.seen, wrong = content, err
-		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) && !errors.As(err, new(*reconcile.EmptyError)) {
+		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) {
 			m.good = content
 		}
 	}
