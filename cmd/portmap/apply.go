@@ -35,6 +35,7 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 			if err != nil {
 				return what(err, "apply")
 			}
+			o.Exists = !keepGoing // at boot a file that is missing is success
 			return what(a.with(func(h *reconcile.Host) error {
 				h.KeepGoing = keepGoing
 				if !force {

@@ -120,6 +120,9 @@ func emptyRemedy(a *app, err error) string {
 		return fmt.Sprintf("nothing was removed; to save what is live: %s | %s; to remove it: %s",
 			a.here("list", "-o", "plain"), a.here("apply", "-f", "-"), a.here("remove", "--all"))
 	}
+	if empty != nil && empty.Others {
+		return fmt.Sprintf("nothing was changed; `%s` names the file of each; if this file is to have none: %s", a.here("list"), a.command("--empty"))
+	}
 	if a.name != "apply" {
 		return "nothing was removed; to remove all of them: sudo portmap remove --all"
 	}

@@ -20,6 +20,7 @@ type Content struct {
 type ApplyOptions struct {
 	DryRun bool
 	Empty  bool // remove every mapping where the file has none
+	Exists bool // refuse a file that does not exist also while only other files have live mappings
 }
 
 // EmptyError refuses a file without a mapping, while there are mappings: a pipe whose left side failed, a mistyped name
@@ -28,6 +29,7 @@ type EmptyError struct {
 	Name     string // of the file or stream
 	Missing  bool   // there is no such file
 	Mappings int    // how many there are, saved or live
+	Others   bool   // they are those of other files, and would stay
 
 	Interrupted bool // a change died before it was saved: what is in place may be its
 }
@@ -42,6 +44,9 @@ func (e *EmptyError) Error() string {
 		are = "mapping is"
 	}
 	text := fmt.Sprintf("%s %s, and %d %s in place", e.Name, why, e.Mappings, are)
+	if e.Others {
+		text += ", from another file"
+	}
 	if e.Interrupted {
 		text += ", since a change was interrupted before it was saved"
 	}
@@ -73,6 +78,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	if !o.Empty {
 		if err := h.refuseEmpty(ctx, d, next, saved, lock.interrupted()); err != nil {
 			return Report{}, err
+		}
+		if others := d.lasting(); o.Exists && next.Bytes == nil && content == nil && others > 0 {
+			return Report{}, &EmptyError{Name: next.Name, Missing: true, Mappings: others, Others: true}
 		}
 	}
 	report := Report{
@@ -146,6 +154,16 @@ func (d Difference) removesAll() bool {
 func (d Difference) removed() (count int) {
 	for _, m := range d.Change.Remove {
 		if lasting(m) && !d.aim.Has(m) {
+			count++
+		}
+	}
+	return count
+}
+
+// lasting counts the mappings that are to be live, without temporary ones.
+func (d Difference) lasting() (count int) {
+	for _, m := range d.aim.Mappings() {
+		if lasting(m) {
 			count++
 		}
 	}
