@@ -2,6 +2,7 @@ package others
 
 import (
 	"fmt"
+	"slices"
 
 	"portmap/rules"
 )
@@ -24,13 +25,27 @@ func Advise(found Rules, system System) (lines []string) {
 				first.Port, first.where(len(translates)-1), first.winner(m, system)))
 		}
 		if len(untracks) > 0 {
-			first := untracks[0]
-			lines = append(lines, fmt.Sprintf(
-				"warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
-				first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port)))
+			lines = append(lines, untrackedText(m, untracks))
 		}
 	}
 	return lines
+}
+
+// Untracked is Advise for mappings that are live: only of rules that keep packets from them, a line for each mapping.
+func Untracked(found Rules) (lines []string) {
+	for _, m := range found.mappings {
+		met := slices.DeleteFunc(found.Meet(m), func(met Met) bool { return !met.Untracks })
+		if len(met) > 0 {
+			lines = append(lines, untrackedText(m, met))
+		}
+	}
+	return lines
+}
+
+func untrackedText(m rules.Mapping, untracks []Met) string {
+	first := untracks[0]
+	return fmt.Sprintf("warning: a rule keeps packets to port %d out of connection tracking: %s; they do not reach port %d",
+		first.Port, first.where(len(untracks)-1), m.TargetOf(first.Port))
 }
 
 // where names a rule: its table, its chain, what it says, whose it is, and that there are more.
