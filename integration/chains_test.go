@@ -83,7 +83,8 @@ func TestForeignRuleInOurChain(t *testing.T) {
 						_, remedy, _ = strings.Cut(says, "\n  take it out: sudo ")
 					}
 					for _, command := range []string{"diff", "list"} {
-						if r := p.try(command); !strings.Contains(r.Out+r.Err, "a rule of others stands in PORTMAP") {
+						if r := p.try(command); !strings.Contains(r.Err, "a rule of others stands in PORTMAP") ||
+							!strings.HasSuffix(r.Err, "); take it out: sudo "+remedy) {
 							t.Errorf("%s: %+v", command, r)
 						}
 					}

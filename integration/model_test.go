@@ -309,6 +309,9 @@ func (m *machine) desired(f, other *file) (rules.Set, bool) {
 func (m *machine) apply(rt *rapid.T) {
 	f, other := m.file(rt)
 	desired, ok := m.desired(f, other)
+	if _, err := os.Stat(f.file); os.IsNotExist(err) && plain(desired).Len() > 0 {
+		ok = false // what is live is the other file's: the name may be mistyped
+	}
 	m.runs(f, ok, "apply")
 	if ok {
 		m.live = desired

@@ -51,7 +51,7 @@ func TestAddTellsOfRulesOfOthers(t *testing.T) {
 	})
 }
 
-// A rule by which packets of a mapping are not tracked keeps them from it: they are told, since list cannot see them.
+// A rule by which packets of a mapping are not tracked keeps them from it: add and list say so.
 func TestAddTellsOfUntrackedPackets(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)
@@ -62,9 +62,15 @@ func TestAddTellsOfUntrackedPackets(t *testing.T) {
 			t.Fatal(r.Err)
 		}
 		p := b.command(t, host)
-		if r := p.try("add", "53:8053/udp"); !strings.Contains(r.Err,
-			"a rule keeps packets to port 53 out of connection tracking: table inet dns, chain pre: udp dport 53 notrack; they do not reach port 8053") {
-			t.Errorf("add says %+v", r)
+		p.run("add", "54:8053/udp", "-q")
+		if r := p.try("list"); strings.Contains(r.Err, "connection tracking") {
+			t.Errorf("list says of another port %+v", r)
+		}
+		const says = "a rule keeps packets to port 53 out of connection tracking: table inet dns, chain pre: udp dport 53 notrack; they do not reach port 8053"
+		for _, args := range [][]string{{"add", "53:8053/udp"}, {"list"}, {"list", "-o", "wide"}} {
+			if r := p.try(args...); r.Code != 0 || !strings.Contains(r.Err, says) {
+				t.Errorf("%v says %+v", args, r)
+			}
 		}
 		if answer, err := client.Ask("udp", "", "192.0.2.1:53"); err != nil || !answer.Refused {
 			t.Errorf("what it says is not so: %+v, %v", answer, err)

@@ -131,7 +131,13 @@ func TestForeignObjects(t *testing.T) {
 					t.Errorf("port %s: %+v, %v", port, answer, err)
 				}
 			}
-			_, remedy, _ := strings.Cut(p.try("flush").Err, "sudo ")
+			_, remedy, _ := strings.Cut(p.try("flush").Err, "  to take it out: sudo ")
+			remedy = strings.TrimSpace(remedy)
+			for _, command := range []string{"diff", "list"} { // not apply, which is refused
+				if r := p.try(command); !strings.HasSuffix(r.Err, "; to take it out: sudo "+remedy+"\n") {
+					t.Errorf("%s: %+v", command, r)
+				}
+			}
 			shell(t, host, remedy)
 			if r := p.try("diff"); r.Code != 0 {
 				t.Errorf("after %s: %+v", remedy, r)

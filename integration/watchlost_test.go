@@ -70,7 +70,7 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 		p.run("add", "443:8443")
 		w := p.watch()
 		write(t, p.file, b.line()+"# nothing\n")
-		w.says(p.file + " has no mapping, and 1 mapping is in place\n  nothing was removed; to remove all of them: sudo portmap remove --all\n")
+		w.says(p.file + " has no mapping, and 1 mapping is in place\n  nothing was removed; to remove all of them: sudo portmap --config " + p.file + " remove --all\n")
 		host.Run(f.flush[0], f.flush[1:]...)
 		w.live(b, "443:8443/tcp")
 		if err := os.Remove(p.file); err != nil {
@@ -83,6 +83,25 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 		w.live(b)
 		p.run("add", "80:8080")
 		w.live(b, "80:8080/tcp")
+	})
+}
+
+// A watch that finds a file without a mapping at its start takes nothing away, and stays for the edit that mends it.
+func TestWatchStartsWithAnEmptiedFile(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		write(t, p.file, b.line()+"# nothing\n")
+		w := p.watch()
+		w.says(p.file + " has no mapping, and 1 mapping is in place\n")
+		w.says("what is live stays, but is not put back")
+		w.live(b, "443:8443/tcp")
+		write(t, p.file, b.line()+"443:8443\n80:8080\n")
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
+		w.says("the file is right again\n")
+		b.flush(host)
+		w.live(b, "80:8080/tcp", "443:8443/tcp")
 	})
 }
 

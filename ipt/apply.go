@@ -149,8 +149,7 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 	main := t.programs[family].main
 	for _, c := range chains {
 		if have.foreign[c.id] {
-			return step{}, &Error{Why: fmt.Sprintf("a chain %s is there that is not portmap's", c.id),
-				Fix: fmt.Sprintf("give it another name: sudo %s -t %s -E %s NAME", main, c.id.table, c.id.name)}
+			return step{}, &Error{Why: foreignText(c.id), Fix: rename(main, c.id)}
 		}
 	}
 	before, after := have.state, stateWith(chains, have)
@@ -169,6 +168,11 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 		}
 	}
 	return step{tools: t, family: family, before: before, script: between(before, after)}, nil
+}
+
+// rename is what to type where a chain of others has a name of ours.
+func rename(program string, id chainID) string {
+	return fmt.Sprintf("give it another name: sudo %s -t %s -E %s NAME", program, id.table, id.name)
 }
 
 // takeOut is what to type to take out a rule of others.

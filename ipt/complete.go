@@ -142,6 +142,7 @@ func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 		}
 		before := s
 		if s, err = b.read(ctx, t); err == nil && s.equal(before) {
+			s.nameForeign(&live, t)
 			return live, nil
 		}
 	}

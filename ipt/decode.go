@@ -83,6 +83,34 @@ func (s snapshot) live() rules.Live {
 	return live
 }
 
+// nameForeign says of what is live what others put among the rules. A Reset is refused as long as it is there.
+func (s snapshot) nameForeign(live *rules.Live, t tools) {
+	for i, family := range s.families {
+		if family == nil {
+			continue
+		}
+		main := t.programs[i].main
+		if l, found := family.intruder(func(chainID) bool { return true }); found {
+			live.Damaged, live.Foreign = intruderText(l), takeOut(main, l)
+			return
+		}
+		for _, c := range encode(s.mappings(), families[i]) {
+			if family.foreign[c.id] {
+				live.Damaged, live.Foreign = foreignText(c.id), rename(main, c.id)
+				return
+			}
+		}
+	}
+}
+
+func intruderText(l ruleLine) string {
+	return fmt.Sprintf("a rule of others stands in %s: -A %s", l.in, l)
+}
+
+func foreignText(id chainID) string {
+	return fmt.Sprintf("a chain %s is there that is not portmap's", id)
+}
+
 // reading counts, for each mapping, the rules that it should have and those that it has.
 type reading struct {
 	mappings   []rules.Mapping
@@ -99,7 +127,7 @@ func (r *reading) damage(format string, args ...any) {
 
 func (r *reading) family(s *saved, want []chain) {
 	if l, found := s.intruder(func(chainID) bool { return true }); found {
-		r.damage("a rule of others stands in %s: -A %s", l.in, l)
+		r.damage("%s", intruderText(l))
 	}
 	next := stateWith(want, s)
 	for _, c := range want {
@@ -132,7 +160,7 @@ func (r *reading) chain(s *saved, want chain) {
 	have, there := s.chains[want.id]
 	switch {
 	case s.foreign[want.id]:
-		r.damage("a chain %s is there that is not portmap's", want.id)
+		r.damage("%s", foreignText(want.id))
 	case !there:
 		r.damage("chain %s is gone", want.id)
 	case len(have) < len(want.rules):

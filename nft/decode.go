@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,8 @@ type reading struct {
 	order   []*entry
 	fixed   map[string][]*rule // the rules that are always there, by chain
 	damaged string
-	foreign []foreignObject
+	owner   uint32          // the process that alone may change the table; mostly 0
+	foreign []foreignObject // what others put into it
 }
 
 func newReading() *reading {
@@ -111,9 +113,7 @@ func (r *reading) table(s survey) {
 	if s.info.dormant {
 		r.damage("the table is switched off (dormant)")
 	}
-	if s.info.owner != 0 {
-		r.damage("another process owns the table (netlink port %d)", s.info.owner)
-	}
+	r.owner = s.info.owner
 	for _, c := range chains() {
 		r.chain(c, s.chains)
 	}
@@ -127,9 +127,6 @@ func (r *reading) table(s survey) {
 		}
 	}
 	r.foreign = slices.Concat(r.foreign, foreignSets(s.sets), s.others)
-	if len(r.foreign) > 0 {
-		r.damage("%s", foreignText(r.foreign))
-	}
 }
 
 // joinTexts reads the chain of texts, in which labels have their meaning.
@@ -177,5 +174,13 @@ func (r *reading) live() rules.Live {
 	}
 	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return rules.Compare(a.Mapping, b.Mapping) })
 	live.Damaged = r.damaged
+	var refused *ForeignError
+	switch err := foreignError(r.foreign); {
+	case r.owner != 0:
+		owned := OwnedError{r.owner}
+		live.Damaged, live.Foreign = owned.Error(), owned.Remedy()
+	case errors.As(err, &refused):
+		live.Damaged, live.Foreign = refused.What, refused.Fix
+	}
 	return live
 }

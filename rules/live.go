@@ -6,6 +6,8 @@ type Live struct {
 	// Damaged says, in a phrase, what is not as portmap leaves it: a rule that is missing, an entry that no mapping
 	// explains. It is empty where all is well. A Reset mends it, or is refused and names what others have put in.
 	Damaged string
+	// Foreign is set where a Reset is refused because of what others did: how to take it out, as the refusal says it.
+	Foreign string
 }
 
 // LiveMapping is a mapping that the kernel has whole.

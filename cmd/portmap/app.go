@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"portmap/rules"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const defaultConfig = "/etc/portmap/portmap.conf"
@@ -83,7 +85,41 @@ func (a *app) root() *cobra.Command {
 	for _, later := range [...]string{"check", "trace"} {
 		root.AddCommand(notYet(later))
 	}
+	if !slices.ContainsFunc(a.args, completes) {
+		takeOnce(root.PersistentFlags())
+		for _, cmd := range root.Commands() {
+			takeOnce(cmd.Flags())
+		}
+	}
 	return root
+}
+
+// completes reports whether a word asks for completions: cobra then reads the same flags several times.
+func completes(word string) bool {
+	return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
+}
+
+// takeOnce has each flag with a value refuse a second one: which of two files or packet filters is meant cannot be known. Those
+// of a mapping have the rules of its grammar.
+func takeOnce(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if _, ofMapping := f.Value.(optionFlag); !ofMapping && f.NoOptDefVal == "" {
+			f.Value = &onceValue{Value: f.Value}
+		}
+	})
+}
+
+type onceValue struct {
+	pflag.Value
+	given bool
+}
+
+func (v *onceValue) Set(value string) error {
+	if v.given {
+		return errors.New("given twice")
+	}
+	v.given = true
+	return v.Value.Set(value)
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {
@@ -100,7 +136,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func (a *app) host() *reconcile.Host {
 	h := &reconcile.Host{
 		Kinds: filters.All(), File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(),
-		Redact: a.withoutQuotes,
+		Redact: a.withoutQuotes, Command: a.here,
 	}
 	if a.backend != "auto" {
 		h.Choice = a.backend

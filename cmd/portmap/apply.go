@@ -36,6 +36,7 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 			if err != nil {
 				return what(err, "apply")
 			}
+			o.Exists = !keepGoing // at boot a file that is missing is success
 			return what(a.with(func(h *reconcile.Host) error {
 				h.KeepGoing = keepGoing
 				if !force {
@@ -146,7 +147,7 @@ func (a *app) flush() *cobra.Command {
 				a.outcomes(report, dryRun)
 				if h.Run.Watched() {
 					a.notes(finding.Finding{
-						ID: finding.WatchRunning, Text: "a watch runs, and puts back what a flush takes away", Remedy: endWatch,
+						ID: finding.WatchRunning, Text: "a watch runs, and puts back what a flush takes away", Remedy: a.boot().EndWatch(),
 					})
 				}
 				return nil
@@ -156,9 +157,6 @@ func (a *app) flush() *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
-
-// endWatch ends the watches of the boot units.
-const endWatch = "sudo systemctl stop portmap-watch portmap-reapply"
 
 const maxInput = 64 << 20
 

@@ -54,7 +54,9 @@ func sentences() []sentence {
 	return []sentence{
 		{is: as[*outputError], code: exitFailed, remedy: outputRemedy},
 		{is: as[*store.UndoError], code: exitFailed,
-			remedy: says("`portmap diff` shows what differs; to have it as the file says: sudo portmap apply")},
+			remedy: func(a *app, _ error) string {
+				return "`portmap diff` shows what differs; to have it as the file says: " + a.here("apply")
+			}},
 		{is: as[*privateError], code: exitUsage},
 		{is: as[*rules.UnsupportedError], code: exitUsage},
 		{is: as[*rules.InvalidError], code: exitUsage, remedy: ownRemedy},
@@ -70,12 +72,14 @@ func sentences() []sentence {
 		{is: errno(syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
 			why: "this kernel has no nf_tables, or lacks a part of it", remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
 		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
-		{is: errno(syscall.EROFS), code: exitFailed, remedy: says("the file system is read-only; name a file elsewhere with --config, or use --temporary")},
+		{is: errno(syscall.EROFS), code: exitFailed, remedy: readOnlyRemedy},
 		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
 		{is: as[*store.RefusedError], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: hasRemedy, code: exitFailed, remedy: ownRemedy},
-		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: says("`sudo portmap diff` shows the difference, `sudo portmap apply` removes it")},
+		{is: isErr(rules.ErrDrift), code: exitFailed, remedy: func(a *app, _ error) string {
+			return fmt.Sprintf("`%s` shows the difference, `%s` removes it", a.here("diff"), a.here("apply"))
+		}},
 		{is: isErr(context.Canceled), code: exitFailed, why: "interrupted; nothing was changed"},
 	}
 }
@@ -120,10 +124,21 @@ func emptyRemedy(a *app, err error) string {
 		return fmt.Sprintf("nothing was removed; to save what is live: %s | %s; to remove it: %s",
 			a.here("list", "-o", "plain"), a.here("apply", "-f", "-"), a.here("remove", "--all"))
 	}
+	if empty != nil && empty.Others {
+		return fmt.Sprintf("nothing was changed; `%s` names the file of each; if this file is to have none: %s", a.here("list"), a.command("--empty"))
+	}
 	if a.name != "apply" {
-		return "nothing was removed; to remove all of them: sudo portmap remove --all"
+		return "nothing was removed; to remove all of them: " + a.here("remove", "--all")
 	}
 	return "nothing was removed; to remove all of them: " + a.command("--empty")
+}
+
+// readOnlyRemedy names the other ways only to a command that has them.
+func readOnlyRemedy(a *app, _ error) string {
+	if a.name == "add" {
+		return "the file system is read-only; name a file elsewhere with --config, or use --temporary"
+	}
+	return "nothing was changed; make the file system writable, then do it again"
 }
 
 // outputRemedy says, after a command that changes something, that it did.

@@ -32,6 +32,7 @@ func TestSentences(t *testing.T) {
 		{nftables(syscall.EOPNOTSUPP), 1, "portmap: add 443:8443/tcp: this kernel has no nf_tables, or lacks a part of it\n  load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
 		{what(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1, "portmap: list: look for servers: protocol not supported\n"},
 		{nftables(syscall.ENOMEM), 1, "portmap: add 443:8443/tcp: the kernel has no memory for that many rules; nothing was changed\n  as root in the first user namespace the limits are higher\n"},
+		{what(&fs.PathError{Op: "write", Path: "f", Err: syscall.EROFS}, "remove 443"), 1, "portmap: remove 443: write f: read-only file system\n  nothing was changed; make the file system writable, then do it again\n"},
 		{nftables(syscall.EINVAL), 1, "portmap: add 443:8443/tcp: nf_tables: invalid argument\n"},
 		{what(rules.ErrDrift, "add 443:8443/tcp"), 1, "portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n  `sudo portmap diff` shows the difference, `sudo portmap apply` removes it\n"},
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EACCES}, 3, "portmap: write /etc/portmap/portmap.conf: permission denied\n  sudo portmap add 443:8443\n"},
@@ -47,7 +48,7 @@ func TestSentences(t *testing.T) {
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
 	} {
 		var printed bytes.Buffer
-		a := &app{err: &printed, out: bufio.NewWriter(&printed), args: []string{"add", "443:8443"}, started: true}
+		a := &app{err: &printed, out: bufio.NewWriter(&printed), args: []string{"add", "443:8443"}, config: defaultConfig, started: true}
 		if code := a.report(context.Background(), c.err); code != c.code || printed.String() != c.want {
 			t.Errorf("%v: exit %d,\n%swant %d,\n%s", c.err, code, printed.String(), c.code, c.want)
 		}

@@ -86,3 +86,24 @@ func incoming(r reconcile.Report) (added []rules.Mapping) {
 	}
 	return added
 }
+
+// mostAsked is for how many mappings list looks at the rules of others: it must not cost much.
+const mostAsked = 1000
+
+// noteUntracked says which rules keep packets from mappings that look active.
+func (a *app) noteUntracked(ctx context.Context, l reconcile.Listing) {
+	var live []rules.Mapping
+	for i := range l.Rows {
+		if l.Rows[i].State != reconcile.Missing {
+			live = append(live, l.Rows[i].Mapping)
+		}
+	}
+	if a.quiet || len(live) == 0 || len(live) > mostAsked {
+		return
+	}
+	found, err := others.Look(ctx, live)
+	if err != nil {
+		a.say("look at the rules of others: %v", err) // advice is all that is lost
+	}
+	a.notes(others.Untracked(found)...)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 
@@ -54,7 +55,7 @@ type jsonServer struct {
 func (a *app) json(l reconcile.Listing) error {
 	out := jsonListing{Backend: l.Backend, Mappings: make([]jsonMapping, 0, len(l.Rows))}
 	for _, f := range l.Damage() {
-		out.Damaged = &jsonDamage{l.Damaged, f.Remedy}
+		out.Damaged = &jsonDamage{l.Damaged, cmp.Or(l.Foreign, f.Remedy)}
 	}
 	for _, row := range l.Rows {
 		out.Mappings = append(out.Mappings, jsonOf(row))

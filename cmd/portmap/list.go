@@ -48,6 +48,9 @@ If a line of the file is wrong, the other mappings are shown, the error names th
 				if err != nil {
 					return err
 				}
+				if output == "table" || output == "wide" { // a person reads it
+					a.noteUntracked(cmd.Context(), listing)
+				}
 				if err := show(listing); err != nil {
 					return err
 				}

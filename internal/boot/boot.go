@@ -99,6 +99,7 @@ type initSystem interface {
 	enable(legacy bool) (string, error)
 	disable() (string, error)
 	state(legacy bool) State
+	endWatch() string
 	hidden(file string) string // where a file really is, if it cannot be seen from there at boot
 }
 
@@ -147,6 +148,14 @@ func offNow(was, watched bool) string {
 		return "mappings are not restored at boot any more; those that are live stay"
 	}
 	return "restore at boot is off already"
+}
+
+// EndWatch returns what ends the watches of the boot units; where there are none, what finds one.
+func (h Host) EndWatch() string {
+	if system := h.init(); system != nil {
+		return system.endWatch()
+	}
+	return "`pgrep -af 'portmap .*watch'` finds it"
 }
 
 // State tells what the next boot will do, as far as files show it.

@@ -150,6 +150,22 @@ func TestUnitsNameTheBinary(t *testing.T) {
 	}
 }
 
+// Each init system has its own way to end a watch.
+func TestEndWatch(t *testing.T) {
+	for name, files := range kinds {
+		want := "sudo systemctl stop portmap-watch portmap-reapply"
+		if strings.HasPrefix(name, "OpenRC") {
+			want = "sudo rc-service portmap-watch stop"
+		}
+		if got := newMachine(t, files...).EndWatch(); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := newMachine(t).EndWatch(); strings.Contains(got, "systemctl") {
+		t.Errorf("without an init system: %q", got)
+	}
+}
+
 // iptables-legacy gets what it needs by a drop-in, and loses it when it is not used any more.
 func TestLegacyDropIn(t *testing.T) {
 	m := newMachine(t, kinds["systemd, as a package"]...)

@@ -90,6 +90,8 @@ func (o openrc) disable() (string, error) {
 	return offNow(was || removed, watched), nil
 }
 
+func (openrc) endWatch() string { return "sudo rc-service portmap-watch stop" }
+
 // hidden is empty: OpenRC's scripts see all of the host.
 func (o openrc) hidden(string) string { return "" }
 

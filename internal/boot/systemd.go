@@ -144,6 +144,9 @@ func (s systemd) enabled() bool {
 
 func (s systemd) watched() bool { return s.there(etcUnit + "multi-user.target.wants/" + watch) }
 
+// endWatch names both units that watch.
+func (systemd) endWatch() string { return "sudo systemctl stop portmap-watch portmap-reapply" }
+
 // disable switches the watch off, too: it would bring the other one with it.
 func (s systemd) disable() (string, error) {
 	was, watched := s.enabled(), s.watched()

@@ -26,10 +26,14 @@ func (f Finding) Severity() Severity { return kindOf(f.ID).severity }
 // String returns the text, and behind it the remedy with what it is for: "not restored at boot yet; to have that:
 // sudo portmap enable".
 func (f Finding) String() string {
-	if f.Remedy == "" {
+	switch lead := kindOf(f.ID).lead; {
+	case f.Remedy == "":
 		return f.Text
+	case lead == "": // the text ends with it
+		return f.Text + ": " + f.Remedy
+	default:
+		return f.Text + "; " + lead + ": " + f.Remedy
 	}
-	return f.Text + "; " + kindOf(f.ID).lead + ": " + f.Remedy
 }
 
 // Line returns what is printed: String, with "warning: " before it where that is part of the message.

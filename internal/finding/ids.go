@@ -37,6 +37,7 @@ const (
 // Findings about the rules in the kernel.
 const (
 	RulesDamaged   ID = "rules-damaged"   // the rules are not as portmap leaves them
+	RulesForeign   ID = "rules-foreign"   // others put something among the rules, and they cannot be made again before it is out
 	OtherBackend   ID = "other-backend"   // mappings are live in another backend than the one to be used
 	OtherVariant   ID = "other-variant"   // this host has two variants of iptables
 	FamilyMissing  ID = "family-missing"  // this host's iptables cannot do one address family
@@ -90,6 +91,7 @@ func kinds() []kind {
 		{id: WatchRunning, severity: Hint, lead: "end it first"},
 
 		{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
+		{id: RulesForeign, severity: Broken, warning: true},
 		{id: OtherBackend, severity: Risk},
 		{id: OtherVariant, severity: Hint},
 		{id: FamilyMissing, severity: Risk, warning: true},

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"runtime"
+	"runtime/debug"
 	"unsafe"
 
 	"github.com/vishvananda/netns"
@@ -24,7 +25,16 @@ const (
 )
 
 // On returns the same host on another kernel: for the functions that it runs, and for the programs that these start.
+//
+// With NoTables the garbage collector rests until the test ends. A function that waits for a socket from replaceSockets is in a
+// system call that the Go scheduler takes for a short one: a collector that stops all of the process would wait for it, and
+// replaceSockets for the collector.
 func (h *Host) On(k Kernel) *Host {
+	if k == NoTables {
+		percent := debug.SetGCPercent(-1)
+		runtime.GC() // the end of a collection that has begun
+		h.t.Cleanup(func() { debug.SetGCPercent(percent) })
+	}
 	other := *h
 	other.kernel = k
 	return &other

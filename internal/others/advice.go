@@ -2,6 +2,7 @@ package others
 
 import (
 	"fmt"
+	"slices"
 
 	"portmap/internal/finding"
 	"portmap/rules"
@@ -29,15 +30,30 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 			})
 		}
 		if len(untracks) > 0 {
-			first := untracks[0]
-			advice = append(advice, finding.Finding{
-				ID: finding.Untracked, Mapping: m,
-				Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
-					first.Port, first.where(len(untracks)-1), server(m, first.Port)),
-			})
+			advice = append(advice, untracked(m, untracks))
 		}
 	}
 	return advice
+}
+
+// Untracked is Advise for mappings that are live: only of rules that keep packets from them, one finding for each mapping.
+func Untracked(found Rules) (advice []finding.Finding) {
+	for _, m := range found.mappings {
+		met := slices.DeleteFunc(found.Meet(m), func(met Met) bool { return !met.Untracks })
+		if len(met) > 0 {
+			advice = append(advice, untracked(m, met))
+		}
+	}
+	return advice
+}
+
+func untracked(m rules.Mapping, untracks []Met) finding.Finding {
+	first := untracks[0]
+	return finding.Finding{
+		ID: finding.Untracked, Mapping: m,
+		Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
+			first.Port, first.where(len(untracks)-1), server(m, first.Port)),
+	}
 }
 
 // where names a rule: its table, its chain, what it says, whose it is, and that there are more.

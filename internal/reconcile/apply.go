@@ -21,6 +21,7 @@ type Content struct {
 type ApplyOptions struct {
 	DryRun bool
 	Empty  bool // remove every mapping where the file has none
+	Exists bool // refuse a file that does not exist also while only other files have live mappings
 }
 
 // EmptyError refuses a file without a mapping, while there are mappings: a pipe whose left side failed, a mistyped name
@@ -29,6 +30,7 @@ type EmptyError struct {
 	Name     string // of the file or stream
 	Missing  bool   // there is no such file
 	Mappings int    // how many there are, saved or live
+	Others   bool   // they are those of other files, and would stay
 
 	Interrupted bool // a change died before it was saved: what is in place may be its
 }
@@ -43,6 +45,9 @@ func (e *EmptyError) Error() string {
 		are = "mapping is"
 	}
 	text := fmt.Sprintf("%s %s, and %d %s in place", e.Name, why, e.Mappings, are)
+	if e.Others {
+		text += ", from another file"
+	}
 	if e.Interrupted {
 		text += ", since a change was interrupted before it was saved"
 	}
@@ -74,6 +79,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	if !o.Empty {
 		if err := h.refuseEmpty(ctx, d, next, saved, lock.interrupted()); err != nil {
 			return Report{}, err
+		}
+		if others := d.lasting(); o.Exists && next.Bytes == nil && content == nil && others > 0 {
+			return Report{}, &EmptyError{Name: next.Name, Missing: true, Mappings: others, Others: true}
 		}
 	}
 	report := Report{
@@ -129,16 +137,18 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 type Difference struct {
 	Change  rules.Change
 	Damaged string // what is wrong with the rules in the kernel, or ""
+	Foreign string // how to take out what others put among them, where Apply would be refused for it
 
 	aim   rules.Set
 	saved int    // how many of aim the file has
 	from  kernel // what it starts from
 
 	temporary []rules.Mapping // that are live
+	repair    string          // the command that makes damaged rules again
 }
 
 // Damage returns one finding if the rules in the kernel are damaged, else none.
-func (d Difference) Damage() []finding.Finding { return damage(d.Damaged) }
+func (d Difference) Damage() []finding.Finding { return damage(d.Damaged, d.Foreign, d.repair) }
 
 // Aim returns what should be live: the file's mappings and temporary ones.
 func (d Difference) Aim() rules.Set { return d.aim }
@@ -152,6 +162,16 @@ func (d Difference) removesAll() bool {
 func (d Difference) removed() (count int) {
 	for _, m := range d.Change.Remove {
 		if lasting(m) && !d.aim.Has(m) {
+			count++
+		}
+	}
+	return count
+}
+
+// lasting counts the mappings that are to be live, without temporary ones.
+func (d Difference) lasting() (count int) {
+	for _, m := range d.aim.Mappings() {
+		if lasting(m) {
 			count++
 		}
 	}
@@ -199,7 +219,10 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 	if err != nil {
 		return Difference{}, err
 	}
-	return Difference{temporary: s.temporary, Change: toAim(live.Live, aim), Damaged: live.Damaged, aim: aim, from: live, saved: text.Set().Len()}, nil
+	return Difference{
+		Change: toAim(live.Live, aim), Damaged: live.Damaged, Foreign: live.Foreign, aim: aim, saved: text.Set().Len(), from: live,
+		temporary: s.temporary, repair: h.typed("apply"),
+	}, nil
 }
 
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs

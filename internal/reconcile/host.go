@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"portmap/internal/conf"
 	"portmap/internal/filters"
@@ -18,6 +19,9 @@ type Host struct {
 	Kinds  []filters.Kind        // the packet filters that may be used, the preferred one first
 	Choice string                // the one to use and to keep in the file; empty for what the file says
 	Opened func(*filters.Opened) // is told what was opened; may be nil
+
+	// Command returns a command of portmap for the same file, to be pasted; nil for that of the default file.
+	Command func(words ...string) string
 
 	KeepGoing bool // lines of the file that are wrong are left out, and told as warnings
 	File      *store.File
@@ -62,6 +66,13 @@ func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
 		h.Opened(f)
 	}
 	return nil
+}
+
+func (h *Host) typed(words ...string) string {
+	if h.Command == nil {
+		return "sudo portmap " + strings.Join(words, " ")
+	}
+	return h.Command(words...)
 }
 
 // reader reads files of mappings.

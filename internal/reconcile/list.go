@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"portmap/internal/finding"
 	"portmap/internal/servers"
@@ -42,7 +43,10 @@ type Listing struct {
 	Rows    []Row
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
+	Foreign string // how to take out what others put among them, where Apply would be refused for it
 	Wrong   error  // what is wrong with the file: Rows has its lines that are right; or nil
+
+	repair string // the command that makes damaged rules again
 }
 
 // Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by hand.
@@ -73,17 +77,19 @@ func (l Listing) Findings() []finding.Finding {
 }
 
 // Damage returns one finding if the rules in the kernel are damaged, else none.
-func (l Listing) Damage() []finding.Finding { return damage(l.Damaged) }
+func (l Listing) Damage() []finding.Finding { return damage(l.Damaged, l.Foreign, l.repair) }
 
-func damage(why string) []finding.Finding {
+// damage returns what is wrong with the rules. If others put something among them, that has to be taken out first.
+func damage(why, foreign, repair string) []finding.Finding {
 	if why == "" {
 		return nil
 	}
-	return []finding.Finding{{
-		ID:     finding.RulesDamaged,
-		Text:   fmt.Sprintf("the rules in the kernel are damaged (%s)", why),
-		Remedy: "sudo portmap apply",
-	}}
+	text := fmt.Sprintf("the rules in the kernel are damaged (%s)", why)
+	if foreign == "" {
+		return []finding.Finding{{ID: finding.RulesDamaged, Text: text, Remedy: repair}}
+	}
+	do, command, _ := strings.Cut(foreign, ": ")
+	return []finding.Finding{{ID: finding.RulesForeign, Text: text + "; " + do, Remedy: command}}
 }
 
 // List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the file that
@@ -107,7 +113,8 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	l := Listing{
-		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged, Wrong: wrong,
+		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged, Foreign: live.Foreign, Wrong: wrong,
+		repair: h.typed("apply"),
 	}
 	if h.moves() { // all packets are served, by another backend than the one asked for
 		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""

@@ -1,11 +1,13 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"portmap/internal/reconcile"
 	"portmap/rules"
 )
 
@@ -89,6 +91,9 @@ func (l *Log) file(wrong error, partly bool) {
 	case l.wrong == said:
 	case wrong == nil:
 		l.print(notice, "the file is right again")
+	case partly && errors.As(wrong, new(*reconcile.EmptyError)):
+		l.complain(wrong)
+		l.print(warning, "what is live stays, but is not put back if others flush it: the file does not have it")
 	case partly:
 		l.complain(wrong)
 		l.print(warning, "lines that are wrong are left out: `portmap apply --dry-run --keep-going` shows them all")

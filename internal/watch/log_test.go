@@ -12,6 +12,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/internal/lab"
+	"portmap/internal/reconcile"
 )
 
 func newLog(out *strings.Builder) *Log {
@@ -47,6 +48,10 @@ func TestLogLines(t *testing.T) {
 			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\nportmap: the file is right again\n"},
 		{"a wrong edit, when somebody asks", func(l *Log) { l.healed(wrong, nil); l.forget(); l.healed(wrong, nil) },
 			strings.Repeat("portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n", 2)},
+		{"no mapping from the start", func(l *Log) {
+			l.healed(Healed{Partly: true, Wrong: &reconcile.EmptyError{Name: "f", Mappings: 2}}, nil)
+		},
+			"portmap: f has no mapping, and 2 mappings are in place\nportmap: what is live stays, but is not put back if others flush it: the file does not have it\n"},
 		{"trouble, once", func(l *Log) {
 			l.failed(errors.New("no memory"))
 			l.failed(errors.New("no memory"))

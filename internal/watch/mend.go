@@ -55,7 +55,7 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 			return healed, err
 		}
 		m.seen, wrong = g.Read.Content, err
-		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) && !errors.As(err, new(*reconcile.EmptyError)) {
+		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) {
 			m.good = g.Read.Content
 		}
 	} else {
