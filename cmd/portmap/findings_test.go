@@ -148,7 +148,7 @@ func checkCommand(t *testing.T, line string) {
 		t.Fatalf("%s: without sudo", line)
 	}
 	switch words = words[1:]; words[0] {
-	case "chmod", "cp", "modprobe", "sysctl", "systemctl":
+	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sysctl", "systemctl":
 		return
 	case "portmap":
 	default:

@@ -314,11 +314,13 @@ func (e *edition) plan(s state, choice string) plan {
 }
 
 // lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for mappings
-// that should be live already, and where nothing seems to be left, so that the table goes, too.
+// that should be live already, where nothing seems to be left, so that the table goes, too, and for one to remove whose place a
+// mapping of another file may have: a kernel deletes by place.
 func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *locks) error {
 	interrupted := lock.interrupted()
 	last := e.aim.Len() == 0 && len(e.remove) > 0
-	if e.everything || !interrupted && len(e.lookFor) == 0 && !last {
+	_, contested := s.others.set.Add(p.change.Remove...)
+	if e.reset || !interrupted && len(e.lookFor) == 0 && !last && contested == nil {
 		return nil
 	}
 	live, err := h.lookAtKernel(ctx)
@@ -326,16 +328,14 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 		return err
 	}
 	switch {
-	case interrupted:
+	case interrupted && !e.everything:
 		p.change = toAim(live.Live, unite(e.aim, s.others.held(mappings(live.Live))))
 		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)), rules.Mapping.Temporary)
 		if s.text.Set().Len() == 0 && len(unasked) > 0 {
 			return &EmptyError{Name: h.File.Path, Mappings: len(unasked), Interrupted: true}
 		}
-	case last:
-		if len(rules.Minus(mappings(live.Live), p.change.Remove)) == 0 {
-			p.change = rules.Change{Reset: true, Remove: mappings(live.Live)}
-		}
+	case last && len(rules.Minus(mappings(live.Live), p.change.Remove)) == 0:
+		p.change = rules.Change{Reset: true, Remove: mappings(live.Live)}
 	default:
 		asked := plan{aim: e.aim, change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live.Live); err != nil {
