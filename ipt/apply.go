@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"portmap/rules"
@@ -117,7 +116,7 @@ type step struct {
 	family int
 	before state
 	part   []chainID // where before is not all that was there: the chains that it is about
-	script []byte
+	script script
 }
 
 // plan returns the steps that bring one variant from what it has to mappings. With reset, nothing may be left that is not
@@ -153,7 +152,7 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 				Fix: fmt.Sprintf("give it another name: sudo %s -t %s -E %s NAME", main, c.id.table, c.id.name)}
 		}
 	}
-	before, after := have.state, stateWith(chains, have)
+	before, after := have.state, wanted(chains, have)
 	changes := func(id chainID) bool {
 		want, stays := after.chains[id]
 		return reset || !stays || !equalRules(before.chains[id], want)
@@ -163,12 +162,12 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 			Fix: takeOut(main, l)}
 	}
 	for _, id := range before.names {
-		l, led := have.led[id]
-		if _, stays := after.chains[id]; led && !stays {
+		l, leads := have.foreignJump[id]
+		if _, stays := after.chains[id]; leads && !stays {
 			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", id, l), Fix: takeOut(main, l)}
 		}
 	}
-	return step{tools: t, family: family, before: before, script: between(before, after)}, nil
+	return step{tools: t, family: family, before: before, script: restoreScript(before, after)}, nil
 }
 
 // takeOut is what to type to take out a rule of others.
@@ -188,24 +187,16 @@ func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// restore runs a script. A script of one line needs no iptables-restore, which reads more of the rules than iptables does.
+// restore carries a script out. A script of one rule needs no iptables-restore, which reads more of the rules than iptables
+// does.
 func (b *Backend) restore(ctx context.Context, s step) error {
 	programs := s.tools.programs[s.family]
-	if table, line, single := onlyLine(s.script); single {
-		_, err := run(ctx, programs.main, s.script, append([]string{b.wait, "-t", table}, split(line)...)...)
+	if args := s.script.args(); args != nil {
+		_, err := runScript(ctx, programs.main, s.script, nil, append([]string{b.wait}, args...)...)
 		return err
 	}
-	_, err := run(ctx, programs.restore, s.script, "--noflush", "--counters", b.wait)
+	_, err := runScript(ctx, programs.restore, s.script, s.script.text(), "--noflush", "--counters", b.wait)
 	return err
-}
-
-// onlyLine returns the command of a script that has no other.
-func onlyLine(script []byte) (table, command string, single bool) {
-	lines := strings.Split(string(script[:min(len(script), 4096)]), "\n")
-	if len(lines) != 4 || lines[2] != "COMMIT" || !strings.HasPrefix(lines[1], "-") {
-		return "", "", false
-	}
-	return lines[0][1:], lines[1], true
 }
 
 // takeBack undoes the steps, the last one first, after a look at how far each came: a program that was killed does not
@@ -219,7 +210,7 @@ func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error
 				there = now.families[s.family].only(s.part)
 				there.jumps = s.before.jumps
 			}
-			if s.script = between(there, s.before); s.script != nil {
+			if s.script = restoreScript(there, s.before); s.script != nil {
 				err = b.restore(ctx, s)
 			}
 		}

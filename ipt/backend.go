@@ -35,7 +35,7 @@ type Backend struct {
 	// What one step looked at, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
 	// process that stays would go on believing it.
 	seen  map[Variant]snapshot
-	noted map[Variant]seen
+	noted map[Variant]chainState
 }
 
 // Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
@@ -97,7 +97,7 @@ func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 			continue
 		}
 		for _, args := range t.savingAll() {
-			output, err := run(ctx, p.save, nil, args...)
+			output, err := run(ctx, p.save, args...)
 			var e *Error
 			switch {
 			case errors.As(err, &e) && e.unavailable:
@@ -134,7 +134,7 @@ func (b *Backend) Variants() (used, other Variant) {
 // Describe says what was found on this host: the variant, its version, the program.
 func (b *Backend) Describe(ctx context.Context) string {
 	path := b.use.programs[0].main
-	says, err := run(ctx, path, nil, "--version") // "iptables v1.8.9 (nf_tables)"
+	says, err := run(ctx, path, "--version") // "iptables v1.8.9 (nf_tables)"
 	if words := strings.Fields(string(says)); err == nil && len(words) > 1 {
 		return fmt.Sprintf("%s %s (%s)", b.use.variant, strings.TrimPrefix(words[1], "v"), path)
 	}
@@ -176,13 +176,13 @@ func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
 }
 
 // notes looks at the chain with notes.
-func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
-	list, err := b.glance(ctx, t, look{0, textID})
+func (b *Backend) notes(ctx context.Context, t tools) (chainState, error) {
+	list, err := b.listChains(ctx, t, chainRef{0, textID})
 	if err != nil {
-		return seen{}, err
+		return chainState{}, err
 	}
 	if b.noted == nil {
-		b.noted = map[Variant]seen{}
+		b.noted = map[Variant]chainState{}
 	}
 	b.noted[t.variant] = list[0]
 	return list[0], nil

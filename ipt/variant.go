@@ -97,7 +97,7 @@ func variantOf(ctx context.Context, path string) (Variant, error) {
 			return Legacy, nil
 		}
 	}
-	says, err := run(ctx, path, nil, "--version")
+	says, err := run(ctx, path, "--version")
 	if err != nil {
 		return "", err
 	}
