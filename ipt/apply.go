@@ -10,39 +10,6 @@ import (
 	"portmap/rules"
 )
 
-// Apply does the whole change: one transaction a family, and when a later one fails, the earlier ones are taken back.
-// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what is
-// there, else an [*Error].
-func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
-	for _, list := range [...][]rules.Mapping{change.Add, change.Remove} {
-		if err := b.check(list); err != nil {
-			return err
-		}
-	}
-	steps, small, err := b.small(ctx, change)
-	if err == nil && !small {
-		steps, err = b.whole(ctx, change)
-	}
-	b.seen, b.noted = nil, nil // that is history now
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return err
-	}
-	lasting := context.WithoutCancel(ctx) // what was begun is seen through to its end
-	err = b.carryOut(lasting, steps)
-	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
-		return err
-	}
-	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
-	// that is there, for the same reason as iptables-nft-save.
-	if steps, err = b.whole(lasting, change); err != nil {
-		return err
-	}
-	return b.carryOut(lasting, steps)
-}
-
 // whole returns the steps of any change, after a look at everything that is there.
 func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error) {
 	have, err := b.recent(ctx)
@@ -77,13 +44,13 @@ func (b *Backend) recent(ctx context.Context) (snapshot, error) {
 
 // check refuses mappings that cannot be, here or at all.
 func (b *Backend) check(mappings []rules.Mapping) error {
-	missing, why := b.Limits()
+	has, why := b.use.has()
 	for i := range mappings {
 		m := &mappings[i]
 		if err := supported(m); err != nil {
 			return err
 		}
-		if missing.Has(m.Families()) {
+		if m.Families()&has == 0 {
 			return &Error{Why: fmt.Sprintf("%s: %s", m.Spec(), why), Fix: "leave the mapping out, or install what is missing"}
 		}
 	}

@@ -205,6 +205,39 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 	return live, nil
 }
 
+// Apply does the whole change: one transaction a family, and when a later one fails, the earlier ones are taken back.
+// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what is
+// there, else an [*Error].
+func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
+	for _, list := range [...][]rules.Mapping{change.Add, change.Remove} {
+		if err := b.check(list); err != nil {
+			return err
+		}
+	}
+	steps, small, err := b.small(ctx, change)
+	if err == nil && !small {
+		steps, err = b.whole(ctx, change)
+	}
+	b.seen, b.noted = nil, nil // that is history now
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	lasting := context.WithoutCancel(ctx) // what was begun is seen through to its end
+	err = b.carryOut(lasting, steps)
+	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
+		return err
+	}
+	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
+	// that is there, for the same reason as iptables-nft-save.
+	if steps, err = b.whole(lasting, change); err != nil {
+		return err
+	}
+	return b.carryOut(lasting, steps)
+}
+
 // Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their own.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 	noted, looked := b.noted[b.use.variant] // by Open
@@ -229,60 +262,4 @@ func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 		}
 	}
 	return found, nil
-}
-
-// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
-// it in between.
-func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
-	for range attempts {
-		s, err := readOnce(ctx, t)
-		part := false
-		if err == nil && t.variant == NFTables {
-			part, err = b.incomplete(s)
-		}
-		switch {
-		case err != nil:
-			return snapshot{}, err
-		case !part:
-			if b.seen == nil {
-				b.seen = map[Variant]snapshot{}
-			}
-			b.seen[t.variant] = s
-			return s, nil
-		}
-	}
-	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
-		Fix: "do it again"}
-}
-
-// readOnce runs iptables-save and its twin, for each table, side by side.
-func readOnce(ctx context.Context, t tools) (snapshot, error) {
-	s := snapshot{labels: newLabels()}
-	var commands [len(families) * len(ownTables)][]string
-	has, _ := t.has()
-	for i, p := range t.programs {
-		for j, table := range ownTables {
-			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
-				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
-			}
-		}
-	}
-	results := runAll(ctx, commands[:])
-	for i := range families {
-		if !has.Has(families[i]) {
-			continue
-		}
-		var outputs [][]byte
-		for _, r := range results[i*len(ownTables) : (i+1)*len(ownTables)] {
-			if r.err != nil {
-				return snapshot{}, r.err
-			}
-			outputs = append(outputs, r.output)
-		}
-		var err error
-		if s.families[i], err = parse(s.labels, outputs...); err != nil {
-			return snapshot{}, err
-		}
-	}
-	return s, nil
 }

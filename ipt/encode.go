@@ -88,18 +88,6 @@ func notes(m *rules.Mapping) []string {
 	return []string{m.String()}
 }
 
-func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
-	var sources []netip.Prefix
-	if m.Restricted() {
-		for _, s := range m.Sources() {
-			if rules.FamilyOf(s.Addr()) == family {
-				sources = append(sources, s)
-			}
-		}
-	}
-	return sources
-}
-
 // appendEntries appends a mapping's entries, and returns its sources.
 //
 // A mapping with several sources is cut in two, so that its rules are as many as its sources and its ports together, and not

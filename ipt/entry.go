@@ -78,6 +78,19 @@ func (e *dnatEntry) covers(b portRange) bool {
 	return (e.sourceChain != "" || e.drops) && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) && e.listen.Last >= b.ports.Last
 }
 
+// sourcesIn returns the sources of a mapping that are of a family.
+func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
+	var sources []netip.Prefix
+	if m.Restricted() {
+		for _, s := range m.Sources() {
+			if rules.FamilyOf(s.Addr()) == family {
+				sources = append(sources, s)
+			}
+		}
+	}
+	return sources
+}
+
 // comparePrefix orders networks by address, and puts the wider one first.
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))

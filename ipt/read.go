@@ -17,6 +17,62 @@ import (
 // attempts is how often a listing is read that others may be changing.
 const attempts = 4
 
+// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
+// it in between.
+func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
+	for range attempts {
+		s, err := readOnce(ctx, t)
+		part := false
+		if err == nil && t.variant == NFTables {
+			part, err = b.incomplete(s)
+		}
+		switch {
+		case err != nil:
+			return snapshot{}, err
+		case !part:
+			if b.seen == nil {
+				b.seen = map[Variant]snapshot{}
+			}
+			b.seen[t.variant] = s
+			return s, nil
+		}
+	}
+	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
+		Fix: "do it again"}
+}
+
+// readOnce runs iptables-save and its twin, for each table, side by side.
+func readOnce(ctx context.Context, t tools) (snapshot, error) {
+	s := snapshot{labels: newLabels()}
+	var commands [len(families) * len(ownTables)][]string
+	has, _ := t.has()
+	for i, p := range t.programs {
+		for j, table := range ownTables {
+			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
+				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
+			}
+		}
+	}
+	results := runAll(ctx, commands[:])
+	for i := range families {
+		if !has.Has(families[i]) {
+			continue
+		}
+		var outputs [][]byte
+		for _, r := range results[i*len(ownTables) : (i+1)*len(ownTables)] {
+			if r.err != nil {
+				return snapshot{}, r.err
+			}
+			outputs = append(outputs, r.output)
+		}
+		var err error
+		if s.families[i], err = parse(s.labels, outputs...); err != nil {
+			return snapshot{}, err
+		}
+	}
+	return s, nil
+}
+
 // incomplete reports whether there is a chain of which iptables-nft-save did not print as much as nf_tables holds.
 func (b *Backend) incomplete(s snapshot) (bool, error) {
 	for i, printed := range s.families {
