@@ -10,6 +10,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// table reads all but the elements: what of the table is not as it should be, and what in it is of others.
+func (r *reading) table(s survey) {
+	if s.info.dormant {
+		r.damage("the table is switched off (dormant)")
+	}
+	if s.info.owner != 0 {
+		r.damage("another process owns the table (netlink port %d)", s.info.owner)
+	}
+	for i := range r.places {
+		if p := &r.places[i]; p.kind == isChain {
+			r.chain(p, s.chains)
+		}
+	}
+	for i := range r.places {
+		if p := &r.places[i]; p.kind != isChain {
+			r.set(p, s.sets)
+		}
+	}
+	r.joinTexts(s.rules)
+	for _, k := range s.rules {
+		if r.isForeign(k) {
+			r.foreign = append(r.foreign, foreignRule(k))
+		}
+	}
+	r.foreign = slices.Concat(r.foreign, foreignSets(s.sets), s.others)
+	if len(r.foreign) > 0 {
+		r.damage("%s", foreignText(r.foreign))
+	}
+}
+
 // chain compares a chain, without its rules.
 func (r *reading) chain(p *place, have map[string]kernelChain) {
 	k, there := have[p.name]
