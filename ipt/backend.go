@@ -32,8 +32,8 @@ type Backend struct {
 	wait   string
 	tables tables
 
-	// What one step looked at, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
-	// process that stays would go on believing it.
+	// What one step read, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
+	// process that stays would take it for the present.
 	seen  map[Variant]snapshot
 	noted map[Variant]chainState
 }

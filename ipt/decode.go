@@ -62,7 +62,7 @@ func (s snapshot) mappings() []rules.Mapping {
 	return found
 }
 
-// live holds what is there against what should be, if the mappings that the comments name are live.
+// live compares what is there with what should be there for the mappings that the comments name.
 func (s snapshot) live() rules.Live {
 	mappings := s.mappings()
 	r := reading{mappings: mappings, want: make([]int, len(mappings)), seen: make([]int, len(mappings)), packets: make([]uint64, len(mappings))}

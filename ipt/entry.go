@@ -33,7 +33,7 @@ func sortEntries(entries []*dnatEntry, p rules.Ports) {
 	})
 }
 
-// rulesIn returns how many rules the item has for a range of ports: one a port, so that each goes to its own target. (A
+// rulesIn returns how many rules the entry has for a range of ports: one a port, so that each goes to its own target. (A
 // shifted range, `DNAT --to-destination :9000-9010/8000`, takes the next port, and so another server, where the tuple of the
 // right one is in use: nf_nat_core.c, nf_nat_l4proto_unique_tuple.)
 func (e *dnatEntry) rulesIn(p rules.Ports) int {
@@ -43,7 +43,7 @@ func (e *dnatEntry) rulesIn(p rules.Ports) int {
 	return int(min(e.listen.Last, p.Last)) - int(max(e.listen.First, p.First)) + 1
 }
 
-// rules returns the item's rules for a range of ports, which it overlaps.
+// rules returns the entry's rules for a range of ports, which it overlaps.
 func (e *dnatEntry) rules(p rules.Ports) []rule {
 	r := rule{iface: e.iface, protocol: e.protocol, comment: e.comment}
 	if e.source.IsValid() && e.source.Bits() > 0 {
@@ -73,7 +73,7 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 	return list
 }
 
-// covers reports whether one rule of the item is for all of the portRange.
+// covers reports whether one rule of the entry is for all of the range.
 func (e *dnatEntry) covers(b portRange) bool {
 	return (e.sourceChain != "" || e.drops) && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) && e.listen.Last >= b.ports.Last
 }

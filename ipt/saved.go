@@ -129,8 +129,7 @@ func (r *reader) outside(in chainID, rule rule, text string) {
 	r.saved.foreignJump[to] = ruleLine{in, rule}
 }
 
-// disown takes out the chains that are of others: those that hold rules, and none of ours. The jumps into them are no more
-// ours than they are.
+// disown takes out the chains of others: those that hold rules, but none of ours. The jumps into them are not ours either.
 func (r *reader) disown() {
 	s := r.saved
 	for _, id := range s.names {

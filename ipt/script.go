@@ -30,8 +30,15 @@ const (
 
 // restoreScript returns the script that leads from one state to another; nil if there is nothing to do.
 func restoreScript(from, to state) (all script) {
+	lines := 0
+	for _, list := range to.chains {
+		lines += len(list)
+	}
 	for _, t := range ownTables {
 		var c changes
+		if len(from.chains) == 0 && t == nat { // nearly all rules are new, and stand there
+			c.fill = make(script, 0, lines)
+		}
 		c.chains(t, from, to)
 		for _, h := range hooks() {
 			if h.table == t {
@@ -134,7 +141,7 @@ func (c *changes) jumps(hook chainID, have, want []rule) {
 
 // text writes the script as input of `iptables-restore --noflush --counters`.
 func (s script) text() []byte {
-	var b []byte
+	b := make([]byte, 0, 128*len(s))
 	for i := range s {
 		if o := &s[i]; i == 0 || o.chain.table != s[i-1].chain.table {
 			if i > 0 {

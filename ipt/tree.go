@@ -12,8 +12,8 @@ import (
 // 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
 const leaf = 32
 
-// tree grows chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or less
-// touches the chain of its ports, and where that becomes a node or a leaf, its parent.
+// tree grows chains of one family. The chains depend only on what is mapped, not on how that came about. A mapping more or
+// less changes the chain of its ports, and if that becomes a node or a leaf, its parent.
 type tree struct {
 	table   table
 	answers bool            // its packets are those that leave from the target ports, not those that arrive at the listen ports
@@ -40,7 +40,7 @@ func (t *tree) leadsNear(b portRange) bool {
 	})
 }
 
-// portRange is what the packets of a chain have in common.
+// portRange is what the packets of a chain have in common: protocols and ports.
 type portRange struct {
 	protocols rules.Protocols
 	ports     rules.Ports // First may be 0, which no mapping has: quarters are even
@@ -48,7 +48,7 @@ type portRange struct {
 
 var everyPort = rules.Ports{First: 0, Last: 65535}
 
-// leadingTo returns the rule by which a packet of the parent gets into the chain of the portRange.
+// leadingTo returns the rule by which a packet of the parent gets into the chain of the range.
 func (b portRange) leadingTo(chain string) rule {
 	r := rule{protocol: b.protocols, verdict: goTo, chain: chain}
 	if b.ports != everyPort {
@@ -57,7 +57,7 @@ func (b portRange) leadingTo(chain string) rule {
 	return r
 }
 
-// parts cuts the portRange by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
+// parts cuts the range by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
 // as many ports as a leaf has rules.
 func (b portRange) parts() []portRange {
 	if b.protocols.Number() == 0 {
@@ -76,7 +76,7 @@ func (b portRange) parts() []portRange {
 	return parts
 }
 
-// holds reports whether an item has ports in the portRange.
+// holds reports whether an entry has ports in the range.
 func (b portRange) holds(it *dnatEntry) bool {
 	return b.protocols.Has(it.protocol) && b.ports.Overlaps(it.listen)
 }

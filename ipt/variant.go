@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variant is one of the two rule sets that iptables can be about.
+// Variant selects the kernel interface behind iptables: each has a rule set of its own.
 type Variant string
 
 // The variants.
