@@ -5,44 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"portmap/rules"
 )
-
-// Apply does the whole change: one transaction a family, and when a later one fails, the earlier ones are taken back.
-// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what is
-// there, else an [*Error].
-func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
-	for _, list := range [...][]rules.Mapping{change.Add, change.Remove} {
-		if err := b.check(list); err != nil {
-			return err
-		}
-	}
-	steps, small, err := b.small(ctx, change)
-	if err == nil && !small {
-		steps, err = b.whole(ctx, change)
-	}
-	b.seen, b.noted = nil, nil // that is history now
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		return err
-	}
-	lasting := context.WithoutCancel(ctx) // what was begun is seen through to its end
-	err = b.carryOut(lasting, steps)
-	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
-		return err
-	}
-	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
-	// that is there, for the same reason as iptables-nft-save.
-	if steps, err = b.whole(lasting, change); err != nil {
-		return err
-	}
-	return b.carryOut(lasting, steps)
-}
 
 // whole returns the steps of any change, after a look at everything that is there.
 func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error) {
@@ -78,13 +44,13 @@ func (b *Backend) recent(ctx context.Context) (snapshot, error) {
 
 // check refuses mappings that cannot be, here or at all.
 func (b *Backend) check(mappings []rules.Mapping) error {
-	missing, why := b.Limits()
+	has, why := b.use.has()
 	for i := range mappings {
 		m := &mappings[i]
 		if err := supported(m); err != nil {
 			return err
 		}
-		if missing.Has(m.Families()) {
+		if m.Families()&has == 0 {
 			return &Error{Why: fmt.Sprintf("%s: %s", m.Spec(), why), Fix: "leave the mapping out, or install what is missing"}
 		}
 	}
@@ -117,7 +83,7 @@ type step struct {
 	family int
 	before state
 	part   []chainID // where before is not all that was there: the chains that it is about
-	script []byte
+	script script
 }
 
 // plan returns the steps that bring one variant from what it has to mappings. With reset, nothing may be left that is not
@@ -152,7 +118,7 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 			return step{}, &Error{Why: foreignText(c.id), Fix: rename(main, c.id)}
 		}
 	}
-	before, after := have.state, stateWith(chains, have)
+	before, after := have.state, wanted(chains, have)
 	changes := func(id chainID) bool {
 		want, stays := after.chains[id]
 		return reset || !stays || !equalRules(before.chains[id], want)
@@ -162,12 +128,12 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 			Fix: takeOut(main, l)}
 	}
 	for _, id := range before.names {
-		l, led := have.led[id]
-		if _, stays := after.chains[id]; led && !stays {
+		l, leads := have.foreignJump[id]
+		if _, stays := after.chains[id]; leads && !stays {
 			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", id, l), Fix: takeOut(main, l)}
 		}
 	}
-	return step{tools: t, family: family, before: before, script: between(before, after)}, nil
+	return step{tools: t, family: family, before: before, script: restoreScript(before, after)}, nil
 }
 
 // rename is what to type where a chain of others has a name of ours.
@@ -192,24 +158,16 @@ func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// restore runs a script. A script of one line needs no iptables-restore, which reads more of the rules than iptables does.
+// restore carries a script out. A script of one rule needs no iptables-restore, which reads more of the rules than iptables
+// does.
 func (b *Backend) restore(ctx context.Context, s step) error {
 	programs := s.tools.programs[s.family]
-	if table, line, single := onlyLine(s.script); single {
-		_, err := run(ctx, programs.main, s.script, append([]string{b.wait, "-t", table}, split(line)...)...)
+	if args := s.script.args(); args != nil {
+		_, err := runScript(ctx, programs.main, s.script, nil, append([]string{b.wait}, args...)...)
 		return err
 	}
-	_, err := run(ctx, programs.restore, s.script, "--noflush", "--counters", b.wait)
+	_, err := runScript(ctx, programs.restore, s.script, s.script.text(), "--noflush", "--counters", b.wait)
 	return err
-}
-
-// onlyLine returns the command of a script that has no other.
-func onlyLine(script []byte) (table, command string, single bool) {
-	lines := strings.Split(string(script[:min(len(script), 4096)]), "\n")
-	if len(lines) != 4 || lines[2] != "COMMIT" || !strings.HasPrefix(lines[1], "-") {
-		return "", "", false
-	}
-	return lines[0][1:], lines[1], true
 }
 
 // takeBack undoes the steps, the last one first, after a look at how far each came: a program that was killed does not
@@ -223,7 +181,7 @@ func (b *Backend) takeBack(ctx context.Context, steps []step, cause error) error
 				there = now.families[s.family].only(s.part)
 				there.jumps = s.before.jumps
 			}
-			if s.script = between(there, s.before); s.script != nil {
+			if s.script = restoreScript(there, s.before); s.script != nil {
 				err = b.restore(ctx, s)
 			}
 		}

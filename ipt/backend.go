@@ -32,10 +32,10 @@ type Backend struct {
 	wait   string
 	tables tables
 
-	// What one step looked at, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
-	// process that stays would go on believing it.
+	// What one step read, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
+	// process that stays would take it for the present.
 	seen  map[Variant]snapshot
-	noted map[Variant]seen
+	noted map[Variant]chainState
 }
 
 // Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
@@ -97,7 +97,7 @@ func (b *Backend) count(ctx context.Context, t tools) (int, error) {
 			continue
 		}
 		for _, args := range t.savingAll() {
-			output, err := run(ctx, p.save, nil, args...)
+			output, err := run(ctx, p.save, args...)
 			var e *Error
 			switch {
 			case errors.As(err, &e) && e.unavailable:
@@ -134,7 +134,7 @@ func (b *Backend) Variants() (used, other Variant) {
 // Describe says what was found on this host: the variant, its version, the program.
 func (b *Backend) Describe(ctx context.Context) string {
 	path := b.use.programs[0].main
-	says, err := run(ctx, path, nil, "--version") // "iptables v1.8.9 (nf_tables)"
+	says, err := run(ctx, path, "--version") // "iptables v1.8.9 (nf_tables)"
 	if words := strings.Fields(string(says)); err == nil && len(words) > 1 {
 		return fmt.Sprintf("%s %s (%s)", b.use.variant, strings.TrimPrefix(words[1], "v"), path)
 	}
@@ -146,6 +146,9 @@ func (b *Backend) Limits() (rules.Families, string) {
 	has, why := b.use.has()
 	return rules.BothFamilies &^ has, why
 }
+
+// Supports returns nil, or an [*rules.UnsupportedError].
+func (b *Backend) Supports(m rules.Mapping) error { return supported(&m) }
 
 // Close lets go of the kernel. What is live stays.
 func (b *Backend) Close() error { return b.tables.close() }
@@ -176,13 +179,13 @@ func (b *Backend) holds(ctx context.Context, t tools) (bool, error) {
 }
 
 // notes looks at the chain with notes.
-func (b *Backend) notes(ctx context.Context, t tools) (seen, error) {
-	list, err := b.glance(ctx, t, look{0, textID})
+func (b *Backend) notes(ctx context.Context, t tools) (chainState, error) {
+	list, err := b.listChains(ctx, t, chainRef{0, textID})
 	if err != nil {
-		return seen{}, err
+		return chainState{}, err
 	}
 	if b.noted == nil {
-		b.noted = map[Variant]seen{}
+		b.noted = map[Variant]chainState{}
 	}
 	b.noted[t.variant] = list[0]
 	return list[0], nil
@@ -203,6 +206,39 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 		live.Damaged = fmt.Sprintf("%s holds rules of portmap, beside %s", b.other.variant, b.use.variant)
 	}
 	return live, nil
+}
+
+// Apply does the whole change: one transaction a family, and when a later one fails, the earlier ones are taken back.
+// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what is
+// there, else an [*Error].
+func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
+	for _, list := range [...][]rules.Mapping{change.Add, change.Remove} {
+		if err := b.check(list); err != nil {
+			return err
+		}
+	}
+	steps, small, err := b.small(ctx, change)
+	if err == nil && !small {
+		steps, err = b.whole(ctx, change)
+	}
+	b.seen, b.noted = nil, nil // that is history now
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	lasting := context.WithoutCancel(ctx) // what was begun is seen through to its end
+	err = b.carryOut(lasting, steps)
+	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
+		return err
+	}
+	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
+	// that is there, for the same reason as iptables-nft-save.
+	if steps, err = b.whole(lasting, change); err != nil {
+		return err
+	}
+	return b.carryOut(lasting, steps)
 }
 
 // Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their own.
@@ -229,60 +265,4 @@ func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 		}
 	}
 	return found, nil
-}
-
-// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
-// it in between.
-func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
-	for range attempts {
-		s, err := readOnce(ctx, t)
-		part := false
-		if err == nil && t.variant == NFTables {
-			part, err = b.incomplete(s)
-		}
-		switch {
-		case err != nil:
-			return snapshot{}, err
-		case !part:
-			if b.seen == nil {
-				b.seen = map[Variant]snapshot{}
-			}
-			b.seen[t.variant] = s
-			return s, nil
-		}
-	}
-	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
-		Fix: "do it again"}
-}
-
-// readOnce runs iptables-save and its twin, for each table, side by side.
-func readOnce(ctx context.Context, t tools) (snapshot, error) {
-	s := snapshot{labels: newLabels()}
-	var commands [len(families) * len(ownTables)][]string
-	has, _ := t.has()
-	for i, p := range t.programs {
-		for j, table := range ownTables {
-			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
-				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
-			}
-		}
-	}
-	results := runAll(ctx, commands[:])
-	for i := range families {
-		if !has.Has(families[i]) {
-			continue
-		}
-		var outputs [][]byte
-		for _, r := range results[i*len(ownTables) : (i+1)*len(ownTables)] {
-			if r.err != nil {
-				return snapshot{}, r.err
-			}
-			outputs = append(outputs, r.output)
-		}
-		var err error
-		if s.families[i], err = parse(s.labels, outputs...); err != nil {
-			return snapshot{}, err
-		}
-	}
-	return s, nil
 }

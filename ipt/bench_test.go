@@ -23,7 +23,7 @@ func BenchmarkScript(b *testing.B) {
 	nothing := newSaved()
 	b.ReportAllocs()
 	for b.Loop() {
-		between(nothing.state, stateWith(encode(mappings, rules.IPv4), nothing))
+		restoreScript(nothing.state, wanted(encode(mappings, rules.IPv4), nothing)).text()
 	}
 }
 
@@ -34,7 +34,7 @@ func BenchmarkSmall(b *testing.B) {
 	near := mappings[5000:5001]
 	b.ReportAllocs()
 	for b.Loop() {
-		between(stateWith(encodeNear(mappings[:10000], near, rules.IPv4), nothing), stateWith(encodeNear(mappings, near, rules.IPv4), nothing))
+		restoreScript(wanted(encodeNear(mappings[:10000], near, rules.IPv4), nothing), wanted(encodeNear(mappings, near, rules.IPv4), nothing)).text()
 	}
 }
 
@@ -42,7 +42,7 @@ func BenchmarkSmall(b *testing.B) {
 func BenchmarkLive(b *testing.B) {
 	mappings := thousands(b, 10000)
 	nothing := newSaved()
-	output := printed(stateWith(encode(mappings, rules.IPv4), nothing))
+	output := printed(wanted(encode(mappings, rules.IPv4), nothing))
 	b.ReportAllocs()
 	for b.Loop() {
 		labels := newLabels()

@@ -50,25 +50,38 @@ var (
 	textID = chainID{nat, textChain}
 )
 
-// door is a chain of others, and the jumps in it that lead into ours, in the order in which they stand there.
-type door struct {
+// hook is a chain of the kernel's own, and the jumps in it that lead into our chains, in the order in which they stand.
+type hook struct {
 	chainID
 	jumps []rule
 }
 
-// doors are the chains of others from which jumps lead into ours. Ours stand first in them: other tools append theirs, and so
+// hooks are the chains from which jumps lead into ours. Our jumps stand first in them: other tools append theirs, and so
 // the same rule translates a connection whichever tool was there first.
 //
 // The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of that
 // VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
-func doors() [4]door {
-	return [...]door{
+func hooks() [4]hook {
+	return [...]hook{
 		{chainID{nat, "PREROUTING"}, []rule{{to: here, verdict: jump, chain: rootChain}, {to: hereInVRF, verdict: jump, chain: rootChain}}},
 		{chainID{nat, "OUTPUT"}, []rule{{to: here, verdict: jump, chain: rootChain}}},
 		{chainID{mangle, "PREROUTING"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
 		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain}}},
 	}
 }
+
+// hookOf returns the hook that is a chain; nil for any other chain.
+func hookOf(in chainID) *hook {
+	for _, d := range hooks() {
+		if d.chainID == in {
+			return &d
+		}
+	}
+	return nil
+}
+
+// counted reports whether a chain is compared: one that may be ours, or one that has a jump into ours.
+func counted(id chainID) bool { return id.own() || hookOf(id) != nil }
 
 // hashed names a chain by a kind and by what it is for.
 func hashed(kind string, subject ...any) string {
@@ -114,12 +127,4 @@ type line struct {
 type chain struct {
 	id    chainID
 	rules []line
-}
-
-// quoted writes a comment as iptables-save does (iptables, libxtables/xtables.c, xtables_save_string).
-func quoted(comment string) string {
-	if !strings.ContainsAny(comment, `"\'`) {
-		return `"` + comment + `"`
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`).Replace(comment) + `"`
 }

@@ -37,6 +37,9 @@ func (s snapshot) mappings() []rules.Mapping {
 		}
 		for id, lines := range family.chains {
 			for i := range lines {
+				if lines[i].rule.foreign != "" {
+					continue
+				}
 				switch comment := lines[i].rule.comment; {
 				case id == textID:
 					pieces = append(pieces, comment) // of a temporary mapping the whole text, which its rules have, too
@@ -60,7 +63,7 @@ func (s snapshot) mappings() []rules.Mapping {
 	return found
 }
 
-// live holds what is there against what should be, if the mappings that the comments name are live.
+// live compares what is there with what should be there for the mappings that the comments name.
 func (s snapshot) live() rules.Live {
 	mappings := s.mappings()
 	r := reading{mappings: mappings, want: make([]int, len(mappings)), seen: make([]int, len(mappings)), packets: make([]uint64, len(mappings))}
@@ -129,7 +132,7 @@ func (r *reading) family(s *saved, want []chain) {
 	if l, found := s.intruder(func(chainID) bool { return true }); found {
 		r.damage("%s", intruderText(l))
 	}
-	next := stateWith(want, s)
+	next := wanted(want, s)
 	for _, c := range want {
 		r.chain(s, c)
 	}
@@ -138,20 +141,20 @@ func (r *reading) family(s *saved, want []chain) {
 			r.damage("chain %s is left over", id)
 		}
 	}
-	for _, d := range doors() {
+	for _, d := range hooks() {
 		r.jumps(d.chainID, s.jumps[d.chainID], next.jumps[d.chainID])
 	}
 }
 
 // jumps compares the jumps in a chain of others. Where they stand in it is the business of whoever put others before them.
-func (r *reading) jumps(door chainID, have, want []rule) {
+func (r *reading) jumps(in chainID, have, want []rule) {
 	for _, w := range want {
 		if !slices.Contains(have, w) {
-			r.damage("chain %s has lost its jump to %s: %s", door, w.chain, w)
+			r.damage("chain %s has lost its jump to %s: %s", in, w.chain, w)
 		}
 	}
 	if len(have) > len(want) {
-		r.damage("chain %s has more than one jump to %s", door, have[0].chain)
+		r.damage("chain %s has more than one jump to %s", in, have[0].chain)
 	}
 }
 

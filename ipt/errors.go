@@ -1,7 +1,6 @@
 package ipt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -78,7 +77,7 @@ func notInUse(err error) bool {
 
 // explain turns the end of a command into an Error. The script, if there was one, tells a rule that is not as expected from
 // an extension that the kernel lacks: iptables says the same of both.
-func explain(command, stderr string, script []byte, end error) error {
+func explain(command, stderr string, script script, end error) error {
 	for _, c := range complaints() {
 		for _, phrase := range c.says {
 			if strings.Contains(stderr, phrase) {
@@ -90,12 +89,9 @@ func explain(command, stderr string, script []byte, end error) error {
 	if e.Why == "" {
 		e.Why = end.Error()
 	}
-	failed := failedLine(stderr, script)
-	if single := bytes.Split(script, []byte("\n")); failed == "" && len(single) == 4 {
-		failed = string(single[1])
-	}
+	failed, operation := script.failed(stderr)
 	switch {
-	case strings.HasPrefix(failed, "-D "), strings.HasPrefix(failed, "-I "), strings.HasPrefix(failed, "-X "):
+	case operation != nil && operation.needsPrevious():
 		e.cause = rules.ErrDrift
 	case failed != "":
 		e.Fix = "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"
@@ -104,21 +100,30 @@ func explain(command, stderr string, script []byte, end error) error {
 	return e
 }
 
-// failedLine returns the line of the script that iptables-restore names; "" where it names none, or the last, which stands
-// for all.
-func failedLine(stderr string, script []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(script)), "\n")
+// needsPrevious reports whether an operation fails where the rules are not what they were taken for.
+func (o *operation) needsPrevious() bool {
+	return o.kind == deleteRule || o.kind == deleteChain || o.kind == insertRule && o.line.packets == 0
+}
+
+// failed returns the line that a message of iptables is about, and its operation: the line which iptables-restore names, or
+// the only one; nothing if it names none, or the last, which stands for all.
+func (s script) failed(stderr string) (string, *operation) {
 	for _, phrase := range [...]string{"occurred at line: ", "line "} {
 		_, after, found := strings.Cut(stderr, phrase)
 		var n int
 		if !found {
 			continue
 		}
-		if _, err := fmt.Sscanf(after, "%d", &n); err == nil && n > 0 && n < len(lines) {
-			return lines[n-1]
+		if _, err := fmt.Sscanf(after, "%d", &n); err == nil {
+			if text, o := s.atLine(n); text != "" {
+				return text, o
+			}
 		}
 	}
-	return ""
+	if len(s) == 1 {
+		return string(s[0].append(nil)), &s[0]
+	}
+	return "", nil
 }
 
 func firstLine(text string) string {

@@ -57,33 +57,33 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 			sources[c.sources] = from
 		}
 	}
-	var items []item
+	var entries []dnatEntry
 	for c, list := range ports {
-		it := item{mapping: -1, protocol: rules.TCP, drops: true, address: c.address, iface: c.iface, text: fmt.Sprint(c), comment: dropComment}
+		it := dnatEntry{mapping: -1, protocol: rules.TCP, drops: true, address: c.address, iface: c.iface, text: fmt.Sprint(c), comment: dropComment}
 		switch from := sources[c.sources]; len(from) {
 		case 0:
 		case 1:
 			it.source = from[0]
 		default:
-			it.gate = t.sourcesChain(c)
+			it.sourceChain = t.sourceChainOf(c)
 		}
 		for _, it.listen = range joined(list) {
-			items = append(items, it)
+			entries = append(entries, it)
 		}
 	}
-	t.grow(root, box{rules.TCP, everyPort}, pointers(items), func(b box) string {
+	t.grow(root, portRange{rules.TCP, everyPort}, pointers(entries), func(b portRange) string {
 		return fmt.Sprintf("%s-%d-%d", root, b.ports.First, b.ports.Last)
 	})
 	for _, text := range slices.Sorted(maps.Keys(sources)) {
 		c := condition{sources: text}
 		if from := sources[text]; len(from) > 1 && t.hasNear(c, family) {
-			t.gate(t.sourcesChain(c), from, rule{verdict: drop, comment: dropComment})
+			t.sources(t.sourceChainOf(c), from, rule{verdict: drop, comment: dropComment})
 		}
 	}
 }
 
-// sourcesChain names the chain that asks for the sources of a condition. All mappings of these sources share it.
-func (t *tree) sourcesChain(c condition) string {
+// sourceChainOf names the chain that asks for the sources of a condition. All mappings of these sources share it.
+func (t *tree) sourceChainOf(c condition) string {
 	return hashed(sourcesOf, t.table, t.answers, c.sources)
 }
 

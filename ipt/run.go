@@ -13,21 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a program of iptables at work. What it reads and writes are files in memory: with pipes it would wait for us
+// process is a running program of iptables. What it reads and writes are files in memory: with pipes it would wait for us
 // again and again.
 type process struct {
 	cmd                   *exec.Cmd
-	script                []byte
+	script                script // what it is to do, if it changes something
 	input, output, stderr *os.File
 }
 
 // start runs a program. It is in the network namespace of this thread. Its environment has nothing of ours: XTABLES_LIBDIR
 // names a folder with code to load.
-func start(ctx context.Context, path string, script []byte, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, path, args...), script: script}
+func start(ctx context.Context, path string, input []byte, args ...string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(ctx, path, args...)}
 	err := errors.Join(inMemory(&p.input), inMemory(&p.output), inMemory(&p.stderr))
 	if err == nil {
-		_, err = p.input.WriteAt(script, 0)
+		_, err = p.input.WriteAt(input, 0)
 	}
 	if err == nil {
 		p.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
@@ -115,12 +115,18 @@ func runAll(ctx context.Context, commands [][]string) []result {
 }
 
 // run starts a program and waits for it.
-func run(ctx context.Context, path string, script []byte, args ...string) ([]byte, error) {
+func run(ctx context.Context, path string, args ...string) ([]byte, error) {
+	return runScript(ctx, path, nil, nil, args...)
+}
+
+// runScript is run for a program that carries a script out; the input is its text, or nothing if the arguments say it all.
+func runScript(ctx context.Context, path string, s script, input []byte, args ...string) ([]byte, error) {
 	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
 	defer runtime.UnlockOSThread()
-	p, err := start(ctx, path, script, args...)
+	p, err := start(ctx, path, input, args...)
 	if err != nil {
 		return nil, err
 	}
+	p.script = s
 	return p.wait()
 }

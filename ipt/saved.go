@@ -10,8 +10,8 @@ import (
 // saved is what the tables of a family hold of ours, as iptables-save printed it.
 type saved struct {
 	state
-	foreign map[chainID]bool     // chains named like ours with nothing of ours in them
-	led     map[chainID]ruleLine // by chain of ours: a rule of others that leads into it
+	foreign     map[chainID]bool     // chains named like ours with nothing of ours in them
+	foreignJump map[chainID]ruleLine // by chain of ours: a rule of others that leads into it
 
 	uses  map[chainID]int // by chain that [counted] is about: the rules in it, and those that lead to it
 	rules map[chainID]int // the rules in it
@@ -20,13 +20,13 @@ type saved struct {
 // ruleLine is a rule in the chain where it stands, as one types it behind `iptables -t TABLE -D`.
 type ruleLine struct {
 	in   chainID
-	text string
+	rule rule
 }
 
-func (l ruleLine) String() string { return l.in.name + " " + l.text }
+func (l ruleLine) String() string { return l.in.name + " " + l.rule.String() }
 
 func newSaved() *saved {
-	return &saved{state: newState(), foreign: map[chainID]bool{}, led: map[chainID]ruleLine{},
+	return &saved{state: newState(), foreign: map[chainID]bool{}, foreignJump: map[chainID]ruleLine{},
 		uses: map[chainID]int{}, rules: map[chainID]int{}}
 }
 
@@ -95,9 +95,10 @@ func (r *reader) line(text string) error {
 	if !found {
 		return fmt.Errorf("iptables-save printed %q", text)
 	}
-	r.saved.count(in, rest)
+	rule := r.rules.parse(rest)
+	r.saved.count(in, rule.leadsTo())
 	if _, declared := r.saved.chains[in]; !declared {
-		r.outside(in, rest)
+		r.outside(in, rule, rest)
 		return nil
 	}
 	packets, bytes, found2 := strings.Cut(counters, ":")
@@ -106,40 +107,29 @@ func (r *reader) line(text string) error {
 	if !found2 || err1 != nil || err2 != nil {
 		return fmt.Errorf("iptables-save printed %q", text)
 	}
-	l := line{rule: r.rules.parse(rest), text: rest, packets: p, bytes: b}
+	l := line{rule: rule, text: rest, packets: p, bytes: b}
 	if !r.labels.ours(in, &l.rule) {
-		l.rule = rule{foreign: rest}
+		l.rule.foreign = rest
 	}
 	r.saved.chains[in] = append(r.saved.chains[in], l)
 	return nil
 }
 
-// outside reads a rule in a chain of others: it may lead into one of ours.
-func (r *reader) outside(in chainID, text string) {
-	to := chainID{in.table, chainOf(text)}
+// outside takes a rule in a chain of others: it may lead into one of ours.
+func (r *reader) outside(in chainID, rule rule, text string) {
+	to := chainID{in.table, rule.leadsTo()}
 	if !to.own() {
 		return
 	}
-	if d := doorOf(in); d != nil {
-		if rule := r.rules.parse(text); slices.Contains(d.jumps, rule) {
-			r.saved.jumps[in] = append(r.saved.jumps[in], rule)
-			return
-		}
+	if h := hookOf(in); h != nil && slices.Contains(h.jumps, rule) {
+		r.saved.jumps[in] = append(r.saved.jumps[in], rule)
+		return
 	}
-	r.saved.led[to] = ruleLine{in, text}
+	rule.foreign = text
+	r.saved.foreignJump[to] = ruleLine{in, rule}
 }
 
-func doorOf(in chainID) *door {
-	for _, d := range doors() {
-		if d.chainID == in {
-			return &d
-		}
-	}
-	return nil
-}
-
-// disown takes out the chains that are of others: those that hold rules, and none of ours. The jumps into them are no more
-// ours than they are.
+// disown takes out the chains of others: those that hold rules, but none of ours. The jumps into them are not ours either.
 func (r *reader) disown() {
 	s := r.saved
 	for _, id := range s.names {
@@ -166,24 +156,31 @@ func (s *saved) intruder(in func(chainID) bool) (ruleLine, bool) {
 		}
 		for _, l := range s.chains[id] {
 			if l.rule.foreign != "" {
-				return ruleLine{id, l.text}, true
+				return ruleLine{id, l.rule}, true
 			}
 		}
 	}
 	return ruleLine{}, false
 }
 
-// only returns what is there of some chains.
-func (s *saved) only(names []chainID) state {
-	part := newState()
-	for _, id := range s.names {
-		if slices.Contains(names, id) {
-			part.names = append(part.names, id)
-			part.chains[id] = s.chains[id]
-		}
-	}
-	return part
-}
-
 // empty reports whether there is nothing of ours.
 func (s *saved) empty() bool { return len(s.chains) == 0 && len(s.jumps) == 0 }
+
+// count notes a rule that iptables-save printed. It counts for its chain and for the one to which it leads, as in the kernel
+// (net/netfilter/nf_tables_api.c, nf_tables_newrule and nft_verdict_init).
+func (s *saved) count(in chainID, leadsTo string) {
+	if _, declared := s.uses[in]; declared {
+		s.uses[in]++
+		s.rules[in]++
+	}
+	to := chainID{in.table, leadsTo}
+	if _, declared := s.uses[to]; declared {
+		s.uses[to]++
+	}
+}
+
+// whole reports whether iptables-save printed all of a table. iptables-nft before 1.8.3 says that a table is not there.
+func whole(output string) bool {
+	return strings.Contains("\n"+output, "\n*") && strings.Contains(output, "\nCOMMIT\n") ||
+		strings.Contains(output, "does not exist")
+}

@@ -54,15 +54,15 @@ COMMIT
 	if !s.foreign[chainID{nat, "PORTMAP-S0123456789abcdef"}] || len(s.foreign) != 1 {
 		t.Errorf("foreign are %v", s.foreign)
 	}
-	door := doors()[0]
-	if jumps := s.jumps[door.chainID]; len(jumps) != 1 || jumps[0] != door.jumps[0] || len(s.jumps) != 1 {
+	in := hooks()[0]
+	if jumps := s.jumps[in.chainID]; len(jumps) != 1 || jumps[0] != in.jumps[0] || len(s.jumps) != 1 {
 		t.Errorf("jumps are %v", s.jumps)
 	}
 	for id, want := range map[chainID]string{
 		rootID: "DOCKER -i wg0 -g PORTMAP", {nat, "PORTMAP-TCP"}: "OUTPUT -p tcp -j PORTMAP-TCP",
 		{mangle, listenChain}: "PREROUTING -p tcp -m conntrack --ctstate INVALID -j PORTMAP-LISTEN",
 	} {
-		if got := s.led[id].String(); got != want {
+		if got := s.foreignJump[id].String(); got != want {
 			t.Errorf("a rule of others leads into %s: %q, want %q", id, got, want)
 		}
 	}
@@ -173,7 +173,7 @@ func TestRulesAreReadBack(t *testing.T) {
 			}
 		}
 	}
-	for _, d := range doors() {
+	for _, d := range hooks() {
 		for _, j := range d.jumps {
 			if got := parser.parse(j.String()); got != j {
 				t.Errorf("%s is read as %+v", j, got)
@@ -204,14 +204,18 @@ func TestRulesAreReadBack(t *testing.T) {
 func TestComments(t *testing.T) {
 	for _, comment := range []string{"443:8443/tcp", `a "b" \c 'd'`, `\`, `"`, "a", "~0123456789abcdef 1/2 x", "é ü"} {
 		text := "-p tcp -m comment --comment " + quoted(comment) + " -j DNAT"
-		if got := commentOf(text); got != comment {
+		if got := new(ruleParser).parse(text).comment; got != comment {
 			t.Errorf("%q comes back as %q", comment, got)
 		}
 	}
 }
 
 func TestExplain(t *testing.T) {
-	script := []byte("*nat\n:PORTMAP - [0:0]\n-A PORTMAP -p tcp -j DNAT\n-D PORTMAP -p udp -j DNAT\nCOMMIT\n")
+	script := script{
+		{kind: declareChain, chain: rootID},
+		{kind: appendRule, chain: rootID, line: &line{rule: rule{protocol: rules.TCP, verdict: toPort, port: 1}}},
+		{kind: deleteRule, chain: rootID, line: &line{rule: rule{protocol: rules.UDP, verdict: toPort, port: 1}}},
+	}
 	for _, c := range []struct{ stderr, why, fix string }{
 		{"Another app is currently holding the xtables lock; still 9s 0us time ahead", "holds the xtables lock", "fuser"},
 		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)", "no table nat", "modprobe"},
@@ -258,8 +262,8 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%q: %s is live", output, m)
 			}
 		}
-		if script := between(s.state, s.state); script != nil {
-			t.Errorf("from itself to itself: %s", script)
+		if script := restoreScript(s.state, s.state); script != nil {
+			t.Errorf("from itself to itself: %s", script.text())
 		}
 	})
 }

@@ -1,75 +1,61 @@
 package ipt
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
-// state is what the tables of a family are to hold, or hold, of ours.
-type state struct {
-	names  []chainID // chains, each behind those that lead to it
-	chains map[chainID][]line
-	jumps  map[chainID][]rule // by door
+// script is a list of changes to the tables of a family. It is one transaction a table, in the order of [ownTables]; in
+// each, chains are declared first and deleted last. It names no rule of others.
+type script []operation
+
+// operation is one change.
+type operation struct {
+	kind  operationKind
+	chain chainID
+	at    int   // the place of a rule that is inserted, from 1 on
+	line  *line // the rule
 }
 
-func newState() state { return state{chains: map[chainID][]line{}, jumps: map[chainID][]rule{}} }
+type operationKind uint8
 
-// stateWith returns what is to be there, with the counters of rules that were there before.
-func stateWith(chains []chain, before *saved) state {
-	s := newState()
-	counted := map[rule]line{}
-	for _, lines := range before.chains {
-		for _, l := range lines {
-			if l.packets > 0 {
-				counted[l.rule] = l
-			}
-		}
-	}
-	for _, c := range chains {
-		for i := range c.rules {
-			if l := &c.rules[i]; len(counted) > 0 {
-				l.packets, l.bytes = counted[l.rule].packets, counted[l.rule].bytes
-			}
-		}
-		s.names = append(s.names, c.id)
-		s.chains[c.id] = c.rules
-	}
-	for _, d := range doors() {
-		if _, leads := s.chains[chainID{d.table, d.jumps[0].chain}]; leads {
-			s.jumps[d.chainID] = d.jumps
-		}
-	}
-	return s
-}
+const (
+	declareChain operationKind = iota // makes a chain, or empties it
+	appendRule
+	insertRule
+	deleteRule
+	deleteChain
+)
 
-// script is the part of an input of iptables-restore that is about one table. It names no rule of others.
-type script struct {
-	declare, fill, remove bytes.Buffer
-}
-
-// between writes the script for `iptables-restore --noflush --counters` that leads from one state to another; nil where
-// there is nothing to do. Each table is a transaction.
-func between(from, to state) []byte {
-	var all []byte
+// restoreScript returns the script that leads from one state to another; nil if there is nothing to do.
+func restoreScript(from, to state) (all script) {
+	lines := 0
+	for _, list := range to.chains {
+		lines += len(list)
+	}
 	for _, t := range ownTables {
-		var s script
-		s.chains(t, from, to)
-		for _, d := range doors() {
-			if d.table == t {
-				s.jumps(d.name, from.jumps[d.chainID], to.jumps[d.chainID])
+		var c changes
+		if len(from.chains) == 0 && t == nat { // nearly all rules are new, and stand there
+			c.fill = make(script, 0, lines)
+		}
+		c.chains(t, from, to)
+		for _, h := range hooks() {
+			if h.table == t {
+				c.jumps(h.chainID, from.jumps[h.chainID], to.jumps[h.chainID])
 			}
 		}
-		if s.declare.Len()+s.fill.Len()+s.remove.Len() > 0 {
-			all = fmt.Appendf(all, "*%s\n%s%s%sCOMMIT\n", t, s.declare.Bytes(), s.fill.Bytes(), s.remove.Bytes())
-		}
+		all = slices.Concat(all, c.declare, c.fill, c.remove)
 	}
 	return all
 }
 
-// chains writes what becomes of the chains of a table. Those that are in both states are changed rule by rule, so that the
+// changes is the part of a script that is about one table.
+type changes struct{ declare, fill, remove script }
+
+// chains adds what becomes of the chains of a table. Those that are in both states are changed rule by rule, so that the
 // other rules in them go on counting.
-func (s *script) chains(t table, from, to state) {
+func (c *changes) chains(t table, from, to state) {
 	for _, id := range to.names {
 		if id.table != t {
 			continue
@@ -78,48 +64,35 @@ func (s *script) chains(t table, from, to state) {
 		want := to.chains[id]
 		switch {
 		case there && equalRules(have, want):
-		case there && s.edit(id.name, have, want):
+		case there && c.edit(id, have, want):
 		default:
-			s.renew(id.name, want)
+			c.renew(id, want)
 		}
 	}
 	for _, id := range slices.Backward(from.names) {
 		if _, stays := to.chains[id]; id.table == t && !stays {
-			fmt.Fprintf(&s.declare, ":%s - [0:0]\n", id.name)
-			fmt.Fprintf(&s.remove, "-X %s\n", id.name)
+			c.declare = append(c.declare, operation{kind: declareChain, chain: id})
+			c.remove = append(c.remove, operation{kind: deleteChain, chain: id})
 		}
 	}
 }
 
-func equalRules(a, b []line) bool {
-	return slices.EqualFunc(a, b, func(a, b line) bool { return a.rule == b.rule })
-}
-
 // renew makes a chain, or empties the one that is there, and fills it.
-func (s *script) renew(name string, want []line) {
-	fmt.Fprintf(&s.declare, ":%s - [0:0]\n", name)
+func (c *changes) renew(id chainID, want []line) {
+	c.declare = append(c.declare, operation{kind: declareChain, chain: id})
 	for i := range want {
-		s.counters(&want[i])
-		s.fill.WriteString("-A ")
-		s.fill.WriteString(name)
-		s.fill.WriteByte(' ')
-		s.rule(&want[i].rule)
+		c.fill = append(c.fill, operation{kind: appendRule, chain: id, line: &want[i]})
 	}
 }
 
-func (s *script) rule(r *rule) {
-	s.fill.Write(r.append(s.fill.AvailableBuffer()))
-	s.fill.WriteByte('\n')
-}
-
-// edit takes rules out of a chain and puts others in between. It reports false, and has written nothing, where those that
-// stay are in another order.
-func (s *script) edit(name string, have, want []line) bool {
+// edit takes rules out of a chain and puts others in between. If the rules that stay are in another order, it adds nothing
+// and reports false.
+func (c *changes) edit(id chainID, have, want []line) bool {
 	wanted, there := setOf(want), setOf(have)
-	var gone []line
+	var gone []*line
 	var kept []rule
-	for _, l := range have {
-		if wanted[l.rule] {
+	for i := range have {
+		if l := &have[i]; wanted[l.rule] {
 			kept = append(kept, l.rule)
 		} else {
 			gone = append(gone, l)
@@ -140,47 +113,115 @@ func (s *script) edit(name string, have, want []line) bool {
 		return false
 	}
 	for _, l := range gone {
-		if l.text == "" {
-			l.text = l.rule.String()
-		}
-		fmt.Fprintf(&s.fill, "-D %s %s\n", name, l.text)
+		c.fill = append(c.fill, operation{kind: deleteRule, chain: id, line: l})
 	}
 	for _, i := range inserted { // ascending: all before it are in their places already
-		s.counters(&want[i])
-		fmt.Fprintf(&s.fill, "-I %s %d ", name, i+1)
-		s.rule(&want[i].rule)
+		c.fill = append(c.fill, operation{kind: insertRule, chain: id, at: i + 1, line: &want[i]})
 	}
 	return true
 }
 
-func setOf(lines []line) map[rule]bool {
-	set := make(map[rule]bool, len(lines))
-	for _, l := range lines {
-		set[l.rule] = true
-	}
-	return set
-}
-
-func (s *script) counters(l *line) {
-	if l.packets > 0 {
-		fmt.Fprintf(&s.fill, "[%d:%d] ", l.packets, l.bytes)
-	}
-}
-
-// jumps leaves in a door the jumps that are wanted there, once each. One that comes, or is there more than once, is put at
-// the beginning; one that is there stays in its place, so that no two tools fight for the first.
-func (s *script) jumps(door string, have, want []rule) {
+// jumps leaves in a hook the jumps that are wanted there, once each. One that is new, or is there more than once, is put at
+// the beginning. One that is there stays in its place, so that no two tools fight for the first.
+func (c *changes) jumps(hook chainID, have, want []rule) {
 	stays := func(r rule) bool {
 		return slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)
 	}
 	for _, r := range have {
 		if !stays(r) {
-			fmt.Fprintf(&s.fill, "-D %s %s\n", door, r)
+			c.fill = append(c.fill, operation{kind: deleteRule, chain: hook, line: &line{rule: r}})
 		}
 	}
 	for _, r := range slices.Backward(want) {
 		if !slices.Contains(have, r) || !stays(r) {
-			fmt.Fprintf(&s.fill, "-I %s 1 %s\n", door, r)
+			c.fill = append(c.fill, operation{kind: insertRule, chain: hook, at: 1, line: &line{rule: r}})
 		}
 	}
+}
+
+// text writes the script as input of `iptables-restore --noflush --counters`.
+func (s script) text() []byte {
+	b := make([]byte, 0, 128*len(s))
+	for i := range s {
+		if o := &s[i]; i == 0 || o.chain.table != s[i-1].chain.table {
+			if i > 0 {
+				b = append(b, "COMMIT\n"...)
+			}
+			b = fmt.Appendf(b, "*%s\n", o.chain.table)
+		}
+		b = append(s[i].append(b), '\n')
+	}
+	if len(s) > 0 {
+		b = append(b, "COMMIT\n"...)
+	}
+	return b
+}
+
+// atLine returns a line of the text, counted from 1 on, and the operation that it stands for, if it stands for one. Of the
+// last line, which ends the whole, it returns nothing.
+func (s script) atLine(number int) (text string, o *operation) {
+	line := 0
+	for i := range s {
+		heads := []string{"*" + string(s[i].chain.table)}
+		switch {
+		case i > 0 && s[i].chain.table == s[i-1].chain.table:
+			heads = nil
+		case i > 0:
+			heads = append([]string{"COMMIT"}, heads...)
+		}
+		for _, head := range heads {
+			if line++; line == number {
+				return head, nil
+			}
+		}
+		if line++; line == number {
+			return string(s[i].append(nil)), &s[i]
+		}
+	}
+	return "", nil
+}
+
+// append writes one line of the text.
+func (o *operation) append(b []byte) []byte {
+	if l := o.line; l != nil && o.kind != deleteRule && l.packets > 0 {
+		b = fmt.Appendf(b, "[%d:%d] ", l.packets, l.bytes)
+	}
+	b = append(append(b, o.flag()...), o.chain.name...)
+	switch o.kind {
+	case declareChain:
+		return append(b, " - [0:0]"...)
+	case deleteChain:
+		return b
+	case insertRule:
+		b = strconv.AppendInt(append(b, ' '), int64(o.at), 10)
+	case deleteRule:
+		if o.line.text != "" {
+			return append(append(b, ' '), o.line.text...)
+		}
+	case appendRule:
+	}
+	return o.line.rule.append(append(b, ' '))
+}
+
+func (o *operation) flag() string {
+	return [...]string{declareChain: ":", appendRule: "-A ", insertRule: "-I ", deleteRule: "-D ", deleteChain: "-X "}[o.kind]
+}
+
+// args returns the arguments by which one iptables command does the same; nil if there is none, or it would lose something:
+// counters, or the wording of a rule that is to be deleted.
+func (s script) args() []string {
+	if len(s) != 1 || s[0].line == nil {
+		return nil
+	}
+	o := &s[0]
+	r := &o.line.rule
+	if r.foreign != "" || o.kind != deleteRule && o.line.packets > 0 ||
+		o.kind == deleteRule && o.line.text != "" && o.line.text != r.String() {
+		return nil
+	}
+	args := []string{"-t", string(o.chain.table), o.flag()[:2], o.chain.name}
+	if o.kind == insertRule {
+		args = append(args, strconv.Itoa(o.at))
+	}
+	return append(args, r.args()...)
 }

@@ -14,10 +14,10 @@ import (
 )
 
 // restore does to a state what iptables-restore does, and fails where it would.
-func restore(t *testing.T, s state, script []byte) state {
+func restore(t *testing.T, s state, ops script) state {
 	t.Helper()
 	chains := maps.Clone(s.chains)
-	for _, d := range doors() {
+	for _, d := range hooks() {
 		chains[d.chainID] = nil
 		for _, r := range s.jumps[d.chainID] {
 			chains[d.chainID] = append(chains[d.chainID], line{rule: r})
@@ -25,7 +25,7 @@ func restore(t *testing.T, s state, script []byte) state {
 	}
 	var parser ruleParser
 	var table table
-	for _, text := range strings.Split(strings.TrimSuffix(string(script), "\n"), "\n") {
+	for _, text := range strings.Split(strings.TrimSuffix(string(ops.text()), "\n"), "\n") {
 		var l line
 		if rest, ok := strings.CutPrefix(text, "["); ok {
 			_, _ = fmt.Sscanf(rest, "%d:%d]", &l.packets, &l.bytes)
@@ -76,7 +76,7 @@ func restore(t *testing.T, s state, script []byte) state {
 		}
 	}
 	after := newState()
-	for _, d := range doors() {
+	for _, d := range hooks() {
 		for _, l := range chains[d.chainID] {
 			after.jumps[d.chainID] = append(after.jumps[d.chainID], l.rule)
 		}
@@ -103,7 +103,7 @@ func (s state) show() string {
 			fmt.Fprintln(&b, l.rule, l.packets, l.bytes)
 		}
 	}
-	for _, d := range doors() {
+	for _, d := range hooks() {
 		fmt.Fprintln(&b, d.chainID, s.jumps[d.chainID])
 	}
 	return b.String()
@@ -128,7 +128,7 @@ func printed(s state) []byte {
 				fmt.Fprintf(&b, ":%s - [0:0]\n", id.name)
 			}
 		}
-		for _, d := range doors() {
+		for _, d := range hooks() {
 			for _, r := range s.jumps[d.chainID] {
 				if d.table == table {
 					fmt.Fprintf(&b, "[0:0] -A %s %s\n", d.name, r)
@@ -155,7 +155,7 @@ func TestScriptLeadsFromStateToState(t *testing.T) {
 		a := crowd(t, r, 1+r.IntN(120), 60).Mappings()
 		b := append(slices.Clone(a[:r.IntN(len(a)+1)]), crowd(t, r, r.IntN(30), 60).Mappings()...)
 		for _, family := range families {
-			from := stateWith(encode(a, family), nothing)
+			from := wanted(encode(a, family), nothing)
 			for _, lines := range from.chains {
 				for i := range lines {
 					if lines[i].rule.verdict == toPort {
@@ -167,16 +167,16 @@ func TestScriptLeadsFromStateToState(t *testing.T) {
 			if got := there.show(); got != from.show() {
 				t.Fatalf("seed %d: wrote\n%s\nread\n%s", seed, from.show(), got)
 			}
-			to := stateWith(encode(b, family), there)
-			script := between(there.state, to)
+			to := wanted(encode(b, family), there)
+			script := restoreScript(there.state, to)
 			after := restore(t, there.state, script)
 			if got, want := plain(after), plain(to); got != want {
-				t.Fatalf("seed %d: the script\n%s\nleads to\n%s\nand should to\n%s", seed, script, got, want)
+				t.Fatalf("seed %d: the script\n%s\nleads to\n%s\nand should to\n%s", seed, script.text(), got, want)
 			}
 			if lost := lostCounts(from, after); lost != "" {
-				t.Fatalf("seed %d: %s lost its count by\n%s", seed, lost, script)
+				t.Fatalf("seed %d: %s lost its count by\n%s", seed, lost, script.text())
 			}
-			back := restore(t, after, between(savedFrom(t, after).state, there.state))
+			back := restore(t, after, restoreScript(savedFrom(t, after).state, there.state))
 			if got, want := plain(back), plain(there.state); got != want {
 				t.Fatalf("seed %d: back is\n%s\nand was\n%s", seed, got, want)
 			}
@@ -222,7 +222,7 @@ func lostCounts(before, after state) string {
 // What others do to our rules is taken back by a script, too; to the jumps, and the order of rules.
 func TestScriptMendsDamage(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 9))
-	want := stateWith(encode(crowd(t, r, 100, 60).Mappings(), rules.IPv4), newSaved())
+	want := wanted(encode(crowd(t, r, 100, 60).Mappings(), rules.IPv4), newSaved())
 	for i := range 200 {
 		broken := state{names: slices.Clone(want.names), chains: map[chainID][]line{}, jumps: maps.Clone(want.jumps)}
 		for id, lines := range want.chains {
@@ -243,7 +243,7 @@ func TestScriptMendsDamage(t *testing.T) {
 			}
 			broken.chains[id] = lines
 		}
-		in := doors()[r.IntN(len(doors()))]
+		in := hooks()[r.IntN(len(hooks()))]
 		switch i % 3 {
 		case 0:
 			broken.jumps[in.chainID] = nil
@@ -254,7 +254,7 @@ func TestScriptMendsDamage(t *testing.T) {
 		if _, found := there.intruder(func(chainID) bool { return true }); found || len(there.foreign) > 0 {
 			continue
 		}
-		if got := plain(restore(t, there.state, between(there.state, want))); got != plain(want) {
+		if got := plain(restore(t, there.state, restoreScript(there.state, want))); got != plain(want) {
 			t.Fatalf("mended is\n%s\nshould be\n%s", got, plain(want))
 		}
 	}

@@ -23,15 +23,15 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 	gone, come := commentsOf(change.Remove), commentsOf(change.Add)
 	nothing := newSaved()
 	var steps []step
-	var looks []look
-	var believed []seen
+	var looks []chainRef
+	var believed []chainState
 	has, _ := b.use.has()
 	for i, family := range families {
 		if !has.Has(family) {
 			continue
 		}
-		from := stateWith(encodeNear(change.Before, changed, family), nothing)
-		to := stateWith(encodeNear(after, changed, family), nothing)
+		from := wanted(encodeNear(change.Before, changed, family), nothing)
+		to := wanted(encodeNear(after, changed, family), nothing)
 		if len(from.jumps) != len(to.jumps) {
 			return nil, false, nil
 		}
@@ -44,20 +44,20 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 			if !allOf(have, want, gone) || !allOf(want, have, come) {
 				return nil, false, nil // others move to another chain, and their counters with them
 			}
-			if slices.ContainsFunc(looks, func(l look) bool { return l.id == id }) {
+			if slices.ContainsFunc(looks, func(l chainRef) bool { return l.id == id }) {
 				continue // the families differ only after a change that died half way, and then everything is looked at
 			}
-			looks, believed = append(looks, look{i, id}), append(believed, seen{known, comments(have)})
+			looks, believed = append(looks, chainRef{i, id}), append(believed, chainState{known, comments(have)})
 		}
-		if script := between(from, to); script != nil {
+		if script := restoreScript(from, to); script != nil {
 			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
 		}
 	}
 	if len(looks) > 8 {
 		return nil, false, nil
 	}
-	found, err := b.glance(ctx, b.use, looks...)
-	return steps, err == nil && slices.EqualFunc(found, believed, func(a, b seen) bool {
+	found, err := b.listChains(ctx, b.use, looks...)
+	return steps, err == nil && slices.EqualFunc(found, believed, func(a, b chainState) bool {
 		return a.there == b.there && slices.Equal(a.comments, b.comments)
 	}), err
 }

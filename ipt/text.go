@@ -24,6 +24,6 @@ func WriteText(w io.Writer, set rules.Set, family rules.Families) error {
 	chains := encode(mappings, family)
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "# %s only, by `portmap export`; load it with `%s-restore --noflush`\n", family, program)
-	_, _ = out.Write(between(newState(), stateWith(chains, newSaved())))
+	_, _ = out.Write(restoreScript(newState(), wanted(chains, newSaved())).text())
 	return out.Flush()
 }

@@ -12,8 +12,8 @@ import (
 // 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
 const leaf = 32
 
-// tree grows chains of one family. It depends on what is mapped alone, not on how that came about; a mapping more or less
-// touches the chain of its ports, and where that becomes a node or a leaf, its parent.
+// tree grows chains of one family. The chains depend only on what is mapped, not on how that came about. A mapping more or
+// less changes the chain of its ports, and if that becomes a node or a leaf, its parent.
 type tree struct {
 	table   table
 	answers bool            // its packets are those that leave from the target ports, not those that arrive at the listen ports
@@ -34,23 +34,23 @@ func (t *tree) isNear(m *rules.Mapping) bool {
 	return t.near == nil || slices.ContainsFunc(t.near, m.Equal)
 }
 
-// leadsNear reports whether a box has room for one of the mappings that the tree is asked about.
-func (t *tree) leadsNear(b box) bool {
+// leadsNear reports whether a portRange has room for one of the mappings that the tree is asked about.
+func (t *tree) leadsNear(b portRange) bool {
 	return t.near == nil || slices.ContainsFunc(t.near, func(m rules.Mapping) bool {
 		return b.protocols&m.Protocols() != 0 && b.ports.Overlaps(t.portsOf(&m))
 	})
 }
 
-// box is what the packets of a chain have in common.
-type box struct {
+// portRange is what the packets of a chain have in common: protocols and ports.
+type portRange struct {
 	protocols rules.Protocols
 	ports     rules.Ports // First may be 0, which no mapping has: quarters are even
 }
 
 var everyPort = rules.Ports{First: 0, Last: 65535}
 
-// leadingTo returns the rule by which a packet of the parent gets into the chain of the box.
-func (b box) leadingTo(chain string) rule {
+// leadingTo returns the rule by which a packet of the parent gets into the chain of the range.
+func (b portRange) leadingTo(chain string) rule {
 	r := rule{protocol: b.protocols, verdict: goTo, chain: chain}
 	if b.ports != everyPort {
 		r.ports = b.ports
@@ -58,32 +58,32 @@ func (b box) leadingTo(chain string) rule {
 	return r
 }
 
-// parts cuts the box by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
+// parts cuts the range by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
 // as many ports as a leaf has rules.
-func (b box) parts() []box {
+func (b portRange) parts() []portRange {
 	if b.protocols.Number() == 0 {
-		return []box{{rules.TCP, b.ports}, {rules.UDP, b.ports}}
+		return []portRange{{rules.TCP, b.ports}, {rules.UDP, b.ports}}
 	}
 	count := 4
 	if b.ports == everyPort || b.ports.Count() == 2 {
 		count = 2
 	}
 	size := b.ports.Count() / count
-	var parts []box
+	var parts []portRange
 	for i := range count {
 		first := int(b.ports.First) + i*size
-		parts = append(parts, box{b.protocols, rules.Ports{First: uint16(first), Last: uint16(first + size - 1)}})
+		parts = append(parts, portRange{b.protocols, rules.Ports{First: uint16(first), Last: uint16(first + size - 1)}})
 	}
 	return parts
 }
 
-// holds reports whether an item has ports in the box.
-func (b box) holds(it *item) bool {
+// holds reports whether an entry has ports in the range.
+func (b portRange) holds(it *dnatEntry) bool {
 	return b.protocols.Has(it.protocol) && b.ports.Overlaps(it.listen)
 }
 
-// readable names the chain of a box so that it can be found by its ports.
-func readable(b box) string {
+// readable names the chain of a portRange so that it can be found by its ports.
+func readable(b portRange) string {
 	kind := "PORTMAP-TCP"
 	if b.protocols == rules.UDP {
 		kind = "PORTMAP-UDP"
@@ -108,39 +108,39 @@ func (t *tree) add(at int, r rule, mapping int) {
 	t.chains[at].rules = append(t.chains[at].rules, line{rule: r, mapping: mapping})
 }
 
-func pointers(items []item) []*item {
-	list := make([]*item, 0, len(items))
-	for i := range items {
-		list = append(list, &items[i])
+func pointers(entries []dnatEntry) []*dnatEntry {
+	list := make([]*dnatEntry, 0, len(entries))
+	for i := range entries {
+		list = append(list, &entries[i])
 	}
 	return list
 }
 
-// grow makes the chain of a box and those below it.
-func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) {
+// grow makes the chain of a portRange and those below it.
+func (t *tree) grow(name string, b portRange, entries []*dnatEntry, nameOf func(portRange) string) {
 	at := t.open(name)
 	count := 0
-	for _, it := range items {
+	for _, it := range entries {
 		count += it.rulesIn(b.ports)
 	}
 	switch {
 	case count <= leaf:
-		t.addItems(at, b, items)
+		t.addEntries(at, b, entries)
 		return
 	case b.ports.Count() == 1:
-		t.addresses(at, b, items)
+		t.addresses(at, b, entries)
 		return
 	}
-	var whole, rest []*item
-	for _, it := range items {
+	var whole, rest []*dnatEntry
+	for _, it := range entries {
 		if it.covers(b) { // it would stand in each of the parts
 			whole = append(whole, it)
 		}
 	}
-	if rest = items; len(whole) > 0 {
-		rest = slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.covers(b) })
+	if rest = entries; len(whole) > 0 {
+		rest = slices.DeleteFunc(slices.Clone(entries), func(it *dnatEntry) bool { return it.covers(b) })
 	}
-	t.addItems(at, b, whole)
+	t.addEntries(at, b, whole)
 	for _, part := range b.parts() {
 		if !slices.ContainsFunc(rest, part.holds) {
 			continue
@@ -148,7 +148,7 @@ func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) 
 		child := nameOf(part)
 		t.add(at, part.leadingTo(child), -1)
 		if t.leadsNear(part) {
-			inside := make([]*item, 0, len(rest)/2)
+			inside := make([]*dnatEntry, 0, len(rest)/2)
 			for _, it := range rest {
 				if part.holds(it) {
 					inside = append(inside, it)
@@ -159,35 +159,30 @@ func (t *tree) grow(name string, b box, items []*item, nameOf func(box) string) 
 	}
 }
 
-// addItems adds the items' rules for the ports of a box.
-func (t *tree) addItems(at int, b box, items []*item) {
-	sortItems(items, b.ports)
-	for _, it := range items {
+// addEntries adds the entries' rules for the ports of a portRange.
+func (t *tree) addEntries(at int, b portRange, entries []*dnatEntry) {
+	sortEntries(entries, b.ports)
+	for _, it := range entries {
 		for _, r := range it.rules(b.ports) {
 			t.add(at, r, it.mapping)
 		}
 	}
 }
 
-// covers reports whether one rule of the item is for all of the box.
-func (it *item) covers(b box) bool {
-	return (it.gate != "" || it.drops) && b.protocols == it.protocol && it.listen.First <= max(b.ports.First, 1) && it.listen.Last >= b.ports.Last
-}
-
 // addresses tells many mappings of one port apart by their listen addresses.
-func (t *tree) addresses(at int, b box, items []*item) {
-	sortItems(items, b.ports)
-	var entries []entry
-	for _, it := range items {
-		for _, r := range it.rules(b.ports) {
-			if it.address.IsValid() {
-				entries = append(entries, entry{r.destination, r, it.mapping})
+func (t *tree) addresses(at int, b portRange, entries []*dnatEntry) {
+	sortEntries(entries, b.ports)
+	var list []networkRule
+	for _, e := range entries {
+		for _, r := range e.rules(b.ports) {
+			if e.address.IsValid() {
+				list = append(list, networkRule{r.destination, r, e.mapping})
 			} else {
-				t.add(at, r, it.mapping)
+				t.add(at, r, e.mapping)
 			}
 		}
 	}
-	t.networks(at, byDestination, entries, func(p netip.Prefix) string {
+	t.networks(at, byDestination, list, func(p netip.Prefix) string {
 		return hashed(addressesOf, t.table, t.answers, b.protocols, b.ports.First, p)
 	})
 }
@@ -201,52 +196,52 @@ func bySource(p netip.Prefix, chain string) rule {
 	return rule{source: p, verdict: goTo, chain: chain}
 }
 
-// gate makes the chain that asks for one of several sources, and those below it. What the packets of these sources meet next
-// is a rule without a source.
-func (t *tree) gate(name string, sources []netip.Prefix, next rule) {
-	entries := make([]entry, 0, len(sources))
+// sources makes the chain that asks for one of several sources, and those below it. Packets of these sources meet the
+// next rule, which has no source.
+func (t *tree) sources(name string, sources []netip.Prefix, next rule) {
+	list := make([]networkRule, 0, len(sources))
 	for _, source := range sources {
 		r := next
 		r.source = source
-		entries = append(entries, entry{source, r, -1})
+		list = append(list, networkRule{source, r, -1})
 	}
-	t.networks(t.open(name), bySource, entries, func(p netip.Prefix) string { return hashed(sourcesOf, name, p) })
+	t.networks(t.open(name), bySource, list, func(p netip.Prefix) string { return hashed(sourcesOf, name, p) })
 }
 
-// portsBehindGate makes the chain that asks for the ports of a mapping with several sources, and those below it.
-func (t *tree) portsBehindGate(name string, m *rules.Mapping, number int) {
-	bare := itemOf(m, number)
-	var items []item
+// portsBehindSources makes the chain that asks for the ports of a mapping with several sources, and those below it.
+func (t *tree) portsBehindSources(name string, m *rules.Mapping, number int) {
+	bare := entryOf(m, number)
+	var entries []dnatEntry
 	for _, protocol := range m.Protocols().Each() {
 		bare.protocol = protocol
-		items = append(items, bare)
+		entries = append(entries, bare)
 	}
-	t.grow(name, box{rules.TCP | rules.UDP, everyPort}, pointers(items), func(b box) string {
+	t.grow(name, portRange{rules.TCP | rules.UDP, everyPort}, pointers(entries), func(b portRange) string {
 		return hashed(portsOf, m.String(), b.protocols, b.ports)
 	})
 }
 
-// entry is a rule that asks for a network.
-type entry struct {
+// networkRule is a rule that asks for a network.
+type networkRule struct {
 	network netip.Prefix
 	rule    rule
 	mapping int
 }
 
-// networks adds rules that ask for networks, with chains below for those that have more bits in common where they are too
+// networks adds rules that ask for networks, with chains below for those that have more bits in common if they are too
 // many for one chain. Of two networks none holds the other, or both are the same.
-func (t *tree) networks(at int, by func(netip.Prefix, string) rule, entries []entry, nameOf func(netip.Prefix) string) {
-	slices.SortStableFunc(entries, func(a, b entry) int { return comparePrefix(a.network, b.network) })
+func (t *tree) networks(at int, by func(netip.Prefix, string) rule, list []networkRule, nameOf func(netip.Prefix) string) {
+	slices.SortStableFunc(list, func(a, b networkRule) int { return comparePrefix(a.network, b.network) })
 	var common netip.Prefix
-	if len(entries) > leaf {
-		common = shared(entries[0].network, entries[len(entries)-1].network)
+	if len(list) > leaf {
+		common = shared(list[0].network, list[len(list)-1].network)
 	}
-	for len(entries) > 0 {
-		group := entries[:1]
+	for len(list) > 0 {
+		group := list[:1]
 		if common.IsValid() {
-			group = together(entries, common.Bits()+2)
+			group = together(list, common.Bits()+2)
 		}
-		entries = entries[len(group):]
+		list = list[len(group):]
 		if len(group) == 1 {
 			t.add(at, group[0].rule, group[0].mapping)
 			continue
@@ -264,14 +259,14 @@ func (t *tree) networks(at int, by func(netip.Prefix, string) rule, entries []en
 	}
 }
 
-// together returns the entries at the front that have their first bits in common.
-func together(entries []entry, bits int) []entry {
-	bits = min(bits, entries[0].network.Addr().BitLen())
+// together returns the rules at the front whose networks have their first bits in common.
+func together(list []networkRule, bits int) []networkRule {
+	bits = min(bits, list[0].network.Addr().BitLen())
 	n := 1
-	for n < len(entries) && entries[0].network.Bits() >= bits && shared(entries[0].network, entries[n].network).Bits() >= bits {
+	for n < len(list) && list[0].network.Bits() >= bits && shared(list[0].network, list[n].network).Bits() >= bits {
 		n++
 	}
-	return entries[:n]
+	return list[:n]
 }
 
 // shared returns the longest network that holds both.

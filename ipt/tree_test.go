@@ -329,13 +329,13 @@ func TestChangeTouchesFewChains(t *testing.T) {
 	}
 	mappings := lab.Mappings(t, lines...)
 	nothing := newSaved()
-	state := func(m []rules.Mapping) state { return stateWith(encode(m, rules.IPv4), nothing) }
+	state := func(m []rules.Mapping) state { return wanted(encode(m, rules.IPv4), nothing) }
 	all := state(mappings)
 	for i := range 40 {
 		less := slices.Delete(slices.Clone(mappings), 97*i, 97*i+1)
-		for name, script := range map[string][]byte{"less": between(all, state(less)), "more": between(state(less), all)} {
-			if lines := strings.Count(string(script), "\n"); lines > 60 {
-				t.Fatalf("one mapping %s: %d lines:\n%s", name, lines, script)
+		for name, script := range map[string]script{"less": restoreScript(all, state(less)), "more": restoreScript(state(less), all)} {
+			if lines := strings.Count(string(script.text()), "\n"); lines > 60 {
+				t.Fatalf("one mapping %s: %d lines:\n%s", name, lines, script.text())
 			}
 		}
 	}

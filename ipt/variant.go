@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variant is one of the two rule sets that iptables can be about.
+// Variant selects the kernel interface behind iptables: each has a rule set of its own.
 type Variant string
 
 // The variants.
@@ -97,7 +97,7 @@ func variantOf(ctx context.Context, path string) (Variant, error) {
 			return Legacy, nil
 		}
 	}
-	says, err := run(ctx, path, nil, "--version")
+	says, err := run(ctx, path, "--version")
 	if err != nil {
 		return "", err
 	}

@@ -11,144 +11,78 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recountFrom is how many mappings a change adds for their arrival to be counted afterwards.
-const recountFrom = 1000
+// verifyFrom is how many mappings a change adds for their arrival to be verified.
+const verifyFrom = 1000
 
-// Apply does the whole change in one transaction, or nothing. It makes the table when it is missing, and a
-// Reset that adds nothing removes it. Errors: a [*rules.UnsupportedError] before the kernel is asked,
-// [rules.ErrDrift] where the change does not fit what is there, else the kernel's errno.
-func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
-	add, err := encode(change.Add)
-	if err != nil {
-		return err
+// apply does a change of mappings that are supported.
+func (k *kernel) apply(ctx context.Context, change rules.Change) error {
+	var objects map[string]int
+	t, err := k.plan(change)
+	if err == nil {
+		objects, err = k.commit(t)
+		err = drift(err)
 	}
-	remove, err := encode(change.Remove)
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	alone, err := b.send(change, remove, add)
 	ctx = context.WithoutCancel(ctx) // what was sent is seen through to its end
+	freshTable := t.deleteTable || t.createTable
 	switch {
 	case inDoubt(err):
-		return b.settleDoubt(ctx, change, err)
-	case err != nil || len(change.Add) < recountFrom:
+		return k.settleDoubt(ctx, change, err)
+	case err != nil || len(change.Add) < verifyFrom:
 		return err
-	case alone && b.counts(add):
+	case freshTable && k.hasExactly(objects):
 		return nil
 	}
-	return b.recount(ctx, change)
+	return k.verify(ctx, change)
 }
 
-// send looks whose table it is before it changes anything. It reports whether the table now holds what the
-// change adds and nothing else.
-func (b *Backend) send(change rules.Change, remove, add objects) (alone bool, err error) {
-	info, err := b.table()
+// plan returns the transaction of a change. It looks whose table it is before anything is changed.
+func (k *kernel) plan(change rules.Change) (transaction, error) {
+	info, err := k.table()
 	switch {
 	case err != nil:
-		return false, err
+		return transaction{}, err
 	case info.owner != 0:
-		return false, &OwnedError{info.owner}
+		return transaction{}, &OwnedError{info.owner}
 	case change.Reset:
-		return true, b.sendReset(info.there, add, len(change.Add) > 0)
+		if err := k.refuseForeign(info); err != nil {
+			return transaction{}, err
+		}
+		return transaction{deleteTable: info.there, createTable: len(change.Add) > 0, add: change.Add}, nil
 	case info.there:
-		if err := b.refuseOverlap(change); err != nil {
-			return false, drift(err)
+		t := transaction{remove: change.Remove, add: change.Add}
+		if err = k.refuseOverlap(change); err == nil {
+			t.unused, err = k.unused(change)
 		}
-		unused, err := b.unused(change)
-		if err != nil {
-			return false, drift(err)
+		if err == nil {
+			t.rules, err = k.rulesOf(change.Remove)
 		}
-		return false, drift(b.sendElements(remove, unused, add))
+		return t, drift(err)
 	case len(change.Remove) > 0:
-		return false, fmt.Errorf("%w (nf_tables: %w)", rules.ErrDrift, unix.ENOENT)
+		return transaction{}, fmt.Errorf("%w (nf_tables: %w)", rules.ErrDrift, unix.ENOENT)
 	}
-	return true, drift(b.queue(b.addSkeleton, func() error { return b.addObjects(add) }))
+	return transaction{createTable: true, add: change.Add}, nil
 }
 
-// sendReset deletes the table where it is there, and makes it anew where something is to be in it. A table that
-// holds something of others is not deleted.
-func (b *Backend) sendReset(there bool, add objects, anew bool) error {
-	var steps []func() error
-	if there {
-		s, err := b.survey()
-		if err != nil {
-			return err
-		}
-		r := newReading()
-		r.table(s)
-		if err := foreignError(r.foreign); err != nil {
-			return err
-		}
-		steps = append(steps, b.removeTable)
-	}
-	if anew {
-		steps = append(steps, b.addSkeleton, func() error { return b.addObjects(add) })
-	}
-	return drift(b.queue(steps...))
-}
-
-func (b *Backend) removeTable() error {
-	b.conn.DelTable(table())
-	return nil
-}
-
-func (b *Backend) sendElements(remove objects, unused *portSet, add objects) error {
-	return b.queue(
-		func() error { return b.deleteElements(remove, unused) },
-		func() error { return b.deleteRules(remove) },
-		func() error { return b.addObjects(add) })
-}
-
-// queue runs the steps and sends what they queued. After an error in one of them nothing of it may be left over for the
-// next transaction, so the connection is made anew.
-func (b *Backend) queue(steps ...func() error) error {
-	for _, step := range steps {
-		if err := step(); err != nil {
-			if fresh := b.reconnect(); fresh != nil {
-				return errors.Join(err, fresh)
-			}
-			return err
-		}
-	}
-	err := b.flush()
-	if err != nil && !errors.As(err, new(unix.Errno)) {
-		// It came from google/nftables, which does not forget an error of its own.
-		return errors.Join(err, b.reconnect())
-	}
-	return err
-}
-
-// drift turns the kernel's ways to say "that is not what is here" into [rules.ErrDrift].
-func drift(err error) error {
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%w (%w)", rules.ErrDrift, kernelError(err))
-	}
-	return kernelError(err)
-}
-
-// kernelError names the subsystem, and of an error a message keeps the first: the others follow from it.
-func kernelError(err error) error {
-	var errno unix.Errno
-	switch {
-	case err == nil:
+// refuseForeign refuses to delete a table that holds something of others.
+func (k *kernel) refuseForeign(info tableInfo) error {
+	if !info.there {
 		return nil
-	case inDoubt(err):
-		return err
-	case errors.As(err, &errno):
-		return fmt.Errorf("nf_tables: %w", errno)
 	}
-	return fmt.Errorf("nf_tables: %w", err)
+	s, err := k.survey()
+	if err != nil {
+		return err
+	}
+	r := newReading()
+	r.table(s)
+	return foreignError(r.foreign)
 }
 
 // settleDoubt finds out what became of a change whose answer was lost.
-func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause error) error {
-	if err := b.reconnect(); err != nil { // late answers to this change must not be taken for those to the next
+func (k *kernel) settleDoubt(ctx context.Context, change rules.Change, cause error) error {
+	if err := k.reconnect(); err != nil { // late answers to this change must not be taken for those to the next
 		return errors.Join(cause, err)
 	}
-	live, err := b.Live(ctx)
+	live, err := k.live(ctx)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; and what became of the change cannot be read: %w", cause, err)
@@ -158,63 +92,54 @@ func (b *Backend) settleDoubt(ctx context.Context, change rules.Change, cause er
 	return fmt.Errorf("nf_tables: the kernel did not take the change: %w", cause)
 }
 
-// counts reports whether the maps have as many elements as were sent to an empty table. It is quicker than
-// reading them; a false no costs a closer look.
-func (b *Backend) counts(sent objects) bool {
-	for at, p := range maps() {
-		want, tcp := 0, 0
-		for _, m := range sent.mapped[at] {
-			want += elementCount(m)
-			if m.Protocols().Has(rules.TCP) {
-				tcp += m.ListenPorts().Count()
-			}
+// hasExactly reports whether the places have as many objects as were put into an empty table. It is quicker than
+// reading them. If the answer is no, a closer look is needed.
+func (k *kernel) hasExactly(objects map[string]int) bool {
+	byChain := map[string]int{}
+	list, err := k.rules("")
+	if err != nil {
+		return false
+	}
+	for _, r := range list {
+		byChain[r.chain]++
+	}
+	for _, p := range places() {
+		n := byChain[p.name]
+		if p.kind != isChain {
+			err = k.elements(p.name, func() { n = 0 }, func([]byte) { n++ })
 		}
-		if !b.holds(p.name, want) || !b.holds(p.tcpSet().Name, tcp) {
+		if err != nil || n != objects[p.name] {
 			return false
 		}
 	}
-	if !b.holds(targetsName, sent.target.count()) {
-		return false
-	}
-	list, err := b.rules("")
-	return err == nil && len(list) == len(skeleton())+len(sent.rules)+len(sent.texts)
+	return true
 }
 
-// holds reports whether a set or map has so many elements.
-func (b *Backend) holds(set string, want int) bool {
-	n := 0
-	err := b.elements(set, func() { n = 0 }, func([]byte) { n++ })
-	return err == nil && n == want
-}
-
-// recount makes sure that a large change arrived whole, and takes it back if it did not.
-func (b *Backend) recount(ctx context.Context, change rules.Change) error {
+// verify makes sure that a large change arrived whole, and takes it back if it did not.
+func (k *kernel) verify(ctx context.Context, change rules.Change) error {
 	var live rules.Live
-	for range 3 { // see Live on maps that have just grown
+	for range 3 { // see live on maps that have just grown
 		var err error
-		if live, err = b.Live(ctx); err != nil {
-			return b.takeBack(change, err)
+		if live, err = k.live(ctx); err != nil {
+			return k.takeBack(change, err)
 		}
 		if done(change, live) {
 			return nil
 		}
 	}
-	add, err := encode(before(change, live))
-	if err == nil {
-		err = b.queue(b.removeTable, b.addSkeleton, func() error { return b.addObjects(add) })
-	}
-	if err != nil {
+	if _, err := k.commit(transaction{deleteTable: true, createTable: true, add: before(change, live)}); err != nil {
 		return fmt.Errorf("the change arrived in part, and could not be taken back: %w", kernelError(err))
 	}
 	return errors.New("nf_tables: the change arrived in part; it was taken back")
 }
 
 // takeBack undoes a change that was made but cannot be read back.
-func (b *Backend) takeBack(change rules.Change, cause error) error {
-	undo := change.Inverse()
-	remove, _ := encode(undo.Remove) // both were encoded before
-	add, _ := encode(undo.Add)
-	if _, err := b.send(undo, remove, add); err != nil {
+func (k *kernel) takeBack(change rules.Change, cause error) error {
+	t, err := k.plan(change.Inverse())
+	if err == nil {
+		_, err = k.commit(t)
+	}
+	if err = drift(err); err != nil {
 		return fmt.Errorf("the change was made, and can neither be read back (%w) nor taken back: %w", cause, err)
 	}
 	return fmt.Errorf("the change cannot be read back, and was taken back: %w", cause)

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	stdmaps "maps"
 	"slices"
 	"strconv"
@@ -11,53 +10,57 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explains reports whether the mapping has this element.
-func (e *entry) explains(el element) bool {
-	m := &e.mapping
-	addr := m.Listen().BitLen() / 8
-	if len(el.key) != addr+8 {
-		return false
+// table reads all but the elements: what of the table is not as it should be, and what in it is of others.
+func (r *reading) table(s survey) {
+	if s.info.dormant {
+		r.damage("the table is switched off (dormant)")
 	}
-	port := uint16(el.key[addr+4])<<8 | uint16(el.key[addr+5])
-	if target, ok := m.TargetOf(port); !ok || target != el.target {
-		return false
-	}
-	for _, p := range m.Protocols().Each() {
-		if bytes.Equal(elementKey(m.Listen(), p, port), el.key) {
-			return true
+	r.owner = s.info.owner
+	for i := range r.places {
+		if p := &r.places[i]; p.kind == isChain {
+			r.chain(p, s.chains)
 		}
 	}
-	return false
+	for i := range r.places {
+		if p := &r.places[i]; p.kind != isChain {
+			r.set(p, s.sets)
+		}
+	}
+	r.joinTexts(s.rules)
+	for _, k := range s.rules {
+		if r.isForeign(k) {
+			r.foreign = append(r.foreign, foreignRule(k))
+		}
+	}
+	r.foreign = slices.Concat(r.foreign, foreignSets(s.sets), s.others)
 }
 
-func (r *reading) chain(c chain, have map[string]kernelChain) {
-	k, there := have[c.name]
+// chain compares a chain, without its rules.
+func (r *reading) chain(p *place, have map[string]kernelChain) {
+	k, there := have[p.name]
 	want := kernelChain{}
-	if c.hook != nil {
-		want = kernelChain{true, string(c.kind), uint32(*c.hook), uint32(c.priority), uint32(nftables.ChainPolicyAccept)}
+	if h := p.hook; h.at != nil {
+		want = kernelChain{true, string(h.kind), uint32(*h.at), uint32(h.priority), uint32(nftables.ChainPolicyAccept)}
 	}
 	switch {
 	case !there:
-		r.damage("chain %s is gone", c.name)
+		r.damage("chain %s is gone", p.name)
 	case k != want:
-		r.damage("chain %s has another type, hook, priority or policy", c.name)
+		r.damage("chain %s has another type, hook, priority or policy", p.name)
 	}
 }
 
-func (r *reading) set(own *nftables.Set, have []kernelSet) {
-	kind := "set"
-	if own.IsMap {
-		kind = "map"
-	}
-	at := slices.IndexFunc(have, func(k kernelSet) bool { return k.name == own.Name })
+// set compares a map or set, without its elements.
+func (r *reading) set(p *place, have []kernelSet) {
+	at := slices.IndexFunc(have, func(k kernelSet) bool { return k.name == p.name })
 	if at < 0 {
-		r.damage("%s %s is gone", kind, own.Name)
+		r.damage("%s %s is gone", p.kind, p.name)
 		return
 	}
 	k := have[at]
 	k.flags &^= nftables.NFT_SET_CONCAT // nft sets it for sets of intervals only
-	if k != wantedSet(own) {
-		r.damage("%s %s has another type, flag or comment, or a limit", kind, own.Name)
+	if k != wantedSet(p.set()) {
+		r.damage("%s %s has another type, flag or comment, or a limit", p.kind, p.name)
 	}
 }
 
@@ -72,8 +75,8 @@ func wantedSet(own *nftables.Set) kernelSet {
 	return k
 }
 
-// isForeign reports whether a rule in one of our chains is somebody else's: its comment is none that we write.
-// What is in a chain of others goes with that.
+// isForeign reports whether a rule in one of our chains is somebody else's: its comment is not one that portmap writes.
+// A rule in a chain of others goes with that chain.
 func (r *reading) isForeign(k kernelRule) bool {
 	fixed, ours := r.fixed[k.chain]
 	known := func(s *rule) bool { return s.comment == k.comment }
@@ -87,8 +90,8 @@ func isLabel(comment string) bool {
 	return len(label) == 17 && label[0] == '~' && err == nil
 }
 
-// compareRules compares the rules of our chains with what they should be. Those that are always there must be
-// there in their order, those of mappings in any.
+// compareRules compares the rules of our chains with what they should be. Those that are there without any mapping must
+// be in their order, those of mappings in any.
 func (r *reading) compareRules(list []kernelRule, find setFinder) error {
 	left := stdmaps.Clone(r.fixed)
 	for _, k := range list {
@@ -112,38 +115,15 @@ func (r *reading) compareRules(list []kernelRule, find setFinder) error {
 			r.damage("chain %s has its rules twice, or in another order", k.chain)
 		default:
 			left[k.chain] = next[1:]
-			if form != next[0].normalForm() {
+			if form != next[0].normalForm(r.sets) {
 				r.damage("the rule \"%s\" in chain %s is changed", k.comment, k.chain)
 			}
 		}
 	}
-	for _, c := range chains() {
-		if next := left[c.name]; len(next) > 0 {
-			r.damage("chain %s has lost the rule \"%s\"", c.name, next[0].comment)
+	for i := range r.places {
+		if next := left[r.places[i].name]; len(next) > 0 {
+			r.damage("chain %s has lost the rule \"%s\"", r.places[i].name, next[0].comment)
 		}
 	}
 	return nil
-}
-
-// mappingRule notes a rule of a mapping, or of the chain of texts.
-func (r *reading) mappingRule(k kernelRule, form string) {
-	if k.chain == chainTexts {
-		if form != note(k.comment).normalForm() {
-			r.damage("a rule in chain %s is changed: %s", k.chain, k.comment)
-		}
-		return
-	}
-	e := r.entryOf([]byte(k.comment))
-	if e == nil {
-		r.damage("the text of %s in chain %s is gone", k.comment, k.chain)
-		return
-	}
-	place := k.chain + " " + form
-	if e.rules[place] == 0 {
-		r.damage("a rule of %s in chain %s is changed, or there twice", e.mapping.Spec(), k.chain)
-		return
-	}
-	e.rules[place]--
-	e.seen++
-	e.packets += k.packets
 }

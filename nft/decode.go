@@ -4,42 +4,44 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"portmap/rules"
 	"portmap/rules/ruletext"
 )
 
-// reading is what one look at the table has found so far, by the comments that name the mappings.
+// reading is what one look at the table has found so far. Comments name the mappings.
 type reading struct {
 	parser  rules.Parser
-	texts   map[string]string
-	entries map[string]*entry
-	order   []*entry
-	fixed   map[string][]*rule // the rules that are always there, by chain
+	places  []place
+	texts   map[string]string  // of labels and notes, see [rules.JoinLabels]
+	entries map[string]*entry  // by comment; nil for one that is not a mapping's
+	order   []*entry           // as found
+	seen    [][]int            // by place: how many objects each entry has there
+	fixed   map[string][]*rule // the rules that are there without any mapping, by chain
+	sets    map[string]setContent
 	damaged string
 	owner   uint32          // the process that alone may change the table; mostly 0
 	foreign []foreignObject // what others put into it
 }
 
 func newReading() *reading {
-	r := &reading{entries: map[string]*entry{}, fixed: map[string][]*rule{}}
-	for _, c := range chains() {
-		r.fixed[c.name] = nil
-	}
-	for _, s := range skeleton() {
-		r.fixed[s.chain] = append(r.fixed[s.chain], s)
+	r := &reading{places: places(), entries: map[string]*entry{}, fixed: fixedRules(), sets: map[string]setContent{}}
+	r.seen = make([][]int, len(r.places))
+	for i := range r.places {
+		if p := &r.places[i]; p.kind != isChain {
+			r.sets[p.name] = setContent{name: p.name, keyLen: p.key.datatype().Bytes, isMap: p.kind == isMap}
+		}
 	}
 	return r
 }
 
-// entry is one mapping, and how much of it was seen.
+// entry is a mapping of which something was seen.
 type entry struct {
+	number  int // in reading.order
 	mapping rules.Mapping
-	want    int // elements, or rules
-	seen    int
 	packets uint64
-	at      int            // the map it belongs in; negative for one that is rules
-	rules   map[string]int // those, by chain and normal form
+	rules   map[string]int // its rules that were not seen yet, by chain and normal form; nil before the first was
 }
 
 func (r *reading) damage(format string, args ...any) {
@@ -48,7 +50,7 @@ func (r *reading) damage(format string, args ...any) {
 	}
 }
 
-// entryOf finds the mapping that a comment names; nil for a comment of somebody else's making.
+// entryOf finds the mapping that a comment names; nil if the comment is not a mapping's.
 func (r *reading) entryOf(comment []byte) *entry {
 	if e, known := r.entries[string(comment)]; known {
 		return e
@@ -58,78 +60,25 @@ func (r *reading) entryOf(comment []byte) *entry {
 		text = r.texts[text]
 	}
 	m, err := r.parser.Parse(text)
-	if err != nil || m.String() != text || supports(&m) != nil {
+	if err != nil || m.String() != text || supported(&m) != nil {
 		r.entries[string(comment)] = nil
 		return nil
 	}
-	e := &entry{mapping: m, at: -1}
-	if m.Restricted() {
-		e.rules = map[string]int{}
-		for _, own := range slices.Concat(restricted(&m), dropRestricted(&m)) {
-			e.rules[own.chain+" "+own.normalForm()]++
-			e.want++
-		}
-	} else {
-		e.at = mapOf(&m)
-		e.want = elementCount(&m)
-	}
+	e := &entry{number: len(r.order), mapping: m}
 	r.entries[string(comment)] = e
 	r.order = append(r.order, e)
 	return e
 }
 
-// element notes one element of a map.
-func (r *reading) element(at int, el element) {
-	e := r.entryOf(el.comment)
-	if e == nil || e.at != at || !e.explains(el) {
-		r.damage("map %s has an element that no mapping explains", maps()[at].name)
-		return
+// see counts an object of a mapping.
+func (r *reading) see(place int, e *entry) {
+	for len(r.seen[place]) <= e.number {
+		r.seen[place] = append(r.seen[place], 0)
 	}
-	e.seen++
-	e.packets += el.packets
+	r.seen[place][e.number]++
 }
 
-// tcpElements compares the set of a map's keys for TCP with the map.
-func (r *reading) tcpElements(p portMap, mapped, tcp []element) {
-	want := make(map[string]bool, len(mapped))
-	for _, el := range mapped {
-		if isTCP(el.key) {
-			want[string(el.key)] = true
-		}
-	}
-	for _, el := range tcp {
-		if !want[string(el.key)] {
-			r.damage("set %s has an element that no mapping explains", p.tcpSet().Name)
-		}
-		delete(want, string(el.key))
-	}
-	if len(want) > 0 {
-		r.damage("set %s has lost %d elements", p.tcpSet().Name, len(want))
-	}
-}
-
-// table notes all but the mappings: what of the table is not as it should be, and what in it is of others.
-func (r *reading) table(s survey) {
-	if s.info.dormant {
-		r.damage("the table is switched off (dormant)")
-	}
-	r.owner = s.info.owner
-	for _, c := range chains() {
-		r.chain(c, s.chains)
-	}
-	for _, own := range sets() {
-		r.set(own, s.sets)
-	}
-	r.joinTexts(s.rules)
-	for _, k := range s.rules {
-		if r.isForeign(k) {
-			r.foreign = append(r.foreign, foreignRule(k))
-		}
-	}
-	r.foreign = slices.Concat(r.foreign, foreignSets(s.sets), s.others)
-}
-
-// joinTexts reads the chain of texts, in which labels have their meaning.
+// joinTexts reads the chain of texts, which say what labels mean.
 func (r *reading) joinTexts(list []kernelRule) {
 	var comments []string
 	for _, k := range list {
@@ -140,37 +89,115 @@ func (r *reading) joinTexts(list []kernelRule) {
 	r.texts = ruletext.Join(comments)
 }
 
-// targets notes the elements of the set of target ports. It may hold more than there are mappings: see unused.
-func (r *reading) targets(list []element) {
-	have := &portSet{}
+// labelOf returns the label of the mapping to which the comment of a rule belongs. A piece of a text begins with it.
+func labelOf(comment string) string {
+	if strings.HasPrefix(comment, "~") {
+		comment, _, _ = strings.Cut(comment, " ")
+	}
+	return comment
+}
+
+// mappingRule counts a rule of a mapping.
+func (r *reading) mappingRule(k kernelRule, form string) {
+	e := r.entryOf([]byte(labelOf(k.comment)))
+	if e == nil {
+		r.damage("the text of %s in chain %s is gone", labelOf(k.comment), chainTexts)
+		return
+	}
+	if e.rules == nil {
+		e.rules = r.formsOf(&e.mapping)
+	}
+	at := slices.IndexFunc(r.places, func(p place) bool { return p.name == k.chain })
+	if e.rules[k.chain+" "+form] == 0 {
+		r.damage("a rule of %s in chain %s is changed, or there twice", e.mapping.Spec(), k.chain)
+		return
+	}
+	e.rules[k.chain+" "+form]--
+	e.packets += k.packets
+	r.see(at, e)
+}
+
+// formsOf returns how many rules of each normal form a mapping has in each chain.
+func (r *reading) formsOf(m *rules.Mapping) map[string]int {
+	forms := map[string]int{}
+	for i := range r.places {
+		if p := &r.places[i]; p.rules != nil {
+			for _, own := range p.rules(m) {
+				forms[p.name+" "+own.normalForm(r.sets)]++
+			}
+		}
+	}
+	return forms
+}
+
+// elements reads the elements of a map: their comments name the mappings.
+func (r *reading) elements(place int, list []element) {
+	p := &r.places[place]
+	var ranges []keyRange
 	for _, el := range list {
-		port, ours := targetOf(el)
-		if !ours {
-			r.damage("set %s has an element that no mapping explains", targetsName)
+		e := r.entryOf(el.comment)
+		if e != nil {
+			ranges = p.elements(ranges[:0], &e.mapping)
+		}
+		if e == nil || !slices.ContainsFunc(ranges, func(k keyRange) bool { return k.explains(el) }) {
+			r.damage("map %s has an element that no mapping explains", p.name)
 			continue
 		}
-		have.add(rules.Ports{First: port, Last: port})
+		e.packets += el.packets
+		r.see(place, e)
 	}
+}
+
+// keys reads the elements of a set. They name no mapping, so all mappings must be known by now.
+func (r *reading) keys(place int, list []element) {
+	p := &r.places[place]
+	at := make(map[string]int, len(list))
+	for i, el := range list {
+		at[string(el.key)] = i
+	}
+	explained := make([]bool, len(list))
+	var ranges []keyRange
+	var key []byte
 	for _, e := range r.order {
-		target, here := e.mapping.TargetPorts()
-		if here && e.mapping.Protocols().Has(rules.TCP) && !have.hasAll(target) {
-			r.damage("set %s has lost a port of %s", targetsName, e.mapping.Spec())
+		ranges = p.elements(ranges[:0], &e.mapping)
+		for _, k := range ranges {
+			for i := range k.ports.Count() {
+				key = appendKey(key[:0], k.address, k.protocol, k.ports.First+uint16(i))
+				if i, there := at[string(key)]; there {
+					explained[i] = true
+					r.see(place, e)
+				}
+			}
+		}
+	}
+	for i, el := range list {
+		if !explained[i] && (p.lingers == nil || !p.lingers(el)) {
+			r.damage("set %s has an element that no mapping explains", p.name)
 			return
 		}
 	}
 }
 
+// live counts what each mapping has in each place against what it should have there. A mapping is live if what carries
+// its label is whole: of one that lacks only a key in a set, or its note, the connections are still translated.
 func (r *reading) live() rules.Live {
 	live := rules.Live{Mappings: make([]rules.LiveMapping, 0, len(r.order))}
+	var buffer []keyRange
 	for _, e := range r.order {
-		if e.seen != e.want {
-			r.damage("%s has %d of its %d entries", e.mapping.Spec(), e.seen, e.want)
-			continue
+		whole := true
+		for i := range r.places {
+			p, have := &r.places[i], 0
+			if e.number < len(r.seen[i]) {
+				have = r.seen[i][e.number]
+			}
+			if want := p.count(&e.mapping, &buffer); have != want {
+				r.damage("%s has %d of its %d %s in %s %s", e.mapping.Spec(), have, want, p.kind.objects(), p.kind, p.name)
+				whole = whole && (p.kind == isSet || p.name == chainTexts)
+			}
 		}
-		if e.mapping.Temporary() && r.texts[label(&e.mapping)] == "" {
-			r.damage("the text of %s in chain %s is gone", e.mapping.Spec(), chainTexts)
+		if whole {
+			live.Mappings = append(live.Mappings, rules.LiveMapping{Mapping: e.mapping, Connections: e.packets})
 		}
-		live.Mappings = append(live.Mappings, rules.LiveMapping{Mapping: e.mapping, Connections: e.packets})
 	}
 	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return rules.Compare(a.Mapping, b.Mapping) })
 	live.Damaged = r.damaged

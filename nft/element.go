@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// element is one element of one of the maps.
+// element is one element of a map or set.
 type element struct {
 	key     []byte
 	end     bool // of an interval set: the run that began before it ends here
@@ -15,12 +15,12 @@ type element struct {
 	packets uint64
 }
 
-// elements lists a map. begin is called before each reading: there may be several. What is handed over is
-// decodeElement's.
-func (b *Backend) elements(set string, begin func(), each func(encoded []byte)) error {
+// elements lists a map or set. It calls begin before each reading: there may be several. each gets the input of
+// decodeElement.
+func (k *kernel) elements(set string, begin func(), each func(encoded []byte)) error {
 	return again(func() error {
 		begin()
-		return b.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, elementsRequest(set),
+		return k.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, elementsRequest(set),
 			func(m []byte) { eachElement(m, each) })
 	})
 }
@@ -40,8 +40,8 @@ func eachElement(message []byte, each func(encoded []byte)) {
 }
 
 // elementsOf lists a set or map that is small, or of which all is wanted.
-func (b *Backend) elementsOf(set string) (found []element, err error) {
-	err = b.elements(set, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) })
+func (k *kernel) elementsOf(set string) (found []element, err error) {
+	err = k.elements(set, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) })
 	return found, err
 }
 

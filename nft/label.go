@@ -27,5 +27,5 @@ func texts(m *rules.Mapping) []*rule {
 }
 
 func note(comment string) *rule {
-	return newRule(chainTexts, comment).nothing()
+	return newRule(chainTexts, comment).continueVerdict()
 }

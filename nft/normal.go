@@ -55,30 +55,32 @@ func normalForm(exprs [][]byte, find setFinder) (string, error) {
 	return strings.Join(n.parts, "; "), nil
 }
 
-// normalForm returns what the rule will do.
-func (r *rule) normalForm() string {
-	known := map[string]setContent{}
-	for _, s := range sets() {
-		known[s.Name] = setContent{name: s.Name, keyLen: s.KeyType.Bytes, isMap: s.IsMap}
-	}
+// normalForm returns what the rule will do. The sets are those of the table.
+func (r *rule) normalForm(sets map[string]setContent) string {
+	own := map[string]setContent{}
 	for i, s := range r.sets {
 		s.lookup.SetName = fmt.Sprintf("__own%d", i)
 		content := setContent{keyLen: s.set.KeyType.Bytes, interval: s.set.Interval, isMap: s.set.IsMap}
 		for _, e := range s.elements {
-			own := element{key: e.Key, end: e.IntervalEnd}
+			found := element{key: e.Key, end: e.IntervalEnd}
 			if s.set.IsMap {
-				own.target = binary.BigEndian.Uint16(e.Val)
+				found.target = binary.BigEndian.Uint16(e.Val)
 			}
-			content.elements = append(content.elements, own)
+			content.elements = append(content.elements, found)
 		}
-		known[s.lookup.SetName] = content
+		own[s.lookup.SetName] = content
 	}
 	encoded := make([][]byte, 0, len(r.exprs))
 	for _, e := range r.exprs {
 		b, _ := expr.Marshal(unix.NFPROTO_INET, e) // fails for names that are too long: ours are not
 		encoded = append(encoded, b)
 	}
-	form, _ := normalForm(encoded, func(name string) (setContent, error) { return known[name], nil })
+	form, _ := normalForm(encoded, func(name string) (setContent, error) {
+		if content, is := own[name]; is {
+			return content, nil
+		}
+		return sets[name], nil
+	})
 	return form
 }
 

@@ -52,13 +52,13 @@ type kernelRule struct {
 }
 
 // rules lists the rules of the table, of one chain or of all.
-func (b *Backend) rules(chain string) (list []kernelRule, err error) {
+func (k *kernel) rules(chain string) (list []kernelRule, err error) {
 	request := stringAttribute(unix.NFTA_RULE_TABLE, tableName)
 	if chain != "" {
 		request = append(request, stringAttribute(unix.NFTA_RULE_CHAIN, chain)...)
 	}
 	err = again(func() error {
-		answer, err := b.query(unix.NFT_MSG_GETRULE, netlink.Dump, request)
+		answer, err := k.query(unix.NFT_MSG_GETRULE, netlink.Dump, request)
 		list = nil
 		for _, m := range answer {
 			list = append(list, decodeRule(body(m.Data)))
@@ -97,9 +97,9 @@ type kernelChain struct {
 	policy         uint32
 }
 
-func (b *Backend) chain(name string) (c kernelChain, err error) {
+func (k *kernel) chain(name string) (c kernelChain, err error) {
 	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
-	answer, err := b.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETCHAIN, 0, request)
 	for _, m := range answer {
 		f := fields(body(m.Data))
 		hook, base := f[unix.NFTA_CHAIN_HOOK]
@@ -113,9 +113,9 @@ func (b *Backend) chain(name string) (c kernelChain, err error) {
 }
 
 // chainUses returns how many rules a chain has, together with the jumps that lead to it.
-func (b *Backend) chainUses(name string) (n uint32, err error) {
+func (k *kernel) chainUses(name string) (n uint32, err error) {
 	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
-	answer, err := b.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETCHAIN, 0, request)
 	for _, m := range answer {
 		n = fields(body(m.Data)).number(unix.NFTA_CHAIN_USE)
 	}
@@ -135,9 +135,9 @@ type kernelSet struct {
 	comment  string
 }
 
-func (b *Backend) set(name string) (s kernelSet, err error) {
+func (k *kernel) set(name string) (s kernelSet, err error) {
 	request := append(stringAttribute(unix.NFTA_SET_TABLE, tableName), stringAttribute(unix.NFTA_SET_NAME, name)...)
-	answer, err := b.query(unix.NFT_MSG_GETSET, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETSET, 0, request)
 	for _, m := range answer {
 		s = decodeSet(fields(body(m.Data)))
 	}
@@ -145,9 +145,9 @@ func (b *Backend) set(name string) (s kernelSet, err error) {
 }
 
 // sets lists the sets and maps of the table, anonymous ones, too.
-func (b *Backend) sets() (list []kernelSet, err error) {
+func (k *kernel) sets() (list []kernelSet, err error) {
 	err = again(func() error {
-		answer, err := b.query(unix.NFT_MSG_GETSET, netlink.Dump, stringAttribute(unix.NFTA_SET_TABLE, tableName))
+		answer, err := k.query(unix.NFT_MSG_GETSET, netlink.Dump, stringAttribute(unix.NFTA_SET_TABLE, tableName))
 		list = nil
 		for _, m := range answer {
 			list = append(list, decodeSet(fields(body(m.Data))))

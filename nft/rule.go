@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rule is one rule, as the line that nft would take and as the expressions that the kernel takes. Each method adds one
-// statement to both.
+// rule is one rule: the line that nft takes and the expressions that the kernel takes. Each method adds one statement to
+// both.
 type rule struct {
 	chain   string
+	jumpsTo string // a chain; empty if it does not
 	words   []string
 	exprs   []expr.Any
 	sets    []anonymous // which must exist before the rule does
@@ -63,6 +64,14 @@ func (r *rule) family(f rules.Families) *rule {
 	return r.add("meta nfproto "+text, isFamily(familyNumber(f))...)
 }
 
+// ofFamilies matches packets of the families: of both, every one.
+func (r *rule) ofFamilies(f rules.Families) *rule {
+	if f == rules.BothFamilies {
+		return r
+	}
+	return r.family(f)
+}
+
 func familyNumber(f rules.Families) byte {
 	if f == rules.IPv4 {
 		return unix.NFPROTO_IPV4
@@ -77,7 +86,7 @@ func isFamily(number byte) []expr.Any {
 	}
 }
 
-// anyPort matches TCP and UDP. It stands before each lookup by port as an anonymous set: without it nft does
+// anyPort matches TCP and UDP. It stands before each lookup by port, as an anonymous set. Without it nft does
 // not load what it lists ("transport protocol mapping is only valid after transport protocol match").
 func (r *rule) anyPort() *rule {
 	guard := anonymous{
@@ -99,8 +108,8 @@ func (r *rule) protocol(p rules.Protocols) *rule {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: []byte{p.Number()}})
 }
 
-// toThisHost matches packets to an address of this host, whichever it is: a router's and the host's own connections to
-// others pass on untouched.
+// toThisHost matches packets to any address of this host. A router's connections, and the host's own to others, pass on
+// untouched.
 func (r *rule) toThisHost() *rule {
 	return r.addressType("fib daddr type local", expr.Fib{})
 }
@@ -158,7 +167,7 @@ func (r *rule) toAddress(a netip.Addr) *rule {
 		destinationField(f, regFirst), &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: a.AsSlice()})
 }
 
-// fromNetworks matches packets whose source is in one of the networks, which are sorted and apart.
+// fromNetworks matches packets whose source is in one of the networks. These are sorted and do not overlap.
 func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
 	spans := spansOf(networks)
 	if len(spans) == 1 {
@@ -188,7 +197,7 @@ func (r *rule) fromNetworks(f rules.Families, networks []netip.Prefix) *rule {
 	return r.add(text, sourceField(f, regFirst), within.lookup)
 }
 
-// fromNetwork matches one network, as nft does: no set. Everything of a family is that family.
+// fromNetwork matches one network as nft does, without a set. The network of all addresses of a family is that family.
 func (r *rule) fromNetwork(f rules.Families, network netip.Prefix) *rule {
 	if network.Bits() == 0 {
 		return r.family(f)
@@ -222,11 +231,14 @@ func (r *rule) toPorts(p rules.Ports) *rule {
 func (r *rule) count() *rule { return r.add("counter", &expr.Counter{}) }
 
 func (r *rule) jump(chain string) *rule {
+	r.jumpsTo = chain
 	return r.add("jump "+chain, &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
 }
 
-// nothing lets the packet go on to the next rule.
-func (r *rule) nothing() *rule {
+func (r *rule) drop() *rule { return r.add("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }
+
+// continueVerdict lets the packet go on to the next rule.
+func (r *rule) continueVerdict() *rule {
 	return r.add("continue", &expr.Verdict{Kind: expr.VerdictContinue})
 }
 
@@ -261,28 +273,29 @@ func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
 	return r.add(text, portField(regFirst), shifted.lookup, dnat(regFirst))
 }
 
-// dnatLookup sends the connection to the port that the map has for it; where it has none, the next rule is tried.
+// dnatLookup sends the connection to the port that the map has for it. If it has none, the next rule is tried.
 func (r *rule) dnatLookup(p portMap) *rule {
-	text, _ := p.keyText()
-	key, found := p.find()
-	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), append(key, found, dnat(found.DestRegister))...)
+	text, _ := p.key.text()
+	found := &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
+	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), append(p.key.load(), found, dnat(found.DestRegister))...)
 }
 
-// find looks a packet up in the map: the expressions that load its key, and the one that leaves the server's
-// port in its destination register.
-func (p portMap) find() (key []expr.Any, found *expr.Lookup) {
-	register := uint32(regKey)
-	if p.address {
-		field := destinationField(p.families, regFirst)
-		key = append(key, field)
-		register += field.Len / 4
+// inSet matches packets whose key is in a set.
+func (r *rule) inSet(k key, set string) *rule {
+	text, _ := k.text()
+	return r.add(text+" @"+set, append(k.load(), &expr.Lookup{SourceRegister: regFirst, SetName: set})...)
+}
+
+// load puts the key of a packet into the registers from the first one on.
+func (k key) load() (exprs []expr.Any) {
+	proto, port := uint32(regFirst), uint32(regKey+1)
+	if k.address != 0 {
+		field := destinationField(k.address, regFirst)
+		exprs = append(exprs, field)
+		proto = regKey + field.Len/4
+		port = proto + 1
 	}
-	proto := register
-	if !p.address {
-		proto = regFirst
-	}
-	key = append(key, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto}, portField(register+1))
-	return key, &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
+	return append(exprs, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto}, portField(port))
 }
 
 func portBytes(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }

@@ -3,186 +3,208 @@ package nft
 import (
 	"errors"
 	"iter"
-	"os"
-	"time"
 
 	"portmap/rules"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// socket is the netlink socket under google/nftables.
-type socket struct{ conn *netlink.Conn }
+// transaction is what the kernel does at once, or not at all. Its parts are done in this order.
+type transaction struct {
+	deleteTable bool
+	createTable bool              // with all that is there without any mapping
+	unused      map[string]keySet // by name: the elements of shared sets that go
+	remove      []rules.Mapping   // whose elements go
+	rules       []kernelRule      // that go
+	add         []rules.Mapping
 
-// bufferSize holds a transaction of 65,535 ports on both protocols with long names. With the default send buffer one of
-// 8,000 elements fails (EMSGSIZE); with the default receive buffer more than about 160 acknowledgements overflow it
-// (ENOBUFS), though the kernel has committed all.
-const bufferSize = 64 << 20
+	deleteTableAgain bool // nothing stays: to find out whether the kernel can do it
+}
 
-// answerWithin bounds the wait for acknowledgements. The kernel has queued them all when the send returns,
-// unless it was out of memory: then it sends one for the whole transaction (net/netfilter/nfnetlink.c,
-// nfnetlink_rcv_batch).
-const answerWithin = 30 * time.Second
+// commit sends a transaction. It returns how many objects it put into each place.
+func (k *kernel) commit(t transaction) (objects map[string]int, err error) {
+	q := queue{k.conn, map[string]int{}}
+	if err := q.transaction(t); err != nil {
+		// Nothing of it may be left for the next transaction.
+		if fresh := k.reconnect(); fresh != nil {
+			return nil, errors.Join(err, fresh)
+		}
+		return nil, err
+	}
+	k.socket.limitWait()
+	err = k.conn.Flush()
+	if err != nil && !errors.As(err, new(unix.Errno)) {
+		// It came from google/nftables, which does not forget an error of its own.
+		return nil, errors.Join(err, k.reconnect())
+	}
+	return q.objects, err
+}
 
-// prepare makes room for large changes. Where that is refused, small ones still go: without CAP_NET_ADMIN in
-// the first user namespace the sizes end at the system's limits (net.core.wmem_max, net.core.rmem_max).
-func (s *socket) prepare(c *netlink.Conn) error {
-	s.conn = c
-	_ = c.SetWriteBuffer(bufferSize)
-	_ = c.SetReadBuffer(bufferSize)
+// queue is the messages of one transaction, and how many objects they put into each place.
+type queue struct {
+	*nftables.Conn
+	objects map[string]int
+}
+
+func (q queue) transaction(t transaction) error {
+	if t.deleteTable {
+		q.DelTable(table())
+	}
+	if t.createTable {
+		if err := q.createTable(); err != nil {
+			return err
+		}
+	}
+	if err := q.remove(t); err != nil {
+		return err
+	}
+	if err := q.add(t.add); err != nil {
+		return err
+	}
+	if t.deleteTableAgain {
+		q.DelTable(table())
+	}
 	return nil
 }
 
-func (s *socket) wait() {
-	if s.conn != nil {
-		_ = s.conn.SetReadDeadline(time.Now().Add(answerWithin)) // without it the wait is only longer
-	}
-}
-
-// addSkeleton makes the table, which must not exist, its sets, maps, chains and the rules that are always there.
-func (b *Backend) addSkeleton() error {
-	b.conn.CreateTable(table())
-	for _, s := range sets() {
-		if err := b.conn.AddSet(s, nil); err != nil {
+// createTable makes the table, which must not exist.
+func (q queue) createTable() error {
+	q.CreateTable(table())
+	list := places()
+	for i := range list {
+		if p := &list[i]; p.kind == isChain {
+			q.AddChain(p.chain())
+		} else if err := q.AddSet(p.set(), nil); err != nil {
 			return err
 		}
 	}
 	for _, c := range chains() {
-		b.conn.AddChain(c.object())
+		if err := q.addRules(c.fixed()); err != nil {
+			return err
+		}
 	}
-	return b.addRules(skeleton())
+	return nil
 }
 
-func (b *Backend) addRules(list []*rule) error {
+func (q queue) remove(t transaction) error {
+	if len(t.remove)+len(t.unused) == 0 {
+		return nil
+	}
+	for _, p := range sets() {
+		elements := t.unused[p.name].elements()
+		if !p.shared {
+			elements = p.elementsOf(t.remove)
+		}
+		if _, err := inMessages(p.set(), elements, q.SetDeleteElements); err != nil {
+			return err
+		}
+	}
+	for _, r := range t.rules {
+		err := q.DelRule(&nftables.Rule{
+			Table: table(), Chain: &nftables.Chain{Name: r.chain, Table: table()}, Handle: r.handle,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q queue) add(mappings []rules.Mapping) error {
+	if len(mappings) == 0 {
+		return nil
+	}
+	for _, p := range sets() {
+		n, err := inMessages(p.set(), p.elementsOf(mappings), q.SetAddElements)
+		if err != nil {
+			return err
+		}
+		q.objects[p.name] += n
+	}
+	for _, c := range chains() {
+		if err := q.addRules(c.rulesOf(mappings)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q queue) addRules(list []*rule) error {
 	for _, r := range list {
 		for _, s := range r.sets {
-			if err := b.conn.AddSet(s.set, s.elements); err != nil {
+			if err := q.AddSet(s.set, s.elements); err != nil {
 				return err
 			}
 			s.lookup.SetID, s.lookup.SetName = s.set.ID, s.set.Name
 		}
-		b.conn.AddRule(&nftables.Rule{
+		q.AddRule(&nftables.Rule{
 			Table:    table(),
 			Chain:    &nftables.Chain{Name: r.chain, Table: table()},
 			Exprs:    r.exprs,
 			UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment),
 		})
+		q.objects[r.chain]++
 	}
 	return nil
 }
 
-func (b *Backend) addObjects(o objects) error {
-	for at, p := range maps() {
-		if err := sendBoth(p, o.mapped[at], b.conn.SetAddElements); err != nil {
-			return err
-		}
-	}
-	if err := inMessages(targetSet(), o.target.targetElements(), b.conn.SetAddElements); err != nil {
-		return err
-	}
-	if err := b.addRules(o.rules); err != nil {
-		return err
-	}
-	return b.addRules(o.texts)
-}
-
-// sendSet is a method of google/nftables that takes elements.
-type sendSet func(*nftables.Set, []nftables.SetElement) error
-
-// sendBoth sends the elements of a map, and those of the set of its keys for TCP.
-func sendBoth(p portMap, mappings []*rules.Mapping, send sendSet) error {
-	if err := inMessages(p.set(), elementsOf(mappings), send); err != nil {
-		return err
-	}
-	return inMessages(p.tcpSet(), tcpElementsOf(mappings), send)
-}
-
-// deleteElements deletes the elements of the mappings in o, and target ports that are not used any more.
-func (b *Backend) deleteElements(o objects, unused *portSet) error {
-	if err := inMessages(targetSet(), unused.targetElements(), b.conn.SetDeleteElements); err != nil {
-		return err
-	}
-	for at, p := range maps() {
-		if err := sendBoth(p, o.mapped[at], b.conn.SetDeleteElements); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// deleteRules deletes the rules of the mappings in o. Rules go by their handles, so the chains are read first.
-func (b *Backend) deleteRules(o objects) error {
-	byChain := map[string][]*rule{}
-	for _, list := range [...][]*rule{o.rules, o.texts} {
-		for _, r := range list {
-			byChain[r.chain] = append(byChain[r.chain], r)
-		}
-	}
+// rulesOf returns the live rules of mappings, to be deleted by their handles. The error is ENOENT if one is missing.
+func (k *kernel) rulesOf(mappings []rules.Mapping) (found []kernelRule, err error) {
 	for _, c := range chains() {
-		if len(byChain[c.name]) == 0 {
+		want := map[string]int{}
+		missing := 0
+		for _, r := range c.rulesOf(mappings) {
+			want[r.comment]++
+			missing++
+		}
+		if missing == 0 {
 			continue
 		}
-		there, err := b.rules(c.name)
+		there, err := k.rules(c.name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := b.deleteCommented(c.name, byChain[c.name], there); err != nil {
-			return err
+		for _, r := range there {
+			if want[r.comment] > 0 {
+				want[r.comment]--
+				missing--
+				found = append(found, r)
+			}
 		}
-	}
-	return nil
-}
-
-func (b *Backend) deleteCommented(chain string, gone []*rule, there []kernelRule) error {
-	want := map[string]int{}
-	for _, r := range gone {
-		want[r.comment]++
-	}
-	for _, k := range there {
-		if want[k.comment] == 0 {
-			continue
-		}
-		want[k.comment]--
-		err := b.conn.DelRule(&nftables.Rule{
-			Table: table(), Chain: &nftables.Chain{Name: chain, Table: table()}, Handle: k.handle,
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, missing := range want {
 		if missing > 0 {
-			return unix.ENOENT
+			return nil, unix.ENOENT
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // maxMessage is how many bytes of elements go into one message, with room for its other attributes: a netlink
-// attribute's length has 16 bits, and google/nftables v0.3.0 lets it overflow without a word.
+// attribute's length has 16 bits, and google/nftables v0.3.0 lets it overflow without an error.
 const maxMessage = 60_000
 
-// inMessages sends elements in messages that are cut by their size on the wire.
-func inMessages(set *nftables.Set, elements iter.Seq[nftables.SetElement], send sendSet) error {
+// inMessages sends elements in messages that are cut by their size on the wire. It returns how many elements there were.
+func inMessages(
+	set *nftables.Set, elements iter.Seq[nftables.SetElement], send func(*nftables.Set, []nftables.SetElement) error,
+) (count int, err error) {
 	var message []nftables.SetElement
 	size := 0
 	for e := range elements {
 		n := sizeOf(&e)
 		if size+n > maxMessage {
 			if err := send(set, message); err != nil {
-				return err
+				return count, err
 			}
 			message, size = message[:0], 0
 		}
 		message, size = append(message, e), size+n
+		count++
 	}
 	if len(message) == 0 {
-		return nil
+		return count, nil
 	}
-	return send(set, message)
+	return count, send(set, message)
 }
 
 // sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its
@@ -194,18 +216,4 @@ func sizeOf(e *nftables.SetElement) int {
 		size += header + nlaAlign(2+len(e.Comment)+1)
 	}
 	return size
-}
-
-// flush sends what was queued as one transaction.
-func (b *Backend) flush() error {
-	b.socket.wait()
-	return b.conn.Flush()
-}
-
-// inDoubt reports whether an error leaves open what the kernel did: the answer was lost, not the request. An
-// error of recvmsg(2) is one in the way of the answer; one in the answer has no system call (netlink.OpError).
-func inDoubt(err error) bool {
-	var call *os.SyscallError
-	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded) ||
-		errors.As(err, &call) && call.Syscall == "recvmsg"
 }

@@ -1,7 +1,7 @@
 package ipt
 
 import (
-	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -11,79 +11,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// With many mappings it is iptables-save that takes the time of a small change. Who knows what should be there has to see a
-// few chains only.
-
-// look is a chain of a family.
-type look struct {
-	family int
-	id     chainID
-}
-
-// seen is what there is of a chain.
-type seen struct {
-	there    bool
-	comments []string // of its rules, in order; "" for a rule without
-}
-
-// glance looks at chains.
-func (b *Backend) glance(ctx context.Context, t tools, looks ...look) ([]seen, error) {
-	if t.variant == Legacy {
-		return glanceLegacy(ctx, t, looks)
-	}
-	list := make([]seen, len(looks))
-	for i, l := range looks {
-		var err error
-		if list[i], err = b.tables.chain(families[l.family], l.id); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
-// glanceLegacy has iptables-legacy list the chains, all side by side: to print few rules takes half the time of printing all.
-// The table mangle holds few, and is listed once.
-func glanceLegacy(ctx context.Context, t tools, looks []look) ([]seen, error) {
-	list := make([]seen, len(looks))
-	commands := make([][]string, len(looks))
-	by := make([]int, len(looks)) // the command that lists the chain
-	for i, l := range looks {
-		by[i] = i
-		p := t.programs[l.family]
-		if p.main == "" || !legacyTables(families[l.family], string(l.id.table)) {
-			continue
-		}
-		commands[i] = []string{p.main, "-t", string(l.id.table), "-S"}
-		if l.id.table == nat {
-			commands[i] = append(commands[i], l.id.name)
-		}
-		by[i] = slices.IndexFunc(commands[:i+1], func(c []string) bool { return slices.Equal(c, commands[i]) })
-		if by[i] < i {
-			commands[i] = nil
-		}
-	}
-	results := runAll(ctx, commands)
-	for i, l := range looks {
-		r := results[by[i]]
-		switch {
-		case commands[by[i]] == nil, r.err != nil && strings.Contains(r.err.Error(), "No chain/target/match by that name"):
-			continue
-		case r.err != nil:
-			return nil, r.err
-		}
-		for _, text := range strings.Split(string(r.output), "\n") {
-			if text == "-N "+l.id.name {
-				list[i].there = true
-			} else if rule, ok := strings.CutPrefix(text, "-A "+l.id.name+" "); ok {
-				list[i].comments = append(list[i].comments, commentOf(rule))
-			}
-		}
-	}
-	return list, nil
-}
 
 // tables looks at iptables-nft's chains in nf_tables, without running it. The zero value connects when it is first asked.
 type tables struct{ conn *nftables.Conn }
@@ -140,7 +70,7 @@ func (t *tables) has(family rules.Families, id chainID) (bool, error) {
 	return err == nil, err
 }
 
-func (t *tables) chain(family rules.Families, id chainID) (s seen, err error) {
+func (t *tables) chain(family rules.Families, id chainID) (s chainState, err error) {
 	if s.there, err = t.has(family, id); err != nil || !s.there {
 		return s, err
 	}
@@ -164,4 +94,58 @@ func commentIn(r *nftables.Rule) string {
 		}
 	}
 	return ""
+}
+
+// chainUses asks nf_tables for the chains of a family that are compared, and how many rules are in each or lead to it.
+func chainUses(family rules.Families) (map[chainID]int, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, tablesError(err)
+	}
+	defer conn.Close()
+	answer, err := conn.Execute(netlink.Message{
+		Header: netlink.Header{
+			Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN,
+			Flags: netlink.Request | netlink.Dump,
+		},
+		Data: nfgenmsg(family),
+	})
+	if err != nil {
+		return nil, tablesError(err)
+	}
+	uses := map[chainID]int{}
+	for _, m := range answer {
+		id, n, err := chainUse(m.Data)
+		if err != nil {
+			return nil, tablesError(err)
+		}
+		if slices.Contains(ownTables[:], id.table) && counted(id) {
+			uses[id] = n
+		}
+	}
+	return uses, nil
+}
+
+// nfgenmsg returns a struct nfgenmsg (linux/netfilter/nfnetlink.h), which begins each message.
+func nfgenmsg(family rules.Families) []byte {
+	return []byte{byte(nfTable(family, nat).Family), unix.NFNETLINK_V0, 0, 0}
+}
+
+func chainUse(message []byte) (id chainID, uses int, err error) {
+	attributes, err := netlink.NewAttributeDecoder(message[min(len(message), 4):])
+	if err != nil {
+		return id, 0, err
+	}
+	attributes.ByteOrder = binary.BigEndian
+	for attributes.Next() {
+		switch attributes.Type() {
+		case unix.NFTA_CHAIN_TABLE:
+			id.table = table(attributes.String())
+		case unix.NFTA_CHAIN_NAME:
+			id.name = attributes.String()
+		case unix.NFTA_CHAIN_USE:
+			uses = int(attributes.Uint32())
+		}
+	}
+	return id, uses, attributes.Err()
 }

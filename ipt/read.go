@@ -2,16 +2,11 @@ package ipt
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"portmap/rules"
-
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // iptables-nft-save exits with 0 even if the kernel did not answer all its questions: it prints no rules for a chain whose
@@ -22,10 +17,60 @@ import (
 // attempts is how often a listing is read that others may be changing.
 const attempts = 4
 
-// whole reports whether iptables-save printed all of a table. iptables-nft before 1.8.3 says that a table is not there.
-func whole(output string) bool {
-	return strings.Contains("\n"+output, "\n*") && strings.Contains(output, "\nCOMMIT\n") ||
-		strings.Contains(output, "does not exist")
+// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
+// it in between.
+func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
+	for range attempts {
+		s, err := readOnce(ctx, t)
+		part := false
+		if err == nil && t.variant == NFTables {
+			part, err = b.incomplete(s)
+		}
+		switch {
+		case err != nil:
+			return snapshot{}, err
+		case !part:
+			if b.seen == nil {
+				b.seen = map[Variant]snapshot{}
+			}
+			b.seen[t.variant] = s
+			return s, nil
+		}
+	}
+	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
+		Fix: "do it again"}
+}
+
+// readOnce runs iptables-save and its twin, for each table, side by side.
+func readOnce(ctx context.Context, t tools) (snapshot, error) {
+	s := snapshot{labels: newLabels()}
+	var commands [len(families) * len(ownTables)][]string
+	has, _ := t.has()
+	for i, p := range t.programs {
+		for j, table := range ownTables {
+			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
+				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
+			}
+		}
+	}
+	results := runAll(ctx, commands[:])
+	for i := range families {
+		if !has.Has(families[i]) {
+			continue
+		}
+		var outputs [][]byte
+		for _, r := range results[i*len(ownTables) : (i+1)*len(ownTables)] {
+			if r.err != nil {
+				return snapshot{}, r.err
+			}
+			outputs = append(outputs, r.output)
+		}
+		var err error
+		if s.families[i], err = parse(s.labels, outputs...); err != nil {
+			return snapshot{}, err
+		}
+	}
+	return s, nil
 }
 
 // incomplete reports whether there is a chain of which iptables-nft-save did not print as much as nf_tables holds.
@@ -57,76 +102,6 @@ func (b *Backend) incomplete(s snapshot) (bool, error) {
 	return false, nil
 }
 
-// counted reports whether a chain is compared: one that may be ours, or one that has a jump into ours.
-func counted(id chainID) bool { return id.own() || doorOf(id) != nil }
-
-// count notes a rule that iptables-save printed. It counts for its chain and for the one to which it leads, as in the kernel
-// (net/netfilter/nf_tables_api.c, nf_tables_newrule and nft_verdict_init).
-func (s *saved) count(in chainID, text string) {
-	if _, declared := s.uses[in]; declared {
-		s.uses[in]++
-		s.rules[in]++
-	}
-	to := chainID{in.table, chainOf(text)}
-	if _, declared := s.uses[to]; declared {
-		s.uses[to]++
-	}
-}
-
-// chainUses asks nf_tables for the chains of a family that are compared, and how many rules are in each or lead to it.
-func chainUses(family rules.Families) (map[chainID]int, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return nil, tablesError(err)
-	}
-	defer conn.Close()
-	answer, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{
-			Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN,
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: nfgenmsg(family),
-	})
-	if err != nil {
-		return nil, tablesError(err)
-	}
-	uses := map[chainID]int{}
-	for _, m := range answer {
-		id, n, err := chainUse(m.Data)
-		if err != nil {
-			return nil, tablesError(err)
-		}
-		if slices.Contains(ownTables[:], id.table) && counted(id) {
-			uses[id] = n
-		}
-	}
-	return uses, nil
-}
-
-// nfgenmsg returns a struct nfgenmsg (linux/netfilter/nfnetlink.h), which begins each message.
-func nfgenmsg(family rules.Families) []byte {
-	return []byte{byte(nfTable(family, nat).Family), unix.NFNETLINK_V0, 0, 0}
-}
-
-func chainUse(message []byte) (id chainID, uses int, err error) {
-	attributes, err := netlink.NewAttributeDecoder(message[min(len(message), 4):])
-	if err != nil {
-		return id, 0, err
-	}
-	attributes.ByteOrder = binary.BigEndian
-	for attributes.Next() {
-		switch attributes.Type() {
-		case unix.NFTA_CHAIN_TABLE:
-			id.table = table(attributes.String())
-		case unix.NFTA_CHAIN_NAME:
-			id.name = attributes.String()
-		case unix.NFTA_CHAIN_USE:
-			uses = int(attributes.Uint32())
-		}
-	}
-	return id, uses, attributes.Err()
-}
-
 // live reads a variant. What is damaged is read again, until two looks agree: an extension of which iptables-nft-save does not
 // learn the revision is printed with options of another one (libxtables/xtables.c, xtables_fully_register_pending_match), and
 // such a rule looks like one of others.
@@ -156,6 +131,6 @@ func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 func (s snapshot) equal(other snapshot) bool {
 	return slices.EqualFunc(s.families[:], other.families[:], func(a, b *saved) bool {
 		return a == b || a != nil && b != nil && maps.EqualFunc(a.chains, b.chains, equalRules) &&
-			maps.EqualFunc(a.jumps, b.jumps, slices.Equal) && maps.Equal(a.foreign, b.foreign) && maps.Equal(a.led, b.led)
+			maps.EqualFunc(a.jumps, b.jumps, slices.Equal) && maps.Equal(a.foreign, b.foreign) && maps.Equal(a.foreignJump, b.foreignJump)
 	})
 }

@@ -1,0 +1,130 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	vnetlink "github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is a connection to nf_tables.
+type kernel struct {
+	conn    *nftables.Conn
+	socket  *socket
+	list    lister
+	options []nftables.ConnOption
+}
+
+// socket is the netlink socket under google/nftables.
+type socket struct{ conn *netlink.Conn }
+
+// bufferSize holds a transaction of 65,535 ports on both protocols with long names. With the default send buffer one of
+// 8,000 elements fails (EMSGSIZE). With the default receive buffer more than about 160 acknowledgements overflow it
+// (ENOBUFS), though the kernel has committed all.
+const bufferSize = 64 << 20
+
+// answerWithin bounds the wait for acknowledgements. The kernel has queued them all when the send returns,
+// unless it was out of memory: then it sends one for the whole transaction (net/netfilter/nfnetlink.c,
+// nfnetlink_rcv_batch).
+const answerWithin = 30 * time.Second
+
+// prepare makes room for large changes. Where that is refused, small ones still go: without CAP_NET_ADMIN in
+// the first user namespace the sizes end at the system's limits (net.core.wmem_max, net.core.rmem_max).
+func (s *socket) prepare(c *netlink.Conn) error {
+	s.conn = c
+	_ = c.SetWriteBuffer(bufferSize)
+	_ = c.SetReadBuffer(bufferSize)
+	return nil
+}
+
+// limitWait sets the deadline for the answers to what is sent next.
+func (s *socket) limitWait() {
+	if s.conn != nil {
+		_ = s.conn.SetReadDeadline(time.Now().Add(answerWithin)) // without it the wait is only longer
+	}
+}
+
+func (k *kernel) connect() error {
+	conn, err := nftables.New(k.options...)
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT): // af_netlink.c, netlink_create
+		return ErrMissing
+	case err != nil:
+		return kernelError(err)
+	}
+	k.conn = conn
+	return nil
+}
+
+// reconnect drops what was queued and what the kernel may still answer.
+func (k *kernel) reconnect() error {
+	_ = k.conn.CloseLasting()
+	return k.connect()
+}
+
+// Maps are listed here and not by google/nftables, for two reasons. It reads 4 kB at a time, and the kernel
+// begins each such piece by walking over all elements it has sent before: 60,000 take over a second, with
+// pieces of 32 kB a fifth of one. And it does not look at NLM_F_DUMP_INTR, by which the kernel says that the
+// list changed while it was read.
+
+// lister asks the kernel for a list and hands over each message of it, without the netlink header.
+type lister func(request, answer uint16, body []byte, each func(message []byte)) error
+
+func listKernel(request, answer uint16, body []byte, each func(message []byte)) error {
+	req := nl.NewNetlinkRequest(int(request), unix.NLM_F_DUMP)
+	req.AddRawData(body)
+	return req.ExecuteIter(unix.NETLINK_NETFILTER, answer, func(message []byte) bool {
+		each(message)
+		return true
+	})
+}
+
+const subsystem = unix.NFNL_SUBSYS_NFTABLES << 8
+
+const interruptions = 20
+
+// again repeats a reading that the kernel says was interrupted.
+func again(read func() error) error {
+	var err error
+	for range interruptions {
+		if err = read(); !errors.Is(err, vnetlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return fmt.Errorf("the rules changed %d times while they were read: %w", interruptions, err)
+}
+
+// query asks for something small, over the connection that is open anyway.
+func (k *kernel) query(kind uint16, flags netlink.HeaderFlags, attributes []byte) ([]netlink.Message, error) {
+	k.socket.limitWait()
+	answer, err := k.socket.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(subsystem | kind), Flags: netlink.Request | flags},
+		Data:   append(header(), attributes...),
+	})
+	for _, m := range answer {
+		if m.Header.Flags&netlink.DumpInterrupted != 0 {
+			return nil, vnetlink.ErrDumpInterrupted
+		}
+	}
+	return answer, err
+}
+
+// generation returns the number that the kernel counts up with each change of any rule. Lists that were read under the
+// same number belong together.
+func (k *kernel) generation() (id uint32, err error) {
+	answer, err := k.query(unix.NFT_MSG_GETGEN, 0, nil)
+	for _, m := range answer {
+		attributes(body(m.Data), func(kind uint16, value []byte) {
+			if kind == unix.NFTA_GEN_ID && len(value) == 4 {
+				id = binary.BigEndian.Uint32(value)
+			}
+		})
+	}
+	return id, kernelError(err)
+}
