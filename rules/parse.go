@@ -80,7 +80,8 @@ func (p *Parser) parsePlain(spec string) (Mapping, error) {
 		m.text, m.specLen = spec, uint32(len(spec)) // ports have no leading zeros: this is the canonical form
 		return m, nil
 	}
-	if err := m.write(nil); err != nil {
+	text := m.appendSpec(nil)
+	if err := m.setText(text, len(text)); err != nil {
 		return Mapping{}, err
 	}
 	return m, nil

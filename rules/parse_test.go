@@ -226,6 +226,19 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// A file can have very many plain mappings: one in canonical form allocates nothing.
+func TestPlainAllocatesNothing(t *testing.T) {
+	var p Parser
+	read := func() {
+		if _, err := p.Parse("443:8443/tcp"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := testing.AllocsPerRun(100, read); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // The help and the manual tell of each option whether this version takes it, and Within agrees.
 func TestLaterOptionsAreRefused(t *testing.T) {
 	for _, option := range Options() {

@@ -7,9 +7,12 @@ import (
 
 // write gives a mapping its canonical text.
 func (m *Mapping) write(options []Option) *InvalidError {
-	text := m.appendSpec(nil)
-	m.specLen = uint32(len(text))
-	m.text = string(m.appendOptions(text, options))
+	spec := m.appendSpec(nil)
+	return m.setText(m.appendOptions(spec, options), len(spec))
+}
+
+func (m *Mapping) setText(text []byte, specLen int) *InvalidError {
+	m.text, m.specLen = string(text), uint32(specLen)
 	if len(m.text) > MaxText {
 		return tooLong(m.Spec())
 	}
