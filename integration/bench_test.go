@@ -12,8 +12,9 @@ import (
 	"portmap/rules"
 )
 
-// New connections a second from one client: to the server itself, through a mapping, and through a mapping over the eight
-// addresses of the host, where redirect collapses. One after another, from one thread: the ratios are what counts.
+// New connections a second from one client: to the server itself, through a mapping, and through a mapping over the
+// eight addresses of the host, where redirect collapses. One after another, from one thread: the ratios are what
+// counts.
 func BenchmarkNewConnections(b *testing.B) {
 	for _, c := range []struct {
 		name      string
@@ -56,8 +57,8 @@ func connectOnce(address string) error {
 	return err
 }
 
-// New connections a second through one mapping alone, through the last of 10,000, and through as many flat rules as iptables
-// users write them.
+// New connections a second through one mapping alone, through the last of 10,000, and through as many flat rules as
+// iptables users write them.
 func BenchmarkLastOfManyMappings(b *testing.B) {
 	const last = 11000
 	for _, k := range backends() {
@@ -103,7 +104,8 @@ func (b backend) flat(first, last int) []string {
 		if b.name == "nft" {
 			fmt.Fprintf(&text, "tcp dport %d counter dnat to :%d\n", port, port+20000)
 		} else {
-			fmt.Fprintf(&text, "-A PREROUTING -p tcp -m tcp --dport %d -j DNAT --to-destination :%d\n", port, port+20000)
+			fmt.Fprintf(&text, "-A PREROUTING -p tcp -m tcp --dport %d -j DNAT --to-destination :%d\n", port,
+				port+20000)
 		}
 	}
 	if b.name == "nft" {

@@ -84,8 +84,10 @@ func (b backend) damages() (list []string) {
 			"-D PORTMAP 3",
 			"-D OUTPUT -m addrtype --dst-type LOCAL -j PORTMAP",
 			"-A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP",
-			"-R PORTMAP 2 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination :9009",
-			"-R PORTMAP 3 -i eth9 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination :9001",
+			"-R PORTMAP 2 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination " +
+				":9009",
+			"-R PORTMAP 3 -i eth9 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT " +
+				"--to-destination :9001",
 			"-R OUTPUT 1 -j PORTMAP",
 			"-N PORTMAP-TCP-0-32767",
 		} {
@@ -128,7 +130,8 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 					t.Errorf("apply did not mend it: %+v", r)
 				}
 				for _, address := range []string{"192.0.2.1", "[2001:db8::1]"} {
-					if answer, err := client.Ask("tcp", "", address+":8001"); err != nil || answer.Server.Port() != 9001 {
+					if answer, err := client.Ask("tcp", "", address+":8001"); err != nil ||
+						answer.Server.Port() != 9001 {
 						t.Errorf("%+v, %v", answer, err)
 					}
 				}
@@ -137,7 +140,8 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 	})
 }
 
-// A host that saves its rules with its own tools boots with them: what portmap wrote must load again, and mean the same.
+// A host that saves its rules with its own tools boots with them: what portmap wrote must load again, and mean the
+// same.
 func TestSavedRulesLoad(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)
@@ -145,7 +149,8 @@ func TestSavedRulesLoad(t *testing.T) {
 		p := b.command(t, host)
 		p.run("add", "443:8443/tcp,udp", "80:8080", "192.0.2.1:81:8081", "[2001:db8::1]:82:8082")
 		p.run("add", "83:8083", "-4")
-		p.run("add", "8000-8010:9000-9010", "--source", "192.0.2.0/25,192.0.2.128/25,2001:db8::/32,10.0.0.1", "--interface", "eth0")
+		p.run("add", "8000-8010:9000-9010", "--source", "192.0.2.0/25,192.0.2.128/25,2001:db8::/32,10.0.0.1",
+			"--interface", "eth0")
 		p.run("add", "90:9090", "--name", strings.Repeat("n", 63), "--source", longSources)
 		saved := b.save(host)
 		b.flush(host)
@@ -162,7 +167,8 @@ func TestSavedRulesLoad(t *testing.T) {
 }
 
 // longSources make a mapping's text longer than any comment.
-const longSources = "10.0.0.0/9,10.200.0.0/16,172.16.0.0/12,192.168.0.0/16,198.18.0.0/15,203.0.113.0/24,2001:db8:1::/48,2001:db8:2::/48,2001:db8:4::/48,2001:db8:6::/48,2001:db8:8::/48,2001:db8:a::/48"
+const longSources = "10.0.0.0/9,10.200.0.0/16,172.16.0.0/12,192.168.0.0/16,198.18.0.0/15,203.0.113.0/24," +
+	"2001:db8:1::/48,2001:db8:2::/48,2001:db8:4::/48,2001:db8:6::/48,2001:db8:8::/48,2001:db8:a::/48"
 
 // exports returns the rules as text, for load.
 func (b backend) exports(p portmap) (texts []string) {

@@ -18,7 +18,8 @@ func longest(t *testing.T) rules.Mapping {
 	}
 	line.WriteString(",192.0.2.0/24")
 	text := line.String() + " --name "
-	text = strings.Replace(line.String(), "/tcp ", "/tcp --name "+strings.Repeat("n", min(63, rules.MaxText-len(text)))+" ", 1)
+	text = strings.Replace(line.String(), "/tcp ", "/tcp --name "+strings.Repeat("n", min(63, rules.MaxText-len(text)))+
+		" ", 1)
 	m, err := rules.Parse(rules.Words(text)...)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,8 @@ func TestLongestMapping(t *testing.T) {
 		for i := range 8 {
 			longer = append(longer, fmt.Sprintf("--source=172.16.%d.0/24", i))
 		}
-		if r := portmap.try(append([]string{"add"}, longer...)...); r.Code != 2 || !strings.Contains(r.Err, "longer than 131071 bytes") {
+		if r := portmap.try(append([]string{"add"}, longer...)...); r.Code != 2 ||
+			!strings.Contains(r.Err, "longer than 131071 bytes") {
 			t.Errorf("a longer one ends with %d: %.300s", r.Code, r.Err)
 		}
 		portmap.run("remove", "443")

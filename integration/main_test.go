@@ -1,5 +1,5 @@
-// Package integration holds the tests that need a kernel: real rules, real servers and clients, in network namespaces that
-// each test makes. What holds for one backend holds for all: the tests run over one table of them.
+// Package integration holds the tests that need a kernel: real rules, real servers and clients, in network namespaces
+// that each test makes. What holds for one backend holds for all: the tests run over one table of them.
 package integration
 
 import (
@@ -246,8 +246,8 @@ func (p portmap) run(args ...string) string {
 	return r.Out
 }
 
-// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must be the
-// same at the end of the test, byte for byte.
+// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must
+// be the same at the end of the test, byte for byte.
 func (b backend) pair(t testing.TB) (host, client *lab.Host) {
 	t.Helper()
 	host, client = b.barePair(t)

@@ -13,7 +13,8 @@ func TestFlushNamesTheWatch(t *testing.T) {
 		other, _ := b.barePair(t)
 		p := b.command(t, host)
 		p.run("add", "443:8443")
-		const says = "a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop portmap-watch"
+		const says = "a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop " +
+			"portmap-watch"
 		if r := p.try("flush"); strings.Contains(r.Err, "watch") {
 			t.Errorf("no watch runs, and flush says %q", r.Err)
 		}

@@ -70,7 +70,8 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 		p.run("add", "443:8443")
 		w := p.watch()
 		write(t, p.file, b.line()+"# nothing\n")
-		w.says(p.file + " has no mapping, and 1 mapping is in place\n  nothing was removed; to remove all of them: sudo portmap remove --all\n")
+		w.says(p.file + " has no mapping, and 1 mapping is in place\n" +
+			"  nothing was removed; to remove all of them: sudo portmap remove --all\n")
 		host.Run(f.flush[0], f.flush[1:]...)
 		w.live(b, "443:8443/tcp")
 		if err := os.Remove(p.file); err != nil {
@@ -146,8 +147,8 @@ func (w watching) waits() bool {
 	})
 }
 
-// A watch whose file was wrong from the start has mappings in the kernel all the same: another file does not remove them. An edit
-// that wants a port of another file takes nothing from anybody.
+// A watch whose file was wrong from the start has mappings in the kernel all the same: another file does not remove
+// them. An edit that wants a port of another file takes nothing from anybody.
 func TestWatchBesideAnotherFile(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, _ := b.barePair(t)

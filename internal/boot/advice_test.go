@@ -30,21 +30,33 @@ func TestAdvice(t *testing.T) {
 		{name: "the first mapping", files: systemd, change: Change{First: true}, want: "portmap enable"},
 		{name: "a second", files: systemd},
 		{name: "it is on", files: systemd, enable: true, change: Change{First: true}},
-		{name: "it is on, but not for iptables-legacy", files: systemd, enable: true, change: Change{Legacy: true}, want: "portmap enable"},
-		{name: "it is on, and cannot be read then", files: systemd, mode: 0o200, enable: true, want: "chmod o+r " + file},
-		{name: "it is on, and only the group can read", files: systemd, mode: 0o240, enable: true, foreign: 1, want: ""},
-		{name: "it is on, and only another group can", files: systemd, mode: 0o240, enable: true, foreign: 2, want: "chmod o+r " + file},
+		{name: "it is on, but not for iptables-legacy", files: systemd, enable: true, change: Change{Legacy: true},
+			want: "portmap enable"},
+		{name: "it is on, and cannot be read then", files: systemd, mode: 0o200, enable: true,
+			want: "chmod o+r " + file},
+		{name: "it is on, and only the group can read", files: systemd, mode: 0o240, enable: true, foreign: 1,
+			want: ""},
+		{name: "it is on, and only another group can", files: systemd, mode: 0o240, enable: true, foreign: 2,
+			want: "chmod o+r " + file},
 		{name: "it is on, and others can read", files: systemd, mode: 0o204, enable: true, foreign: 2},
-		{name: "it is on, and root's group cannot", files: systemd, mode: 0o204, enable: true, foreign: 1, want: "chmod o+r " + file},
-		{name: "it is masked", files: systemd, mask: etcUnit, want: "sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
-		{name: "it was on, and is masked until the next boot", files: systemd, enable: true, mask: "/run/systemd/system/", want: "&& sudo portmap enable"},
-		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports", want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file},
+		{name: "it is on, and root's group cannot", files: systemd, mode: 0o204, enable: true, foreign: 1,
+			want: "chmod o+r " + file},
+		{name: "it is masked", files: systemd, mask: etcUnit,
+			want: "sudo systemctl unmask portmap-restore.service && sudo portmap enable"},
+		{name: "it was on, and is masked until the next boot", files: systemd, enable: true,
+			mask: "/run/systemd/system/", want: "&& sudo portmap enable"},
+		{name: "it is on, and the file is a link into a home", files: systemd, enable: true, link: "/home/me/ports",
+			want: "leads to /home/me/ports; to mend that: sudo cp --remove-destination \"$(readlink -f " + file +
+				")\" " + file},
 		{name: "OpenRC sees homes", files: kinds["OpenRC, as a package"], enable: true, link: "/home/me/ports"},
-		{name: "another file", files: systemd, other: true, change: Change{First: true}, want: "/srv/ports is not restored at boot: only " + file + " is, the file of commands without --config"},
+		{name: "another file", files: systemd, other: true, change: Change{First: true},
+			want: "/srv/ports is not restored at boot: only " + file + " is, the file of commands without --config"},
 		{name: "another file, again", files: systemd, other: true},
 		{name: "nft beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true}},
-		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true, change: Change{First: true, Shared: true}, want: "--now portmap-watch"},
-		{name: "the same, watched", files: append(systemd, firewalld, etcUnit+"multi-user.target.wants/"+watch), enable: true, change: Change{First: true, Shared: true}},
+		{name: "iptables beside firewalld", files: append(systemd, firewalld), enable: true,
+			change: Change{First: true, Shared: true}, want: "--now portmap-watch"},
+		{name: "the same, watched", files: append(systemd, firewalld, etcUnit+"multi-user.target.wants/"+watch),
+			enable: true, change: Change{First: true, Shared: true}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -62,10 +74,12 @@ func TestAdvice(t *testing.T) {
 				t.Skip("only root gives files away")
 			}
 			if test.foreign > 0 {
-				m.must("", errors.Join(os.Chown(m.path(file), 65534, []int{0, 65534}[test.foreign-1]), os.Chmod(m.path(file), test.mode)))
+				m.must("", errors.Join(os.Chown(m.path(file), 65534, []int{0, 65534}[test.foreign-1]),
+					os.Chmod(m.path(file), test.mode)))
 			}
 			if test.mask != "" {
-				m.must("", errors.Join(os.MkdirAll(m.path(test.mask), 0o755), os.Symlink(os.DevNull, m.path(test.mask+unit))))
+				m.must("", errors.Join(os.MkdirAll(m.path(test.mask), 0o755),
+					os.Symlink(os.DevNull, m.path(test.mask+unit))))
 			}
 			if test.link != "" {
 				m.must("", errors.Join(os.MkdirAll(m.path("/etc/portmap"), 0o755), os.Symlink(test.link, m.path(file))))

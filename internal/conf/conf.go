@@ -50,8 +50,8 @@ func Parse(ctx context.Context, content []byte, services rules.Services) (Text, 
 	return t, nil
 }
 
-// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong with
-// each, in order; of more than a thousand it says how many. The error is that of the context.
+// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong
+// with each, in order; of more than a thousand it says how many. The error is that of the context.
 func ParseGood(ctx context.Context, content []byte, services rules.Services) (Text, []*LineError, error) {
 	t := Text{content: string(content)}
 	var list faults
@@ -71,7 +71,8 @@ func ParseGood(ctx context.Context, content []byte, services rules.Services) (Te
 
 // Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, as
 // [ParseGood] does.
-func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError, err error) {
+func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError,
+	err error) {
 	var list faults
 	var refused []rules.Mapping
 	good = t
@@ -166,7 +167,10 @@ func wordsOf(words []string, text string) ([]string, error) {
 	if len(text) > rules.MaxText {
 		text = strings.Trim(strings.TrimSuffix(text, comment(text)), " \t\r")
 		if len(text) > rules.MaxText && text[0] != '#' {
-			return words, &rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText), Fix: "write one mapping a line; networks of --source can stand in several mappings of the same ports"}
+			return words,
+				&rules.InvalidError{Mapping: text, Why: fmt.Sprintf("a line of more than %d bytes", rules.MaxText),
+					Fix: "write one mapping a line; networks of --source can stand in several mappings of the same " +
+						"ports"}
 		}
 	}
 	return rules.AppendWords(words, text), nil
@@ -179,14 +183,16 @@ func (t *Text) readLine(parser *rules.Parser, words []string, at line) error {
 	case words[0] == "backend":
 		return t.readBackend(words)
 	case len(t.mappings) == rules.MaxPorts:
-		return &rules.InvalidError{Mapping: words[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
+		return &rules.InvalidError{Mapping: words[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts),
+			Fix: "take lines out that stand there twice"}
 	}
 	m, err := parser.Parse(words)
 	if err != nil {
 		return err
 	}
 	if m.Temporary() {
-		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved", Fix: "leave the option out, or the line"}
+		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved",
+			Fix: "leave the option out, or the line"}
 	}
 	t.mappings, t.lines = append(t.mappings, m), append(t.lines, at)
 	return nil
@@ -194,7 +200,8 @@ func (t *Text) readLine(parser *rules.Parser, words []string, at line) error {
 
 func (t *Text) readBackend(words []string) error {
 	wrong := func(part, why string) error {
-		return &rules.InvalidError{Mapping: "backend", Part: part, Why: why, Fix: "write one line: backend nft, or backend iptables"}
+		return &rules.InvalidError{Mapping: "backend", Part: part, Why: why,
+			Fix: "write one line: backend nft, or backend iptables"}
 	}
 	switch {
 	case len(words) != 2:
@@ -237,8 +244,8 @@ func (t Text) Backend() string { return t.backend }
 // String returns the file's content.
 func (t Text) String() string { return t.content }
 
-// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is wrong
-// with such a line, [Parse] says.
+// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is
+// wrong with such a line, [Parse] says.
 func Backend(content []byte) string {
 	_, _, name := backendLine(content)
 	return name

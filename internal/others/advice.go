@@ -64,7 +64,8 @@ func (m Met) winner(mapping rules.Mapping, system System) string {
 	case m.Priority < ours:
 		return fmt.Sprintf("it comes first, and what it takes does not reach port %d", target)
 	case m.Priority == ours && (system == Tables || m.System != system):
-		return fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first", target)
+		return fmt.Sprintf("whether new connections go to port %d instead depends on which chain was made first",
+			target)
 	case mapping.Restricted():
 		return fmt.Sprintf("new connections that the mapping is for go to port %d instead", target)
 	}

@@ -13,14 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Advise says, in a line each, what a person should know of mappings that were just added: that no server is there yet, that
-// one answers this host alone, that a process listens on the listen port itself and will not get all new connections, that
-// nothing can arrive where the host lacks the address or the interface.
+// Advise says, in a line each, what a person should know of mappings that were just added: that no server is there yet,
+// that one answers this host alone, that a process listens on the listen port itself and will not get all new
+// connections, that nothing can arrive where the host lacks the address or the interface.
 func Advise(added []rules.Mapping, found Found) []string {
 	if found.byPort == nil {
 		return nil // it was not to be found out
 	}
-	if found.who == nil && slices.ContainsFunc(added, func(m rules.Mapping) bool { return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m)) }) {
+	if found.who == nil &&
+		slices.ContainsFunc(added, func(m rules.Mapping) bool {
+			return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m))
+		}) {
 		found.Name() // a walk over /proc, for when somebody has to be named
 	}
 	var lines []string
@@ -86,13 +89,17 @@ func behind(m rules.Mapping, found Found) []string {
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
 		return []string{fmt.Sprintf(
-			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: sudo portmap remove %s && sudo portmap add %s:%s/%s",
-			m.TargetPorts(), m.Protocols(), m.ListenPorts(), m.ListenPorts(), m.TargetPorts(), m.ListenPorts(), m.Protocols())}
+			"no server listens on port %s/%s, and one on %s: the public port comes first; to swap them: sudo portmap "+
+				"remove %s && sudo portmap add %s:%s/%s",
+			m.TargetPorts(), m.Protocols(), m.ListenPorts(), m.ListenPorts(), m.TargetPorts(), m.ListenPorts(),
+			m.Protocols())}
 	case len(servers) == 0:
-		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does", m.TargetPorts(), m.Protocols())}
+		return []string{fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does",
+			m.TargetPorts(), m.Protocols())}
 	case onlyLoopback(servers) && !m.Listen().IsLoopback():
-		return []string{fmt.Sprintf("warning: %s listens at %s, where other hosts do not reach it; make it listen on every address",
-			servers[0].Who(), servers[0].Address)}
+		return []string{
+			fmt.Sprintf("warning: %s listens at %s, where other hosts do not reach it; make it listen on every address",
+				servers[0].Who(), servers[0].Address)}
 	}
 	return nil
 }
@@ -107,7 +114,8 @@ func looksSwapped(m rules.Mapping) bool {
 // absent tells what of a mapping this host does not have. Both can come later.
 func absent(m rules.Mapping) (lines []string) {
 	if listen := m.Listen(); listen.IsValid() && !listen.IsLoopback() && !isOwn(listen) {
-		lines = append(lines, fmt.Sprintf("warning: no interface of this host has the address %s now; `ip address` shows them", listen))
+		lines = append(lines,
+			fmt.Sprintf("warning: no interface of this host has the address %s now; `ip address` shows them", listen))
 	}
 	if name := m.Interface(); name != "" {
 		lines = append(lines, noInterface(name)...)
@@ -115,22 +123,26 @@ func absent(m rules.Mapping) (lines []string) {
 	return lines
 }
 
-// noInterface tells of a name that no packet arrives by. The kernel finds an interface by an alternative name, too (`ip link
-// property add`), but its rules compare the name alone (nft_meta.c, nft_meta_get_eval_ifname; x_tables.h, ifname_compare).
+// noInterface tells of a name that no packet arrives by. The kernel finds an interface by an alternative name, too (`ip
+// link property add`), but its rules compare the name alone (nft_meta.c, nft_meta_get_eval_ifname; x_tables.h,
+// ifname_compare).
 func noInterface(name string) []string {
 	link, err := vnetlink.LinkByName(name)
 	switch {
 	case err != nil:
-		return []string{fmt.Sprintf("warning: this host has no interface %s now; `ip link` shows them", rules.Printable(name))}
+		return []string{fmt.Sprintf("warning: this host has no interface %s now; `ip link` shows them",
+			rules.Printable(name))}
 	case link.Attrs().Name != name:
-		return []string{fmt.Sprintf("warning: %s is another name of %s, by which no packet arrives; write --interface %s",
-			rules.Printable(name), link.Attrs().Name, link.Attrs().Name)}
+		return []string{
+			fmt.Sprintf("warning: %s is another name of %s, by which no packet arrives; write --interface %s",
+				rules.Printable(name), link.Attrs().Name, link.Attrs().Name)}
 	}
 	return nil
 }
 
-// isOwn reports whether packets to the address are for this host: an interface has it, or a route of type local leads to it
-// (AnyIP). An interface of a VRF is not in the table that the route is asked of, and one that is down has no route.
+// isOwn reports whether packets to the address are for this host: an interface has it, or a route of type local leads
+// to it (AnyIP). An interface of a VRF is not in the table that the route is asked of, and one that is down has no
+// route.
 func isOwn(address netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

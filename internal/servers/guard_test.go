@@ -107,10 +107,12 @@ func TestSSHServers(t *testing.T) {
 	proc := t.TempDir()
 	for pid, comm := range map[string]string{"1": "systemd", "700": "sshd", "701": "node", "702": "dropbear"} {
 		dir := filepath.Join(proc, pid, "fd")
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm),
+			0o644)); err != nil {
 			t.Fatal(err)
 		}
-		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"}, "80": {"1", "701"}} {
+		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"},
+			"80": {"1", "701"}} {
 			for _, p := range pids {
 				if p == pid {
 					if err := os.Symlink("socket:["+inode+"]", filepath.Join(dir, inode)); err != nil {
@@ -121,7 +123,8 @@ func TestSSHServers(t *testing.T) {
 		}
 	}
 	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true, 80: true})
-	for inode, want := range map[uint32]process{77: {1, "systemd", true}, 78: {701, "node", false}, 79: {702, "dropbear", true}, 80: {1, "systemd", false}} {
+	for inode, want := range map[uint32]process{77: {1, "systemd", true}, 78: {701, "node", false},
+		79: {702, "dropbear", true}, 80: {1, "systemd", false}} {
 		if got[inode] != want {
 			t.Errorf("socket %d: %+v, want %+v", inode, got[inode], want)
 		}

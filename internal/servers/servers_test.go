@@ -70,7 +70,8 @@ func TestAnswers(t *testing.T) {
 
 func TestServersBehindMappings(t *testing.T) {
 	host := lab.New(t).Host("host")
-	host.Echo("tcp", "127.0.0.1:8443", "[::1]:8444", "[::]:8445", "0.0.0.0:8446", "0.0.0.0:9000", "0.0.0.0:9002", "127.0.0.1:443")
+	host.Echo("tcp", "127.0.0.1:8443", "[::1]:8444", "[::]:8445", "0.0.0.0:8446", "0.0.0.0:9000", "0.0.0.0:9002",
+		"127.0.0.1:443")
 	host.Echo("udp", "127.0.0.1:8443")
 	host.Flow("udp", "127.0.0.1:8443") // connected: a client, no server
 	for line, want := range map[string]int{
@@ -115,33 +116,41 @@ func TestAdvice(t *testing.T) {
 	host.Run("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
 	host.Run("ip", "-6", "route", "add", "local", "2001:db8:a::/48", "dev", "lo")
 	for line, want := range map[string][]string{
-		"80:8080":                  {"no server listens on port 8080/tcp yet; connections are refused until one does"},
-		"80:8444":                  nil,
-		"80:8443":                  {"listens at 127.0.0.1:8443, where other hosts do not reach it"},
-		"127.0.0.1:80:8443":        nil,
-		"443:8444":                 {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"},
+		"80:8080":           {"no server listens on port 8080/tcp yet; connections are refused until one does"},
+		"80:8444":           nil,
+		"80:8443":           {"listens at 127.0.0.1:8443, where other hosts do not reach it"},
+		"127.0.0.1:80:8443": nil,
+		"443:8444": {
+			"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"},
 		"443:8080":                 {"listens on port 443 itself", "no server listens on port 8080/tcp"},
 		"192.0.2.1:80:8443":        {"no interface of this host has the address 192.0.2.1 now", "no server listens"},
 		"80:8444 --interface eth9": {"this host has no interface eth9 now"},
 		"80:8444 --interface eth0": nil,
 		// Rules know the name alone.
-		"80:8444 --interface enp3s0":   {"enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"},
-		"198.51.100.7:80:8444":         nil, // a route of type local leads to them
-		"[2001:db8:a::7]:80:8444":      {"no server listens"},
-		"198.51.101.7:80:8444":         {"no interface of this host has the address 198.51.101.7 now"},
-		"192.0.2.77:80:8444":           nil, // an interface that is down has it
-		"443:8444 --interface eth0":    {"at 0.0.0.0:443; new connections that arrive on eth0 go to port 8444 instead; others stay with it"},
-		"8443:8444 --interface eth0":   nil, // which only this host reaches
-		"443:8444 --source 10.0.0.0/8": {"; new connections from 10.0.0.0/8 go to port 8444 instead; others stay with it"},
-		"443:8444 --source 10.1.0.0/16,10.2.0.0/16,10.3.0.0/16,10.4.0.0/16": {"from 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, and 1 more go"},
+		"80:8444 --interface enp3s0": {
+			"enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"},
+		"198.51.100.7:80:8444":    nil, // a route of type local leads to them
+		"[2001:db8:a::7]:80:8444": {"no server listens"},
+		"198.51.101.7:80:8444":    {"no interface of this host has the address 198.51.101.7 now"},
+		"192.0.2.77:80:8444":      nil, // an interface that is down has it
+		"443:8444 --interface eth0": {
+			"at 0.0.0.0:443; new connections that arrive on eth0 go to port 8444 instead; others stay with it"},
+		"8443:8444 --interface eth0": nil, // which only this host reaches
+		"443:8444 --source 10.0.0.0/8": {
+			"; new connections from 10.0.0.0/8 go to port 8444 instead; others stay with it"},
+		"443:8444 --source 10.1.0.0/16,10.2.0.0/16,10.3.0.0/16,10.4.0.0/16": {
+			"from 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, and 1 more go"},
 		"198.51.100.7:443:8444": {"new connections to 198.51.100.7 go to port 8444 instead; others stay with it"},
 		"446:8444":              {"at [::]:446; new connections go to port 8444 instead"},
-		"446:8444 -4":           {"at [::]:446; new connections over IPv4 go to port 8444 instead; others stay with it"},
-		"8444:444":              {"listens on port 8444 itself", "the public port comes first; to swap them: sudo portmap remove 8444 && sudo portmap add 444:8444/tcp"},
-		"440-445:8440-8445":     {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
-		"90:10.0.0.5:8443":      nil,
-		"443:10.0.0.5:8443":     {"listens on port 443 itself"},
-		"443:8444/udp":          {"no server listens on port 8444/udp yet"},
+		"446:8444 -4": {
+			"at [::]:446; new connections over IPv4 go to port 8444 instead; others stay with it"},
+		"8444:444": {
+			"listens on port 8444 itself",
+			"the public port comes first; to swap them: sudo portmap remove 8444 && sudo portmap add 444:8444/tcp"},
+		"440-445:8440-8445": {"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"},
+		"90:10.0.0.5:8443":  nil,
+		"443:10.0.0.5:8443": {"listens on port 443 itself"},
+		"443:8444/udp":      {"no server listens on port 8444/udp yet"},
 	} {
 		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m)
@@ -211,7 +220,8 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true})
-	if len(got) != 2 || got[77] != (process{pid: 90, command: "master"}) || got[78] != (process{pid: 1000, command: "e?[2Jvil"}) {
+	if len(got) != 2 || got[77] != (process{pid: 90, command: "master"}) ||
+		got[78] != (process{pid: 1000, command: "e?[2Jvil"}) {
 		t.Errorf("%+v", got)
 	}
 	if got := processes(filepath.Join(proc, "nosuch"), nil); len(got) != 0 {
