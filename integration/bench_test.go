@@ -20,7 +20,13 @@ func BenchmarkNewConnections(b *testing.B) {
 		name      string
 		port      int
 		addresses int
-	}{{"direct", 8443, 1}, {"mapped", 443, 1}, {"mapped, 8 addresses", 443, 8}} {
+		others    string // rules in place of a mapping
+	}{
+		{"direct", 8443, 1, ""}, {"mapped", 443, 1, ""}, {"mapped, 8 addresses", 443, 8, ""},
+		{"redirect, 8 addresses", 443, 8, `table inet other {
+			chain c { type nat hook prerouting priority dstnat; tcp dport 443 redirect to :8443; }
+		}`},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			host, client := backends()[0].barePair(b)
 			var targets []string
@@ -30,7 +36,10 @@ func BenchmarkNewConnections(b *testing.B) {
 				targets = append(targets, fmt.Sprintf("%s:%d", address, c.port))
 			}
 			client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000", "net.ipv4.tcp_tw_reuse=1")
-			if c.port == 443 {
+			switch {
+			case c.others != "":
+				backends()[0].load(b, host, []string{c.others})
+			case c.port == 443:
 				backends()[0].add(b, host, "443:8443")
 			}
 			host.Echo("tcp", "0.0.0.0:8443")

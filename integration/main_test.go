@@ -178,23 +178,30 @@ func connections(live rules.Live, mapping string) uint64 {
 	return 0
 }
 
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := exec.Command("mktemp", "-d").Output()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(strings.TrimSpace(string(dir)), "portmap")
-	if err := exec.Command("chmod", "755", filepath.Dir(path)).Run(); err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
-	out, err := build.CombinedOutput()
-	if err != nil {
-		return string(out), err
-	}
-	return path, nil
+var binary = compiled(func(path string) *exec.Cmd {
+	cmd := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
+	return cmd
 })
+
+// compiled returns a function that compiles the command once, and says where it is.
+func compiled(compile func(path string) *exec.Cmd) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		dir, err := exec.Command("mktemp", "-d").Output()
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(strings.TrimSpace(string(dir)), "portmap")
+		if err := exec.Command("chmod", "755", filepath.Dir(path)).Run(); err != nil {
+			return "", err
+		}
+		out, err := compile(path).CombinedOutput()
+		if err != nil {
+			return string(out), err
+		}
+		return path, nil
+	})
+}
 
 // portmap is the command, with a file of its own, on a host.
 type portmap struct {
