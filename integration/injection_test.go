@@ -108,7 +108,7 @@ func chooseFaults(text string) (faultChoice, error) {
 	return func(b backend, counts map[fault.Kind]int) []fault.Fault {
 		size := 2
 		if b.name == "nft" { // where a run takes a third of the time
-			size = 8
+			size = 4
 		}
 		return sampleFaults(rand.New(rand.NewPCG(seed, 0)), size, counts)
 	}, nil
