@@ -24,7 +24,7 @@ func ownMounts(t *testing.T) bool {
 		must(t, syscall.Mount("store", os.TempDir(), "tmpfs", 0, "mode=1777")) // a disk would be slow to sync
 		return true
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=2m", "-test.run",
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=10m", "-test.run",
 		"^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), mountsVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
