@@ -26,9 +26,9 @@ lint:	## gofmt, go vet, golangci-lint
 fuzz:	## each fuzz target for a minute
 	FUZZ_SECONDS=60 ./test.sh fuzz
 
-bench:	## the speed of portmap, beside nft
-	go test -run '^$$' -bench . ./...
-	./bench/run.sh
+bench:	## the speed of portmap, beside nft and iptables; needs root
+	go test -run '^$$' -bench . -skip Beside ./...
+	go test -run '^$$' -bench Beside -benchtime 31x -timeout 30m ./integration
 
 demo:	## the whole thing in a throw-away network
 	go run ./cmd/portmap demo

@@ -12,14 +12,21 @@ import (
 	"portmap/rules"
 )
 
-// New connections a second from one client: to the server itself, through a mapping, and through a mapping over the eight
-// addresses of the host, where redirect collapses. One after another, from one thread: the ratios are what counts.
+// New connections a second from one client: to the server itself, through a mapping, and through a mapping over the
+// eight addresses of the host, where redirect collapses. One after another, from one thread: the ratios are what
+// counts.
 func BenchmarkNewConnections(b *testing.B) {
 	for _, c := range []struct {
 		name      string
 		port      int
 		addresses int
-	}{{"direct", 8443, 1}, {"mapped", 443, 1}, {"mapped, 8 addresses", 443, 8}} {
+		others    string // rules in place of a mapping
+	}{
+		{"direct", 8443, 1, ""}, {"mapped", 443, 1, ""}, {"mapped, 8 addresses", 443, 8, ""},
+		{"redirect, 8 addresses", 443, 8, `table inet other {
+			chain c { type nat hook prerouting priority dstnat; tcp dport 443 redirect to :8443; }
+		}`},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			host, client := backends()[0].barePair(b)
 			var targets []string
@@ -29,7 +36,10 @@ func BenchmarkNewConnections(b *testing.B) {
 				targets = append(targets, fmt.Sprintf("%s:%d", address, c.port))
 			}
 			client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000", "net.ipv4.tcp_tw_reuse=1")
-			if c.port == 443 {
+			switch {
+			case c.others != "":
+				backends()[0].load(b, host, []string{c.others})
+			case c.port == 443:
 				backends()[0].add(b, host, "443:8443")
 			}
 			host.Echo("tcp", "0.0.0.0:8443")
@@ -56,8 +66,8 @@ func connectOnce(address string) error {
 	return err
 }
 
-// New connections a second through one mapping alone, through the last of 10,000, and through as many flat rules as iptables
-// users write them.
+// New connections a second through one mapping alone, through the last of 10,000, and through as many flat rules as
+// iptables users write them.
 func BenchmarkLastOfManyMappings(b *testing.B) {
 	const last = 11000
 	for _, k := range backends() {
@@ -103,7 +113,8 @@ func (b backend) flat(first, last int) []string {
 		if b.name == "nft" {
 			fmt.Fprintf(&text, "tcp dport %d counter dnat to :%d\n", port, port+20000)
 		} else {
-			fmt.Fprintf(&text, "-A PREROUTING -p tcp -m tcp --dport %d -j DNAT --to-destination :%d\n", port, port+20000)
+			fmt.Fprintf(&text, "-A PREROUTING -p tcp -m tcp --dport %d -j DNAT --to-destination :%d\n", port,
+				port+20000)
 		}
 	}
 	if b.name == "nft" {

@@ -8,12 +8,13 @@ import (
 	"portmap/internal/lab"
 )
 
-// What others have in a chain with our name is theirs, whatever its comments look like: nothing reads it as ours, nothing
-// changes it, nor the jump that leads to it; it is named, with what cures it.
+// What others have in a chain with our name is theirs, whatever its comments look like: nothing reads it as ours,
+// nothing changes it, nor the jump that leads to it; it is named, with what cures it.
 func TestForeignChainIsLeftAlone(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		for name, rule := range map[string]string{
-			"a URL":             "-p tcp --dport 99 -m comment --comment https://example.com/99 -j REDIRECT --to-ports 98",
+			"a URL": "-p tcp --dport 99 -m comment --comment https://example.com/99 -j REDIRECT " +
+				"--to-ports 98",
 			"a mapping":         "-p tcp --dport 443 -m comment --comment 443:8443/tcp -j REDIRECT --to-ports 8443",
 			"one of portmap's":  "-p tcp --dport 443 -j DNAT --to-destination :8443",
 			"a mark":            "-p tcp --dport 443 -m comment --comment ~x:/ -j DNAT --to-destination :8443",
@@ -24,10 +25,12 @@ func TestForeignChainIsLeftAlone(t *testing.T) {
 				for _, tool := range b.tools {
 					host.Run(tool, "-t", "nat", "-N", "PORTMAP")
 					host.Run(tool, append([]string{"-t", "nat", "-A", "PORTMAP"}, strings.Fields(rule)...)...)
-					host.Run(tool, "-t", "nat", "-A", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "PORTMAP")
+					host.Run(tool, "-t", "nat", "-A", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j",
+						"PORTMAP")
 				}
 				p := b.command(t, host)
-				unchanged(t, p, 1, "a chain PORTMAP is there that is not portmap's\n  give it another name: sudo ", "add", "443:8443")
+				unchanged(t, p, "a chain PORTMAP is there that is not portmap's\n  give it another name: sudo ",
+					"add", "443:8443")
 				for _, args := range [][]string{{"list"}, {"diff"}, {"apply"}, {"flush"}, {"remove", "--all"}} {
 					before := host.Ruleset()
 					if r := p.try(args...); r.Code != 0 {
@@ -47,15 +50,17 @@ func TestForeignChainIsLeftAlone(t *testing.T) {
 	})
 }
 
-// A rule that somebody put into a chain of ours is named before anything would be deleted with it, and taking it out is all
-// that it takes.
+// A rule that somebody put into a chain of ours is named before anything would be deleted with it, and taking it out is
+// all that it takes.
 func TestForeignRuleInOurChain(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		for _, damage := range []struct{ table, rule string }{
 			{"nat", "-I PORTMAP 1 -p tcp -m tcp --dport 99 -j REDIRECT --to-ports 98"},
 			{"nat", "-A PORTMAP -p tcp -m tcp --dport 443 -j RETURN"},
 			{"nat", "-R PORTMAP 1 -p tcp -m tcp --dport 443 -m comment --comment by:hand/ -j RETURN"},
-			{"nat", "-R PORTMAP 1 -p tcp -m tcp --dport 443 -m comment --comment 443:8443/tcp -j DNAT --to-destination 192.0.2.1:8443"},
+			{"nat",
+				"-R PORTMAP 1 -p tcp -m tcp --dport 443 -m comment --comment 443:8443/tcp -j DNAT --to-destination " +
+					"192.0.2.1:8443"},
 			{"mangle", "-A PORTMAP-LISTEN -p tcp -m tcp --dport 443 -j DROP"},
 		} {
 			for family, tool := range b.tools {
@@ -94,7 +99,8 @@ func TestForeignRuleInOurChain(t *testing.T) {
 					p.run("apply")
 					consistent(t, p)
 					for _, address := range []string{"192.0.2.1", "[2001:db8::1]"} {
-						if answer, err := client.Ask("tcp", "", address+":443"); err != nil || answer.Server.Port() != 8443 {
+						if answer, err := client.Ask("tcp", "", address+":443"); err != nil ||
+							answer.Server.Port() != 8443 {
 							t.Errorf("%+v, %v", answer, err)
 						}
 					}
@@ -104,14 +110,15 @@ func TestForeignRuleInOurChain(t *testing.T) {
 	})
 }
 
-// Docker publishes the port that is mapped, before portmap or after it: the mapping wins. One who puts a rule before ours is
-// not fought; when all rules were lost, ours stand first again.
+// Docker publishes the port that is mapped, before portmap or after it: the mapping wins. One who puts a rule before
+// ours is not fought; when all rules were lost, ours stand first again.
 func TestMappingWinsInEveryOrder(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		publish := func(h *lab.Host, how string) {
 			for _, tool := range b.tools {
 				h.Run(tool, "-t", "nat", "-N", "DOCKER")
-				h.Run(tool, "-t", "nat", "-A", "DOCKER", "-p", "tcp", "--dport", "443", "-j", "DNAT", "--to-destination", ":7443")
+				h.Run(tool, "-t", "nat", "-A", "DOCKER", "-p", "tcp", "--dport", "443", "-j", "DNAT",
+					"--to-destination", ":7443")
 				for _, chain := range []string{"PREROUTING", "OUTPUT"} {
 					h.Run(tool, "-t", "nat", how, chain, "-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER")
 				}

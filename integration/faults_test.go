@@ -127,13 +127,13 @@ func TestNextChangeMendsAnInterruptedOne(t *testing.T) {
 }
 
 // unchanged runs a command that must fail, and checks that it says so in the words given and changed nothing.
-func unchanged(t *testing.T, p portmap, code int, says string, args ...string) {
+func unchanged(t *testing.T, p portmap, says string, args ...string) {
 	t.Helper()
 	fileBefore, _ := os.ReadFile(p.file)
 	rulesBefore := p.host.Ruleset()
 	r := p.try(args...)
-	if r.Code != code || !strings.Contains(r.Err, says) {
-		t.Errorf("portmap %v: exit %d, %q; want exit %d and %q", args, r.Code, r.Err, code, says)
+	if r.Code != 1 || !strings.Contains(r.Err, says) {
+		t.Errorf("portmap %v: exit %d, %q; want exit 1 and %q", args, r.Code, r.Err, says)
 	}
 	if lines := strings.Count(r.Err, "\n"); lines > 2 {
 		t.Errorf("an error is one line and a remedy, this is\n%s", r.Err)
@@ -157,8 +157,8 @@ func TestFullDisk(t *testing.T) {
 		mount(t, filepath.Dir(p.file), "tmpfs", 0, "size=8k")
 		p.run("add", "443:8443", "444:8444")
 		fill(t, filepath.Join(filepath.Dir(p.file), "ballast"))
-		unchanged(t, p, 1, "no space left on device", "add", "80:8080")
-		unchanged(t, p, 1, "no space left on device", "remove", "443")
+		unchanged(t, p, "no space left on device", "add", "80:8080")
+		unchanged(t, p, "no space left on device", "remove", "443")
 	})
 }
 
@@ -199,8 +199,8 @@ func TestReadOnlyFolder(t *testing.T) {
 		if out := p.run("apply"); out != "added 443:8443/tcp\n" { // boot of a host whose disk is read-only
 			t.Errorf("apply says %q", out)
 		}
-		unchanged(t, p, 1, "read-only file system", "add", "80:8080")
-		unchanged(t, p, 1, "read-only file system", "remove", "443")
+		unchanged(t, p, "read-only file system", "add", "80:8080")
+		unchanged(t, p, "read-only file system", "remove", "443")
 		if out := p.run("add", "80:8080", "--temporary"); out != "added 80:8080/tcp --temporary\n" {
 			t.Errorf("add --temporary says %q", out)
 		}
@@ -213,11 +213,14 @@ func TestNotPermitted(t *testing.T) {
 		host, _ := b.pair(t)
 		p := b.command(t, host)
 		p.run("add", "443:8443")
-		for _, args := range [][]string{{"add", "80:8080"}, {"remove", "443"}, {"list"}, {"apply"}, {"flush"}, {"diff"}} {
+		for _, args := range [][]string{{"add", "80:8080"}, {"remove", "443"}, {"list"}, {"apply"}, {"flush"},
+			{"diff"}} {
 			cmd := p.cmd(args...)
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER} // no capability over this network namespace
+			// no capability over this network namespace
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 			if lab.UnprivilegedUID() != 0 {
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: lab.Nobody, Gid: lab.Nobody}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: lab.Nobody,
+					Gid: lab.Nobody}}
 			}
 			r := host.TryCommand(cmd)
 			if r.Code != 3 || !strings.Contains(r.Err, "\n  sudo portmap --config") {

@@ -68,7 +68,8 @@ func TestDanglingLinkChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"apply"}, {"apply", "--keep-going"}, {"add", "80:8080"}, {"remove", "443"}} {
-		unchanged(t, p, 1, p.file+" is a link that leads nowhere: /nowhere/portmap.conf is missing\n  mount the disk", args...)
+		unchanged(t, p, p.file+" is a link that leads nowhere: /nowhere/portmap.conf is missing\n  mount the disk",
+			args...)
 	}
 }
 
@@ -86,7 +87,8 @@ func TestLeftoverOnAReadOnlyFileSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := p.try("apply", "--keep-going")
-		if r.Code != 0 || r.Out != "added 443:8443/tcp\n" || !strings.Contains(r.Err, p.hidden("staged")+": read-only file system") {
+		if r.Code != 0 || r.Out != "added 443:8443/tcp\n" ||
+			!strings.Contains(r.Err, p.hidden("staged")+": read-only file system") {
 			t.Errorf("apply: %+v", r)
 		}
 		consistent(t, p)
@@ -159,7 +161,8 @@ func TestFileThatCannotBeChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		bindOver(t, outside, p.file)
-		unchanged(t, p, 1, "is mounted by itself, in a folder that is read-only\n  mount the folder "+folder, "add", "80:8080")
+		unchanged(t, p, "is mounted by itself, in a folder that is read-only\n  mount the folder "+folder, "add",
+			"80:8080")
 	})
 	file, err := os.Open(p.file)
 	if err != nil {
@@ -176,7 +179,7 @@ func TestFileThatCannotBeChanged(t *testing.T) {
 	}
 	defer func() { _ = unix.IoctlSetPointerInt(int(file.Fd()), unix.FS_IOC_SETFLAGS, 0) }()
 	for _, args := range [][]string{{"add", "80:8080"}, {"remove", "443"}, {"remove", "--all"}} {
-		unchanged(t, p, 1, p.file+" is immutable\n  sudo chattr -i "+p.file+"\n", args...)
+		unchanged(t, p, p.file+" is immutable\n  sudo chattr -i "+p.file+"\n", args...)
 	}
 }
 
@@ -186,7 +189,8 @@ func TestAccessControlListStays(t *testing.T) {
 	p.run("add", "443:8443")
 	const attribute = "system.posix_acl_access"
 	list := le.LittleEndian.AppendUint32(nil, 2)
-	for _, e := range [][3]uint32{{1, 6, ^uint32(0)}, {2, 6, 0}, {4, 4, ^uint32(0)}, {0x10, 6, ^uint32(0)}, {0x20, 4, ^uint32(0)}} {
+	for _, e := range [][3]uint32{{1, 6, ^uint32(0)}, {2, 6, 0}, {4, 4, ^uint32(0)}, {0x10, 6, ^uint32(0)},
+		{0x20, 4, ^uint32(0)}} {
 		list = le.LittleEndian.AppendUint32(list, e[0]|e[1]<<16)
 		list = le.LittleEndian.AppendUint32(list, e[2])
 	}

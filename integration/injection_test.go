@@ -41,19 +41,21 @@ func faultyCommands() []faultyCommand {
 		{name: "add the first", args: append([]string{"add"}, strings.Fields(shop)...), after: []string{shop}},
 		{name: "add temporary", before: both, args: []string{"add", "--temporary", more}, after: both,
 			live: []string{site, shop, more + " --temporary"}},
-		{name: "add replace", before: both, args: []string{"add", "--replace", "443:9443"}, after: []string{site, "443:9443/tcp"}},
+		{name: "add replace", before: both, args: []string{"add", "--replace", "443:9443"},
+			after: []string{site, "443:9443/tcp"}},
 		{name: "remove", before: both, args: []string{"remove", "shop"}, after: []string{site}},
 		{name: "remove the last", before: []string{shop}, args: []string{"remove", "443"}, live: []string{}},
 		{name: "apply an edit", before: both, edited: []string{shop, "80:9090/tcp", more}, args: []string{"apply"},
 			after: []string{shop, "80:9090/tcp", more}},
-		{name: "apply a file", before: both, args: []string{"apply", "-f", input}, after: []string{shop, "80:9090/tcp", more}},
+		{name: "apply a file", before: both, args: []string{"apply", "-f", input},
+			after: []string{shop, "80:9090/tcp", more}},
 		{name: "flush", before: both, args: []string{"flush"}, after: both, live: []string{}},
 	}
 }
 
-// A fault at any system call of a change, of portmap or of a program that it runs: what was reported is there, what was not is
-// not, and the rules of others are what they were. FAULTS=all tries all calls, which takes hours; FAULTS=EIO@57,KILL@3 those;
-// FAULTS=1234 a sample with this seed.
+// A fault at any system call of a change, of portmap or of a program that it runs: what was reported is there, what was
+// not is not, and the rules of others are what they were. FAULTS=all tries all calls, which takes hours;
+// FAULTS=EIO@57,KILL@3 those; FAULTS=1234 a sample with this seed.
 func TestFaultAtAnyCall(t *testing.T) {
 	choose, err := chooseFaults(os.Getenv("FAULTS"))
 	if err != nil {
@@ -106,7 +108,7 @@ func chooseFaults(text string) (faultChoice, error) {
 	return func(b backend, counts map[fault.Kind]int) []fault.Fault {
 		size := 2
 		if b.name == "nft" { // where a run takes a third of the time
-			size = 8
+			size = 4
 		}
 		return sampleFaults(rand.New(rand.NewPCG(seed, 0)), size, counts)
 	}, nil

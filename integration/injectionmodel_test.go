@@ -84,8 +84,8 @@ func mappingsOf(file string) string {
 	}))
 }
 
-// count runs the command without a fault, which tells what it prints and how it writes the file, and returns how many calls
-// there are for each kind of fault.
+// count runs the command without a fault, which tells what it prints and how it writes the file, and returns how many
+// calls there are for each kind of fault.
 func (m *faultModel) count() map[fault.Kind]int {
 	m.t.Helper()
 	m.reset()
@@ -179,7 +179,8 @@ func (m *faultModel) observe() situation {
 
 // litter returns what portmap left that is neither the file, the one before it, nor a lock, whatever its name.
 func (m *faultModel) litter() (names []string) {
-	for _, pattern := range [...]string{m.portmap.file + "*", filepath.Dir(m.portmap.file) + "/.*", "/run/portmap/*", "/run/*portmap*"} {
+	for _, pattern := range [...]string{m.portmap.file + "*", filepath.Dir(m.portmap.file) + "/.*", "/run/portmap/*",
+		"/run/*portmap*"} {
 		found, _ := filepath.Glob(pattern)
 		names = append(names, found...)
 	}
@@ -247,14 +248,15 @@ func (m *faultModel) try(f fault.Fault) {
 	}
 }
 
-// complaint is the form of an error: a line, and one with the remedy. Where the output is what could not be written, what there
-// is to note stands before it.
+// complaint is the form of an error: a line, and one with the remedy. Where the output is what could not be written,
+// what there is to note stands before it.
 func complaint() *regexp.Regexp {
-	return regexp.MustCompile(`^((portmap: [^\n]+\n)*portmap: write the output: [^\n]+\n|portmap: [^\n]+\n)(  [^\n]+\n)?$`)
+	return regexp.MustCompile(
+		`^((portmap: [^\n]+\n)*portmap: write the output: [^\n]+\n|portmap: [^\n]+\n)(  [^\n]+\n)?$`)
 }
 
-// judgeFailed judges a command that ended with an error: nothing has changed. Only where what it did could not be printed it
-// has.
+// judgeFailed judges a command that ended with an error: nothing has changed. Only where what it did could not be
+// printed it has.
 func (m *faultModel) judgeFailed(r fault.Result, seen situation, is func(string, bool)) {
 	printing := strings.Contains(r.Err, "write the output")
 	is("it failed, and changed something", seen != m.old && !printing)
@@ -267,7 +269,8 @@ func (m *faultModel) judgeFailed(r fault.Result, seen situation, is func(string,
 // judgeKilled judges what a command left that was killed, and lets the next one put it right.
 func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string, bool)) {
 	is("the file is neither the old nor the new one", seen.file != m.old.file && seen.file != m.new.file)
-	is("the file is ahead of the kernel", seen.file == m.new.file && m.new.file != m.old.file && seen.live != m.new.live)
+	is("the file is ahead of the kernel", seen.file == m.new.file && m.new.file != m.old.file &&
+		seen.live != m.new.live)
 	is("it printed something else", r.Out != "" && r.Out != m.out)
 	is("what it printed is not so", r.Out != "" && seen != m.new)
 	if m.backend.choice == "nft" {
@@ -290,7 +293,8 @@ func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string,
 		want = m.new.live
 	}
 	is(fmt.Sprintf("apply does not put it right: %+v; then there is %+v", apply, mended),
-		apply.Code != 0 || mended.live != want || mended.damaged != "" || mended.file != seen.file && seen.file != missing)
+		apply.Code != 0 || mended.live != want || mended.damaged != "" || mended.file != seen.file &&
+			seen.file != missing)
 }
 
 // between reports whether lines have all that both others have, and nothing that none of them has.

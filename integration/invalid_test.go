@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream is a TCP connection from a client whose next sequence numbers are known, so that a segment can be made that looks as if
-// it belonged to it.
+// stream is a TCP connection from a client whose next sequence numbers are known, so that a segment can be made that
+// looks as if it belonged to it.
 type stream struct {
 	conn                 *net.TCPConn
 	lines                *bufio.Reader
@@ -86,14 +86,14 @@ func (s *stream) readNumbers(t testing.TB) {
 	}
 }
 
-// beyond is so far behind the next sequence number that no window reaches it: connection tracking calls the segment invalid
-// (nf_conntrack_proto_tcp.c, tcp_in_window).
+// beyond is so far behind the next sequence number that no window reaches it: connection tracking calls the segment
+// invalid (nf_conntrack_proto_tcp.c, tcp_in_window).
 const beyond = 1 << 30
 
 const acknowledges = 0x10 // the flag ACK (RFC 9293, 3.1)
 
-// strayFromClient sends a segment to the server's listen port. Whoever does not know the connection answers with a reset that the
-// client believes.
+// strayFromClient sends a segment to the server's listen port. Whoever does not know the connection answers with a
+// reset that the client believes.
 func (s *stream) strayFromClient(t testing.TB) {
 	t.Helper()
 	sendSegment(t, s.clientHost, s.client, s.server, acknowledges, s.nextSent+beyond, s.nextHeard)
@@ -102,7 +102,8 @@ func (s *stream) strayFromClient(t testing.TB) {
 // strayFromServer sends a segment as the server would, from its own port, for connection tracking to translate.
 func (s *stream) strayFromServer(t testing.TB, port uint16) {
 	t.Helper()
-	sendSegment(t, s.servedBy, netip.AddrPortFrom(s.server.Addr(), port), s.client, acknowledges, s.nextHeard+beyond, s.nextSent)
+	sendSegment(t, s.servedBy, netip.AddrPortFrom(s.server.Addr(), port), s.client, acknowledges, s.nextHeard+beyond,
+		s.nextSent)
 }
 
 // sendSegment sends one byte over a raw socket, header and all (raw(7), IPPROTO_RAW).
@@ -164,8 +165,8 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// A segment that connection tracking does not know ends no connection, in either direction and whatever the mapping asks for.
-// Without the rules that drop it, it does: the control shows that the segment is such a one.
+// A segment that connection tracking does not know ends no connection, in either direction and whatever the mapping
+// asks for. Without the rules that drop it, it does: the control shows that the segment is such a one.
 func TestInvalidSegmentsResetNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)
@@ -228,7 +229,8 @@ func TestInvalidSegmentsAreNotCounted(t *testing.T) {
 		host.Run("nft", `table inet seen {
 			chain prerouting { type filter hook prerouting priority -160; ct state invalid counter; }
 		}`)
-		for _, mapping := range []string{"443:8443/tcp", "443:8443/tcp -4", "192.0.2.1:443:8443/tcp", "443:8443/tcp --source 192.0.2.0/24"} {
+		for _, mapping := range []string{"443:8443/tcp", "443:8443/tcp -4", "192.0.2.1:443:8443/tcp",
+			"443:8443/tcp --source 192.0.2.0/24"} {
 			b.change(t, host, rules.Change{Reset: true, Add: lab.Mappings(t, mapping)})
 			s := dialStream(t, client, host, "192.0.2.1:443")
 			for range 3 {

@@ -28,7 +28,8 @@ func eachVariant(t *testing.T, test func(*testing.T, backend)) {
 	}
 }
 
-// programs makes a folder with the programs of a variant, of which some are replaced by shell scripts; "" leaves one out.
+// programs makes a folder with the programs of a variant, of which some are replaced by shell scripts; "" leaves one
+// out.
 func (b backend) programs(t *testing.T, replaced map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +57,8 @@ func (b backend) programs(t *testing.T, replaced map[string]string) string {
 // in is the backend with its programs in a folder.
 func (b backend) in(folder string) backend {
 	b.open = func() (rules.Backend, error) {
-		return ipt.Open(context.Background(), ipt.Options{Variant: ipt.Variant(b.name), Folders: []string{folder}, Wait: time.Second})
+		return ipt.Open(context.Background(), ipt.Options{Variant: ipt.Variant(b.name), Folders: []string{folder},
+			Wait: time.Second})
 	}
 	return b
 }
@@ -103,17 +105,22 @@ func TestSecondFamilyFails(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, _ := b.pair(t)
 		b.add(t, host, "443:8443", "1000-1040:2000-2040")
-		breaks := "case \"$*\" in *-S*) exec " + b.tools[1] + " \"$@\";; esac; sleep 0.2; echo 'ip6tables: it broke' >&2; exit 1"
+		breaks := "case \"$*\" in *-S*) exec " + b.tools[1] +
+			" \"$@\";; esac; sleep 0.2; echo 'ip6tables: it broke' >&2; exit 1"
 		broken := b.in(b.programs(t, map[string]string{b.tools[1]: breaks, b.tools[1] + "-restore": breaks}))
 		for name, c := range map[string]rules.Change{
-			"a rule more":     {Add: lab.Mappings(t, "80:8080")},
-			"chains more":     {Add: lab.Mappings(t, "3000-3100:4000-4100/tcp,udp", "5:6 --source 10.0.0.0/8,192.168.0.0/16,2001:db8::/32")},
+			"a rule more": {Add: lab.Mappings(t, "80:8080")},
+			"chains more": {
+				Add: lab.Mappings(t, "3000-3100:4000-4100/tcp,udp",
+					"5:6 --source 10.0.0.0/8,192.168.0.0/16,2001:db8::/32")},
 			"everything gone": {Reset: true, Remove: lab.Mappings(t, "443:8443", "1000-1040:2000-2040")},
-			"as believed":     {Add: lab.Mappings(t, "80:8080"), Before: lab.Mappings(t, "443:8443", "1000-1040:2000-2040")},
+			"as believed": {
+				Add: lab.Mappings(t, "80:8080"), Before: lab.Mappings(t, "443:8443", "1000-1040:2000-2040")},
 		} {
 			err := broken.refused(t, host, c)
 			var e *ipt.Error
-			if !errors.As(err, &e) || !strings.Contains(err.Error(), "it broke") || strings.Contains(err.Error(), "taken back") {
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), "it broke") ||
+				strings.Contains(err.Error(), "taken back") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -130,7 +137,9 @@ func TestRestoreIsKilledAfterItsWork(t *testing.T) {
 			b.tools[1] + "-restore": {Add: lab.Mappings(t, "80:8080", "82:8082")},
 		} {
 			path, _ := exec.LookPath(name)
-			dying := b.in(b.programs(t, map[string]string{name: `[ -e "$0.once" ] && exec ` + path + ` "$@"; touch "$0.once"; ` + path + ` "$@"; kill -9 $$`}))
+			dying := b.in(b.programs(t,
+				map[string]string{name: `[ -e "$0.once" ] && exec ` + path + ` "$@"; touch "$0.once"; ` + path +
+					` "$@"; kill -9 $$`}))
 			dying.refused(t, host, c)
 		}
 	})
@@ -174,7 +183,8 @@ func TestXtablesLock(t *testing.T) {
 	}
 	err = b.refusedQuietly(t, host, rules.Change{Add: lab.Mappings(t, "80:8080")})
 	var e *ipt.Error
-	if !errors.As(err, &e) || !strings.Contains(e.Why, "holds the xtables lock") || !strings.Contains(e.Remedy(), "fuser") {
+	if !errors.As(err, &e) || !strings.Contains(e.Why, "holds the xtables lock") ||
+		!strings.Contains(e.Remedy(), "fuser") {
 		t.Errorf("%v", err)
 	}
 	released := make(chan error)
@@ -204,16 +214,18 @@ func TestForeignChainHasOurName(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, _ := b.barePair(t)
 		host.Run(b.tools[0], "-t", "nat", "-N", "PORTMAP")
-		host.Run(b.tools[0], "-t", "nat", "-A", "PORTMAP", "-p", "tcp", "--dport", "99", "-j", "REDIRECT", "--to-ports", "98")
+		host.Run(b.tools[0], "-t", "nat", "-A", "PORTMAP", "-p", "tcp", "--dport", "99", "-j", "REDIRECT", "--to-ports",
+			"98")
 		p := b.command(t, host)
-		unchanged(t, p, 1, "a chain PORTMAP is there that is not portmap's\n  give it another name", "add", "443:8443")
+		unchanged(t, p, "a chain PORTMAP is there that is not portmap's\n  give it another name", "add", "443:8443")
 		if r := p.try("list"); r.Code != 0 {
 			t.Errorf("list: %+v", r)
 		}
 	})
 }
 
-// A rule of others that leads into a chain of ours keeps that in the kernel: what would take the chain away names the rule.
+// A rule of others that leads into a chain of ours keeps that in the kernel: what would take the chain away names the
+// rule.
 func TestForeignRuleLeadsIntoOurs(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, _ := b.barePair(t)
@@ -221,9 +233,10 @@ func TestForeignRuleLeadsIntoOurs(t *testing.T) {
 		p.run("add", "443:8443")
 		host.Run(b.tools[1], "-t", "nat", "-N", "VPN")
 		host.Run(b.tools[1], "-t", "nat", "-A", "VPN", "-i", "wg0", "-j", "PORTMAP")
-		remedy := "a rule of others leads into PORTMAP, a chain that is to go: -A VPN -i wg0 -j PORTMAP\n  take it out: sudo /usr/sbin/" + b.tools[1] + " -t nat -D VPN -i wg0 -j PORTMAP"
+		remedy := "a rule of others leads into PORTMAP, a chain that is to go: -A VPN -i wg0 -j PORTMAP\n" +
+			"  take it out: sudo /usr/sbin/" + b.tools[1] + " -t nat -D VPN -i wg0 -j PORTMAP"
 		for _, away := range [][]string{{"flush"}, {"remove", "443"}, {"remove", "--all"}} {
-			unchanged(t, p, 1, strings.Join(away, " ")+": "+remedy, away...)
+			unchanged(t, p, strings.Join(away, " ")+": "+remedy, away...)
 		}
 		p.run("add", "80:8080")
 		host.Run(b.tools[1], "-t", "nat", "-D", "VPN", "-i", "wg0", "-j", "PORTMAP")
@@ -236,7 +249,8 @@ func TestNoIP6Tables(t *testing.T) {
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
 		host.Echo("tcp", "192.0.2.1:8443")
-		half := b.in(b.programs(t, map[string]string{b.tools[1]: "", b.tools[1] + "-save": "", b.tools[1] + "-restore": ""}))
+		half := b.in(b.programs(t, map[string]string{b.tools[1]: "", b.tools[1] + "-save": "",
+			b.tools[1] + "-restore": ""}))
 		half.add(t, host, "443:8443")
 		if answer, err := client.Ask("tcp", "", "192.0.2.1:443"); err != nil || answer.Server.Port() != 8443 {
 			t.Errorf("%+v, %v", answer, err)
@@ -244,7 +258,8 @@ func TestNoIP6Tables(t *testing.T) {
 		if live := half.live(t, host); len(live.Mappings) != 1 || live.Damaged != "" {
 			t.Errorf("live are %+v", live)
 		}
-		if err := half.refused(t, host, rules.Change{Add: lab.Mappings(t, "80:8080 -6")}); !strings.Contains(err.Error(), "80:8080/tcp: this host has no ip6tables") {
+		if err := half.refused(t, host, rules.Change{Add: lab.Mappings(t, "80:8080 -6")}); !strings.Contains(
+			err.Error(), "80:8080/tcp: this host has no ip6tables") {
 			t.Errorf("%v", err)
 		}
 		half.with(t, host, func(live rules.Backend) error {
@@ -263,12 +278,14 @@ func TestNoIptables(t *testing.T) {
 	if !errors.As(err, &e) || e.Error() != "this host has no iptables" || e.Remedy() == "" {
 		t.Errorf("%v", err)
 	}
-	if there, err := ipt.Present(context.Background(), ipt.Options{Folders: []string{t.TempDir()}}); there || err != nil {
+	if there, err := ipt.Present(context.Background(), ipt.Options{Folders: []string{t.TempDir()}}); there ||
+		err != nil {
 		t.Errorf("%t, %v", there, err)
 	}
 }
 
-// Of two variants the one is taken that holds our rules, else the one that holds more of others, else what `iptables` means.
+// Of two variants the one is taken that holds our rules, else the one that holds more of others, else what `iptables`
+// means.
 func TestVariantInUse(t *testing.T) {
 	open := func(h *lab.Host) (used ipt.Variant) {
 		h.Do(func() {
@@ -305,7 +322,8 @@ func TestRulesInBothVariants(t *testing.T) {
 			p := nft.command(t, host)
 			p.run("add", "443:8443")
 			legacy.add(t, host, "443:8443", "81:8081")
-			if r := p.try("list"); !strings.Contains(r.Err, "iptables-legacy holds rules of portmap, beside iptables-nft") {
+			if r := p.try("list"); !strings.Contains(r.Err,
+				"iptables-legacy holds rules of portmap, beside iptables-nft") {
 				t.Errorf("list says %+v", r)
 			}
 			p.run(last)
@@ -334,7 +352,8 @@ func TestOtherVariantIsBroken(t *testing.T) {
 	b := nft
 	b.open = func() (rules.Backend, error) { return ipt.Open(context.Background(), ipt.Options{Folders: folders}) }
 	b.add(t, host, "443:8443")
-	b.change(t, host, rules.Change{Reset: true, Remove: lab.Mappings(t, "443:8443"), Add: lab.Mappings(t, "443:8443", "80:8080")})
+	b.change(t, host, rules.Change{Reset: true, Remove: lab.Mappings(t, "443:8443"),
+		Add: lab.Mappings(t, "443:8443", "80:8080")})
 	if live := b.live(t, host); texts(live) != "80:8080/tcp\n443:8443/tcp" || live.Damaged != "" {
 		t.Errorf("live are %s; %s", texts(live), live.Damaged)
 	}

@@ -33,7 +33,8 @@ const (
 	usesLegacy = "portmap: the rules are those of iptables-legacy; this host has iptables-nft, too\n"
 	noServer   = "portmap: no server listens on port 8080/tcp yet; connections are refused until one does\n"
 	noForget   = "portmap: warning: open connections may go their old way for a while: " +
-		"this kernel does not let its connection tracking be changed; to have that: sudo modprobe nf_conntrack_netlink\n"
+		"this kernel does not let its connection tracking be changed; to have that: sudo modprobe " +
+		"nf_conntrack_netlink\n"
 )
 
 // Every command does its work by iptables-legacy, and nobody has to say so.
@@ -82,7 +83,8 @@ func TestWithoutNfTables(t *testing.T) {
 		}
 		r := p.try("list", "-o", "json")
 		if err := json.Unmarshal([]byte(r.Out), &listing); err != nil || r.Code != 0 || listing.Backend != "iptables" ||
-			len(listing.Mappings) != 1 || listing.Mappings[0].State != "active" || listing.Mappings[0].Connections != 4 {
+			len(listing.Mappings) != 1 || listing.Mappings[0].State != "active" ||
+			listing.Mappings[0].Connections != 4 {
 			t.Errorf("list: %+v, %v", r, err)
 		}
 		for _, format := range []string{"nft", "iptables"} {
@@ -166,7 +168,8 @@ func (p portmap) refused(host *lab.Host, says string, args ...string) {
 		p.t.Errorf("portmap %s: the file was %q and is %q", strings.Join(args, " "), file, now)
 	}
 	if after := host.Ruleset(); after != before {
-		p.t.Errorf("portmap %s: the rules are not what they were:\n%s", strings.Join(args, " "), lineDiff(before, after))
+		p.t.Errorf("portmap %s: the rules are not what they were:\n%s", strings.Join(args, " "),
+			lineDiff(before, after))
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"portmap/rules"
 )
 
-// firstThen is a script that filters what a program prints with other, the first time that it is asked for the table nat, or
-// each time.
+// firstThen is a script that filters what a program prints with other, the first time that it is asked for the table
+// nat, or each time.
 func firstThen(t *testing.T, program, filter string, always bool) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -29,8 +29,8 @@ func firstThen(t *testing.T, program, filter string, always bool) string {
 	return condition + "\n" + path + ` "$@" | ` + filter
 }
 
-// An iptables-save that prints less than there is and exits with 0, as iptables-nft-save does when the kernel does not answer
-// it: what it left out is not taken for gone.
+// An iptables-save that prints less than there is and exits with 0, as iptables-nft-save does when the kernel does not
+// answer it: what it left out is not taken for gone.
 func TestListingIsNotWhole(t *testing.T) {
 	lost := map[string]string{
 		"a chain":       "sed '/:PORTMAP/d; /PORTMAP/d'",
@@ -75,16 +75,18 @@ func TestListingIsNotWhole(t *testing.T) {
 	})
 }
 
-// A look at the other variant that failed for the moment has not found out that it is not in use. A kernel that lacks it has.
+// A look at the other variant that failed for the moment has not found out that it is not in use. A kernel that lacks
+// it has.
 func TestLookAtOtherVariantFails(t *testing.T) {
 	nft, legacy := backends()[1], backends()[2]
 	host, _ := legacy.barePair(t)
 	legacy.add(t, host, "443:8443")
 	for says, known := range map[string]bool{
-		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)": true,
-		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Permission denied (you must be root)":          true,
-		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Input/output error":                            false,
-		"getsockopt failed strangely: Input/output error":                                                                false,
+		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to " +
+			"insmod?)": true,
+		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Permission denied (you must be root)": true,
+		"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Input/output error":                   false,
+		"getsockopt failed strangely: Input/output error":                                                       false,
 	} {
 		failing := fmt.Sprintf("cat >&2 <<'END'\n%s\nEND\nexit 3", says)
 		all := map[string]string{}

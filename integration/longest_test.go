@@ -50,7 +50,8 @@ func TestLongestMapping(t *testing.T) {
 		for i := range 8 {
 			longer = append(longer, fmt.Sprintf("--source=172.16.%d.0/24", i))
 		}
-		if r := portmap.try(append([]string{"add"}, longer...)...); r.Code != 2 || !strings.Contains(r.Err, "longer than 131071 bytes") {
+		if r := portmap.try(append([]string{"add"}, longer...)...); r.Code != 2 ||
+			!strings.Contains(r.Err, "longer than 131071 bytes") {
 			t.Errorf("a longer one ends with %d: %.300s", r.Code, r.Err)
 		}
 		portmap.run("remove", "443")

@@ -1,5 +1,5 @@
-// Package integration holds the tests that need a kernel: real rules, real servers and clients, in network namespaces that
-// each test makes. What holds for one backend holds for all: the tests run over one table of them.
+// Package integration holds the tests that need a kernel: real rules, real servers and clients, in network namespaces
+// that each test makes. What holds for one backend holds for all: the tests run over one table of them.
 package integration
 
 import (
@@ -108,10 +108,18 @@ func (b backend) load(t testing.TB, h *lab.Host, texts []string) {
 	}
 }
 
+// eachBackend runs a test over all backends at once: each has hosts of its own, and waits for its kernel most of the
+// time. It returns when all have ended.
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {
+	var all sync.WaitGroup
 	for _, b := range backends() {
-		t.Run(b.name, func(t *testing.T) { test(t, b) })
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			t.Run(b.name, func(t *testing.T) { test(t, b) })
+		}()
 	}
+	all.Wait()
 }
 
 // with does something with a backend on a host.
@@ -178,23 +186,30 @@ func connections(live rules.Live, mapping string) uint64 {
 	return 0
 }
 
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := exec.Command("mktemp", "-d").Output()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(strings.TrimSpace(string(dir)), "portmap")
-	if err := exec.Command("chmod", "755", filepath.Dir(path)).Run(); err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
-	out, err := build.CombinedOutput()
-	if err != nil {
-		return string(out), err
-	}
-	return path, nil
+var binary = compiled(func(path string) *exec.Cmd {
+	cmd := exec.Command("go", "build", "-o", path, "portmap/cmd/portmap")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
+	return cmd
 })
+
+// compiled returns a function that compiles the command once, and says where it is.
+func compiled(compile func(path string) *exec.Cmd) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		dir, err := exec.Command("mktemp", "-d").Output()
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(strings.TrimSpace(string(dir)), "portmap")
+		if err := exec.Command("chmod", "755", filepath.Dir(path)).Run(); err != nil {
+			return "", err
+		}
+		out, err := compile(path).CombinedOutput()
+		if err != nil {
+			return string(out), err
+		}
+		return path, nil
+	})
+}
 
 // portmap is the command, with a file of its own, on a host.
 type portmap struct {
@@ -246,8 +261,8 @@ func (p portmap) run(args ...string) string {
 	return r.Out
 }
 
-// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must be the
-// same at the end of the test, byte for byte.
+// pair is a host, and a client that reaches it at 192.0.2.1 and 2001:db8::1. The host has rules of others, which must
+// be the same at the end of the test, byte for byte.
 func (b backend) pair(t testing.TB) (host, client *lab.Host) {
 	t.Helper()
 	host, client = b.barePair(t)

@@ -16,8 +16,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The whole command against a model: random sequences of changes, of edits, of faults, and of what others do to the host. After
-// each step, files and kernel must hold what the model says.
+// The whole command against a model: random sequences of changes, of edits, of faults, and of what others do to the
+// host. After each step, files and kernel must hold what the model says.
 //
 //	go test ./integration -run TestModel -rapid.checks=1000 -rapid.steps=60    a longer run
 //	go test ./integration -run TestModel -rapid.seed=N                         a run again
@@ -59,8 +59,10 @@ func few(t *testing.T, checks string) {
 
 // pool is what the steps choose from. Several claim the same packets, and none leads back to itself.
 var pool = []string{
-	"443:8443/tcp", "443:9443/tcp", "443:8443/tcp,udp", "192.0.2.1:443:7443/tcp", "443:6443/tcp -4", "443:5443/tcp --source 10.0.0.0/8",
-	"80:8080/tcp", "80:8080/tcp --name web", "81:8081/udp", "82:8082/udp --name web", "8000-8010:9000-9010/tcp", "8005:9105/tcp",
+	"443:8443/tcp", "443:9443/tcp", "443:8443/tcp,udp", "192.0.2.1:443:7443/tcp", "443:6443/tcp -4",
+	"443:5443/tcp --source 10.0.0.0/8",
+	"80:8080/tcp", "80:8080/tcp --name web", "81:8081/udp", "82:8082/udp --name web", "8000-8010:9000-9010/tcp",
+	"8005:9105/tcp",
 	"[2001:db8::1]:90:9090/tcp", "90:9091/tcp --interface eth0", "90:9092/tcp --interface eth1",
 }
 
@@ -396,7 +398,8 @@ func (m *machine) kill(rt *rapid.T) {
 	mapping := lab.Mappings(m.t, rapid.SampledFrom(pool).Draw(rt, "mapping"))[0]
 	own, ok := m.own(f)
 	next, err := own.Add(mapping)
-	if !ok || err != nil || len(inTheWay(m.live, mapping)) > 0 || other.recorded && len(inTheWay(other.saved, mapping)) > 0 {
+	if !ok || err != nil || len(inTheWay(m.live, mapping)) > 0 || other.recorded &&
+		len(inTheWay(other.saved, mapping)) > 0 {
 		rt.Skip("that add fails by itself")
 	}
 	cmd := f.cmd(append([]string{"add"}, strings.Fields(mapping.String())...)...)
@@ -480,7 +483,8 @@ func (m *machine) check(rt *rapid.T) {
 		live := m.b.live(m.t, m.host)
 		set, err := live.Set()
 		missing := rules.Minus(must.Mappings(), set.Mappings())
-		if err == nil && live.Damaged == "" && len(missing) == 0 && len(rules.Minus(set.Mappings(), m.live.Mappings())) == 0 {
+		if err == nil && live.Damaged == "" && len(missing) == 0 &&
+			len(rules.Minus(set.Mappings(), m.live.Mappings())) == 0 {
 			m.live = set
 			return
 		}

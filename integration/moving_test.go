@@ -69,7 +69,9 @@ func TestMovingUnderLoad(t *testing.T) {
 		if opened < atLeast {
 			t.Errorf("only %d connections", opened)
 		}
-		if live := b.live(t, host); texts(live) != "81:8081/tcp --temporary\n443:8443/tcp\n9000-9040:10000-10040/tcp,udp" || live.Damaged != "" {
+		if live := b.live(t,
+			host); texts(live) != "81:8081/tcp --temporary\n443:8443/tcp\n9000-9040:10000-10040/tcp,udp" ||
+			live.Damaged != "" {
 			t.Errorf("live are %s; %s", texts(live), live.Damaged)
 		}
 		if rest := ownRules(backends()[0].save(host)); rest != "" {
@@ -125,13 +127,14 @@ func TestBackendOfAnother(t *testing.T) {
 	host, _ := backends()[1].pair(t)
 	p := backends()[0].command(t, host)
 	p.run("add", "443:8443")
-	unchanged(t, p, 1, "the mappings of this host are live in nft, not in iptables\n  to move them: sudo portmap apply --backend iptables", "add", "80:8080", "--backend", "iptables")
-	unchanged(t, p, 1, "portmap apply --backend iptables", "remove", "443", "--backend", "iptables")
+	unchanged(t, p, "the mappings of this host are live in nft, not in iptables\n"+
+		"  to move them: sudo portmap apply --backend iptables", "add", "80:8080", "--backend", "iptables")
+	unchanged(t, p, "portmap apply --backend iptables", "remove", "443", "--backend", "iptables")
 	p.run("apply", "--backend", "iptables")
 	if got := p.run("list", "-o", "plain"); got != "backend iptables\n443:8443/tcp\n" {
 		t.Errorf("the file is %q", got)
 	}
-	unchanged(t, p, 1, "portmap apply --backend nft", "add", "80:8080", "--backend", "nft")
+	unchanged(t, p, "portmap apply --backend nft", "add", "80:8080", "--backend", "nft")
 	p.run("add", "80:8080") // the file says where
 	if got := texts(backends()[1].live(t, host)); got != "80:8080/tcp\n443:8443/tcp" {
 		t.Errorf("in iptables-nft are\n%s", got)

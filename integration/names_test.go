@@ -12,8 +12,10 @@ import (
 // A name is carried unharmed or refused; no byte of it becomes an argument, a line or a command.
 func TestStrangeNames(t *testing.T) {
 	names := []string{
-		"-j", "--", "-A", "COMMIT", "*nat", ":PORTMAP", "#x", "a#b", "'", "a'b", "$(reboot)", "`x`", ";", "&", "|x", "<x", "é-ü", "日本", "\x01",
-		"a b", "a\nb", "a\tb", "a\x00b", `a"b`, `a\b`, "a/b", "a:b", "*", "x+", "+x", "!", "!x", "[0:0]", "{x}", "~x", "%s", "=", "-i", "1,2", "x\u2028",
+		"-j", "--", "-A", "COMMIT", "*nat", ":PORTMAP", "#x", "a#b", "'", "a'b", "$(reboot)", "`x`", ";", "&", "|x",
+		"<x", "é-ü", "日本", "\x01",
+		"a b", "a\nb", "a\tb", "a\x00b", `a"b`, `a\b`, "a/b", "a:b", "*", "x+", "+x", "!", "!x", "[0:0]", "{x}", "~x",
+		"%s", "=", "-i", "1,2", "x\u2028",
 		strings.Repeat("n", 15), strings.Repeat("n", 16),
 	}
 	eachBackend(t, func(t *testing.T, b backend) {
@@ -68,7 +70,8 @@ func TestLongTexts(t *testing.T) {
 			t.Fatalf("%d of %d live; %s", len(live.Mappings), len(lines), live.Damaged)
 		}
 		for _, port := range []int{2000, 2000 + len(lines)/2, 2000 + len(lines) - 1} {
-			if answer, err := client.Ask("tcp", "", fmt.Sprintf("192.0.2.1:%d", port)); err != nil || answer.Server.Port() != 8443 {
+			if answer, err := client.Ask("tcp", "", fmt.Sprintf("192.0.2.1:%d", port)); err != nil ||
+				answer.Server.Port() != 8443 {
 				t.Errorf("port %d: %+v, %v", port, answer, err)
 			}
 		}

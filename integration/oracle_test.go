@@ -13,8 +13,8 @@ import (
 	"portmap/rules"
 )
 
-// The ports of the random Sets: mappings lead from the first four to the others, or to each other, and every port of either
-// kind has a server.
+// The ports of the random Sets: mappings lead from the first four to the others, or to each other, and every port of
+// either kind has a server.
 var (
 	listenPorts = []int{1000, 1001, 1002, 1003}
 	serverPorts = []int{1000, 1001, 1002, 1003, 2000, 2001, 2002, 2003}
@@ -63,7 +63,8 @@ func randomMapping(r *rand.Rand) string {
 		text = "[" + pick(r, append(addresses6, "::1")...) + "]:" + text
 	}
 	text += pick(r, "", "", "", " -4", " -6")
-	text += pick(r, "", "", "", " --source 192.0.2.2/31", " --source 2001:db8::2/128,192.0.2.3/32", " --source 203.0.113.0/24,2001:db8:3::/64", " --source 127.0.0.0/8,::1/128")
+	text += pick(r, "", "", "", " --source 192.0.2.2/31", " --source 2001:db8::2/128,192.0.2.3/32",
+		" --source 203.0.113.0/24,2001:db8:3::/64", " --source 127.0.0.0/8,::1/128")
 	return text + pick(r, "", "", "", " --interface eth0", " --interface eth1") + pick(r, "", "", " --temporary")
 }
 
@@ -139,7 +140,8 @@ func (a attempt) want(set rules.Set) netip.AddrPort {
 		protocol = rules.UDP
 	}
 	decision, mapped := set.Route(rules.Packet{
-		Protocol: protocol, Source: netip.MustParseAddr(a.source), Destination: a.to, DestinationLocal: true, Interface: a.iface,
+		Protocol: protocol, Source: netip.MustParseAddr(a.source), Destination: a.to, DestinationLocal: true,
+		Interface: a.iface,
 	})
 	if !mapped {
 		return a.to
@@ -173,7 +175,8 @@ func TestKernelDoesWhatTheOracleSays(t *testing.T) {
 			}
 			b.change(t, s.host, change)
 			live = set
-			if found, err := b.live(t, s.host).Set(); err != nil || !change.Empty() && (len(found.Diff(set).Add) > 0 || len(set.Diff(found).Add) > 0) {
+			if found, err := b.live(t, s.host).Set(); err != nil || !change.Empty() &&
+				(len(found.Diff(set).Add) > 0 || len(set.Diff(found).Add) > 0) {
 				t.Fatalf("seed %d: wrote %v, read %v, %v", seed, set.Mappings(), found.Mappings(), err)
 			}
 			for range oracleAttempts {

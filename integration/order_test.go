@@ -8,8 +8,8 @@ import (
 	"portmap/internal/lab"
 )
 
-// Somebody else publishes the port that is mapped, in the way of Docker: the mapping wins, whoever came first. After a reboot the
-// order may be another one.
+// Somebody else publishes the port that is mapped, in the way of Docker: the mapping wins, whoever came first. After a
+// reboot the order may be another one.
 func TestSameWinnerInEveryOrder(t *testing.T) {
 	b := backends()[0]
 	for _, foreign := range [...]struct{ name, script string }{

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A rule of another tool that translates the port of a mapping is told by add; rules for another port, and our own, are not.
+// A rule of another tool that translates the port of a mapping is told by add; rules for another port, and our own, are
+// not.
 func TestAddTellsOfRulesOfOthers(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, _ := b.pair(t) // Docker's rules for 8088, firewalld's for 7000 and by hand for 7002
@@ -26,8 +27,11 @@ func TestAddTellsOfRulesOfOthers(t *testing.T) {
 			}
 		}
 		for mapping, want := range map[string][]string{
-			"8088:8443": {"another rule translates port 8088 already: table ", "chain DOCKER: tcp dport 8088 dnat to 172.17.0.2:80 (Docker)", "8443"},
-			"7000:8443": {"table inet firewalld, chain nat_PREROUTING: tcp dport 7000 redirect to :7001 (firewalld); new connections go to port 8443 instead"},
+			"8088:8443": {"another rule translates port 8088 already: table ",
+				"chain DOCKER: tcp dport 8088 dnat to 172.17.0.2:80 (Docker)", "8443"},
+			"7000:8443": {
+				"table inet firewalld, chain nat_PREROUTING: tcp dport 7000 redirect to :7001 (firewalld); new " +
+					"connections go to port 8443 instead"},
 			"7002:8443": {"table ip portmap, chain prerouting: tcp dport 7002 redirect to :7003; "},
 		} {
 			for _, dry := range []string{"--dry-run", "--temporary"} {
@@ -57,7 +61,8 @@ func TestAddTellsOfUntrackedPackets(t *testing.T) {
 		host, client := b.barePair(t)
 		host.Echo("udp", "192.0.2.1:8053")
 		cmd := exec.Command("nft", "-f", "-")
-		cmd.Stdin = strings.NewReader("table inet dns {\nchain pre {\ntype filter hook prerouting priority raw; udp dport 53 notrack\n}\n}\n")
+		cmd.Stdin = strings.NewReader("table inet dns {\nchain pre {\n" +
+			"type filter hook prerouting priority raw; udp dport 53 notrack\n}\n}\n")
 		if r := host.TryCommand(cmd); r.Code != 0 {
 			t.Fatal(r.Err)
 		}

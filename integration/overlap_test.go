@@ -37,7 +37,7 @@ func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 				p := b.command(t, host)
 				live := b.add(t, host, c.live)[0].String()
 				args := append([]string{"add"}, strings.Fields(c.add)...)
-				unchanged(t, p, 1, "which is live and in no file", args...)
+				unchanged(t, p, "which is live and in no file", args...)
 				p.run(append(args, "--replace")...)
 				want := lab.Mappings(t, c.add)[0].String()
 				if got := texts(b.live(t, host)); got != want {
@@ -53,7 +53,8 @@ func TestLiveMappingOfNoFileStays(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, _ := b.barePair(t)
 		p := b.command(t, host)
-		all := b.add(t, host, "192.0.2.1:443:9443", "444:9444 -4", "445:5445 --source 10.0.0.0/8", "446:9446/udp", "447:9447")
+		all := b.add(t, host, "192.0.2.1:443:9443", "444:9444 -4", "445:5445 --source 10.0.0.0/8", "446:9446/udp",
+			"447:9447")
 		for _, line := range []string{
 			"192.0.2.11:443:8443", "[2001:db8::1]:443:8443", "444:8444 -6", "445:8445 --source 192.0.2.0/24",
 			"446:8446", "447:9447",
@@ -62,7 +63,8 @@ func TestLiveMappingOfNoFileStays(t *testing.T) {
 			all = append(rules.Minus(all, lab.Mappings(t, line)), lab.Mappings(t, line)...)
 		}
 		live := b.live(t, host)
-		if left := rules.Minus(all, mappingsIn(live)); len(left) > 0 || len(live.Mappings) != len(all) || live.Damaged != "" {
+		if left := rules.Minus(all, mappingsIn(live)); len(left) > 0 || len(live.Mappings) != len(all) ||
+			live.Damaged != "" {
 			t.Errorf("live are\n%s\n%s", texts(live), live.Damaged)
 		}
 	})
@@ -81,7 +83,7 @@ func TestNameOfALiveMappingOfNoFile(t *testing.T) {
 	host, _ := b.barePair(t)
 	p := b.command(t, host)
 	b.add(t, host, "80:8080 --name web")
-	unchanged(t, p, 1, "which is live and in no file", "add", "82:8082/udp", "--name", "web")
+	unchanged(t, p, "which is live and in no file", "add", "82:8082/udp", "--name", "web")
 }
 
 // With many mappings live the maps are not read, and what has the same port is found all the same.

@@ -10,7 +10,8 @@ import (
 	"portmap/rules"
 )
 
-// The main job: Node.js' own HTTP/2 server, unmodified, run by an unprivileged user on 8443; one command; public on 443.
+// The main job: Node.js' own HTTP/2 server, unmodified, run by an unprivileged user on 8443; one command; public on
+// 443.
 func TestNodeHTTP2ServerIsPublicOn443(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
@@ -24,7 +25,8 @@ func TestNodeHTTP2ServerIsPublicOn443(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", w.name, got, want)
 			}
 		}
-		if got := host.Curl("https://localhost/"); !strings.HasPrefix(got, "HTTP/2 ") || !strings.HasSuffix(got, fmt.Sprintf("1 8443 uid=%d", uid)) {
+		if got := host.Curl("https://localhost/"); !strings.HasPrefix(got, "HTTP/2 ") ||
+			!strings.HasSuffix(got, fmt.Sprintf("1 8443 uid=%d", uid)) {
 			t.Errorf("localhost: got %q, want HTTP/2 from the server on 8443", got)
 		}
 		p.run("remove", "443")
@@ -49,7 +51,8 @@ func TestQUIC(t *testing.T) {
 	})
 }
 
-// Packet rule 10: NAT is decided by the first packet of a flow, and a UDP flow has no end. After a change it goes the new way.
+// Packet rule 10: NAT is decided by the first packet of a flow, and a UDP flow has no end. After a change it goes the
+// new way.
 func TestChangedUDPFlow(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
@@ -78,8 +81,8 @@ func TestChangedUDPFlow(t *testing.T) {
 	})
 }
 
-// An established TCP connection of a mapping that only got a new sibling, or a name, goes on; one of a mapping that is gone
-// ends.
+// An established TCP connection of a mapping that only got a new sibling, or a name, goes on; one of a mapping that is
+// gone ends.
 func TestEstablishedTCPConnections(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
@@ -100,8 +103,8 @@ func TestEstablishedTCPConnections(t *testing.T) {
 	})
 }
 
-// A flow that is forwarded, or goes out, is not deleted when a mapping for its port comes: its translation by others would be
-// lost.
+// A flow that is forwarded, or goes out, is not deleted when a mapping for its port comes: its translation by others
+// would be lost.
 func TestForwardedFlowsKeepTheirEntries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		n := lab.New(t)

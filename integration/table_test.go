@@ -14,15 +14,17 @@ import (
 	"portmap/rules"
 )
 
-// Somebody else has a table of our name. Nothing reads it as ours, and nothing changes it; it is named, with what cures it.
+// Somebody else has a table of our name. Nothing reads it as ours, and nothing changes it; it is named, with what cures
+// it.
 func TestForeignTable(t *testing.T) {
 	b := backends()[0]
 	for name, content := range map[string]string{
-		"empty":       "",
-		"a chain":     "chain mine { tcp dport 443 counter accept; }",
-		"a hook":      "chain prerouting { type nat hook prerouting priority dstnat; tcp dport 99 redirect to :98; }",
-		"a set":       "set mine { type ipv4_addr; elements = { 192.0.2.9 }; }",
-		"like ours":   "map ports { type inet_proto . inet_service : inet_service; counter; elements = { tcp . 443 : 1 }; }; chain texts { continue comment \"80:8080/tcp --temporary\"; }",
+		"empty":   "",
+		"a chain": "chain mine { tcp dport 443 counter accept; }",
+		"a hook":  "chain prerouting { type nat hook prerouting priority dstnat; tcp dport 99 redirect to :98; }",
+		"a set":   "set mine { type ipv4_addr; elements = { 192.0.2.9 }; }",
+		"like ours": "map ports { type inet_proto . inet_service : inet_service; counter; elements = { tcp . 443 : " +
+			"1 }; }; chain texts { continue comment \"80:8080/tcp --temporary\"; }",
 		"our comment": "set targets { type inet_proto . inet_service; comment \"made by hand\"; }",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -31,14 +33,16 @@ func TestForeignTable(t *testing.T) {
 			p := b.command(t, host)
 			before := host.Ruleset()
 			for _, args := range [][]string{
-				{"add", "443:8443"}, {"add", "80:8080", "--temporary"}, {"list"}, {"diff"}, {"apply"}, {"flush"}, {"remove", "--all"},
+				{"add", "443:8443"}, {"add", "80:8080", "--temporary"}, {"list"}, {"diff"}, {"apply"}, {"flush"},
+				{"remove", "--all"},
 			} {
 				code := 1
 				if args[0] == "diff" {
 					code = 2
 				}
 				r := p.try(args...)
-				if r.Code != code || !strings.Contains(r.Err, "there is a table inet portmap that is not portmap's\n") ||
+				if r.Code != code ||
+					!strings.Contains(r.Err, "there is a table inet portmap that is not portmap's\n") ||
 					!strings.Contains(r.Err, "sudo nft delete table inet portmap\n") {
 					t.Errorf("%v: %+v", args, r)
 				}
@@ -54,7 +58,8 @@ func TestForeignTable(t *testing.T) {
 				defer k.Close()
 				_, errs := k.Present()
 				for _, err := range []error{
-					errs, k.Probe(), k.Apply(context.Background(), rules.Change{Reset: true, Add: lab.Mappings(t, "443:8443")}),
+					errs, k.Probe(),
+					k.Apply(context.Background(), rules.Change{Reset: true, Add: lab.Mappings(t, "443:8443")}),
 				} {
 					if !errors.As(err, new(*nft.ForeignError)) {
 						t.Errorf("%v; want a ForeignError", err)
@@ -90,21 +95,24 @@ func loadText(t *testing.T, h *lab.Host, text string) {
 	}
 }
 
-// Somebody else puts something into our table. It is named, and stays until somebody takes it out: what deletes the table, or makes
-// it anew, is refused. What need not touch it goes on.
+// Somebody else puts something into our table. It is named, and stays until somebody takes it out: what deletes the
+// table, or makes it anew, is refused. What need not touch it goes on.
 func TestForeignObjects(t *testing.T) {
 	b := backends()[0]
 	for what, commands := range map[string]string{
 		"a rule in chain prerouting": "add rule inet portmap prerouting tcp dport 99 redirect to :98",
-		"a rule in chain mapped":     "insert rule inet portmap mapped tcp dport 99 accept comment \"http://example.org/a:b\"",
-		"a rule in chain invalid":    "add rule inet portmap invalid counter comment \"~mine\"",
-		"a rule in chain texts":      "add rule inet portmap texts continue comment \"443\"",
-		"the chain mine":             "add chain inet portmap mine ; add rule inet portmap mine tcp dport { 1, 2 } drop",
-		"the set mine":               "add set inet portmap mine { type ipv4_addr ; }",
-		"the map mine":               "add map inet portmap mine { type inet_service : inet_service ; }",
-		"the counter mine":           "add counter inet portmap mine",
-		`a rule in chain output \(handle [0-9]+\), and 3 more`: "add set inet portmap mine { type ipv4_addr ; } ; add chain inet portmap mine ; " +
-			"add rule inet portmap mine ip saddr @mine drop ; add counter inet portmap hits ; add rule inet portmap output counter name hits jump mine",
+		"a rule in chain mapped": "insert rule inet portmap mapped tcp dport 99 accept comment " +
+			"\"http://example.org/a:b\"",
+		"a rule in chain invalid": "add rule inet portmap invalid counter comment \"~mine\"",
+		"a rule in chain texts":   "add rule inet portmap texts continue comment \"443\"",
+		"the chain mine":          "add chain inet portmap mine ; add rule inet portmap mine tcp dport { 1, 2 } drop",
+		"the set mine":            "add set inet portmap mine { type ipv4_addr ; }",
+		"the map mine":            "add map inet portmap mine { type inet_service : inet_service ; }",
+		"the counter mine":        "add counter inet portmap mine",
+		`a rule in chain output \(handle [0-9]+\), and 3 more`: "add set inet portmap mine { type ipv4_addr ; } ; " +
+			"add chain inet portmap mine ; " +
+			"add rule inet portmap mine ip saddr @mine drop ; add counter inet portmap hits ; add rule inet portmap " +
+			"output counter name hits jump mine",
 	} {
 		t.Run(what, func(t *testing.T) {
 			host, client := b.barePair(t)
@@ -152,7 +160,8 @@ func TestChangedRulesAreDamage(t *testing.T) {
 	b := backends()[0]
 	host, _ := b.barePair(t)
 	mappings := lab.Mappings(t, "443:8443/tcp,udp", "192.0.2.1:81:8081",
-		"8000-8010:9000-9010 --source 192.0.2.0/25,10.0.0.0/8,2001:db8::/32", "84:8084 --interface eth0", "85:8085 --source 10.0.0.0/9",
+		"8000-8010:9000-9010 --source 192.0.2.0/25,10.0.0.0/8,2001:db8::/32", "84:8084 --interface eth0",
+		"85:8085 --source 10.0.0.0/9",
 		"86:8086 --source 10.1.2.3,10.1.2.4", "90:9090 --temporary --source "+longSources)
 	reset := rules.Change{Reset: true, Add: mappings}
 	b.change(t, host, reset)
@@ -167,43 +176,56 @@ func TestChangedRulesAreDamage(t *testing.T) {
 		t.Fatalf("as it was: %q, %d live", live.Damaged, len(live.Mappings))
 	}
 	for name, change := range map[string][2]string{
-		"a match is gone":           {"fib daddr type local jump mapped", "jump mapped"},
-		"another VRF":               {"fib daddr . iif type local jump mapped", "fib saddr . iif type local jump mapped"},
-		"a guard's protocols":       {"meta l4proto { tcp, udp } fib daddr type", "meta l4proto { tcp, sctp } fib daddr type"},
-		"a verdict":                 {"fib daddr type local jump mapped", "fib daddr type local goto mapped"},
-		"a statement more":          {"fib daddr type local jump mapped", "fib daddr type local log jump mapped"},
-		"a lookup elsewhere":        {"th dport map @ports comment", "th dport map @ports4 comment"},
-		"a lookup of the source":    {"dnat to :meta l4proto . th dport map @ports comment", "dnat to :meta l4proto . th sport map @ports comment"},
-		"a translated address":      {"dnat to :9090", "dnat ip to 192.0.2.9:9090"},
-		"a random port":             {"dnat to :8084", "dnat to :8084 random"},
-		"an interface":              {"iifname \"eth0\"", "iifname \"eth1\""},
-		"a port":                    {"tcp dport 85 ", "tcp dport 87 "},
-		"a target":                  {"dnat to :8085", "dnat to :8087"},
-		"a target in a set":         {"8003 : 9003", "8003 : 9004"},
-		"a target less in a set":    {"8003 : 9003, ", ""},
-		"a source":                  {"10.0.0.0/9", "10.0.0.0/10"},
-		"a source in a set":         {"192.0.2.0/25", "192.0.2.0/26"},
-		"a source more in a set":    {"192.0.2.0/25", "192.0.2.0/25, 203.0.113.9"},
-		"an inverted set":           {"ip saddr { 10.0.0.0/8", "ip saddr != { 10.0.0.0/8"},
-		"a range":                   {"10.1.2.3-10.1.2.4", "10.1.2.3-10.1.2.5"},
-		"no counter":                {" counter packets 0 bytes 0 dnat to :8085", " dnat to :8085"},
-		"a guard lets pass":         {"ct state != invalid return", "ct state invalid return"},
-		"a guard drops all":         {"ct state != invalid return", "ct state != invalid drop"},
-		"a policy":                  {"type nat hook prerouting priority dstnat - 1; policy accept;", "type nat hook prerouting priority dstnat - 1; policy drop;"},
-		"a guard's policy":          {"type filter hook output priority mangle; policy accept;", "type filter hook output priority mangle; policy drop;"},
-		"a priority":                {"priority dstnat - 1", "priority dstnat"},
-		"a hook":                    {"type filter hook output", "type filter hook postrouting"},
-		"a type":                    {"type filter hook output", "type route hook output"},
-		"a hook less":               {"type filter hook output priority mangle; policy accept;", ""},
-		"a map with a timeout":      {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n", "map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tflags timeout\n"},
-		"a map with a limit":        {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n", "map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tsize 1000\n"},
-		"a map without counters":    {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n", "map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n"},
-		"a map without its mark":    {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n\t\tcomment \"made by portmap\"\n", "map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n"},
-		"another type":              {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n", "map ports4 {\n\t\ttype inet_proto . inet_service : mark\n"},
-		"a lost target port":        {"tcp . 8443", "tcp . 8444"},
-		"a port that is no target":  {"tcp . 8443", "tcp . 8443, udp . 53"},
-		"a guard's lost port":       {"set tcp_ports {", ""},
-		"a guard's port too many":   {"set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n", "set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n\t\telements = { ::1 . tcp . 1 }\n"},
+		"a match is gone": {"fib daddr type local jump mapped", "jump mapped"},
+		"another VRF": {"fib daddr . iif type local jump mapped",
+			"fib saddr . iif type local jump mapped"},
+		"a guard's protocols": {"meta l4proto { tcp, udp } fib daddr type",
+			"meta l4proto { tcp, sctp } fib daddr type"},
+		"a verdict":          {"fib daddr type local jump mapped", "fib daddr type local goto mapped"},
+		"a statement more":   {"fib daddr type local jump mapped", "fib daddr type local log jump mapped"},
+		"a lookup elsewhere": {"th dport map @ports comment", "th dport map @ports4 comment"},
+		"a lookup of the source": {"dnat to :meta l4proto . th dport map @ports comment",
+			"dnat to :meta l4proto . th sport map @ports comment"},
+		"a translated address":   {"dnat to :9090", "dnat ip to 192.0.2.9:9090"},
+		"a random port":          {"dnat to :8084", "dnat to :8084 random"},
+		"an interface":           {"iifname \"eth0\"", "iifname \"eth1\""},
+		"a port":                 {"tcp dport 85 ", "tcp dport 87 "},
+		"a target":               {"dnat to :8085", "dnat to :8087"},
+		"a target in a set":      {"8003 : 9003", "8003 : 9004"},
+		"a target less in a set": {"8003 : 9003, ", ""},
+		"a source":               {"10.0.0.0/9", "10.0.0.0/10"},
+		"a source in a set":      {"192.0.2.0/25", "192.0.2.0/26"},
+		"a source more in a set": {"192.0.2.0/25", "192.0.2.0/25, 203.0.113.9"},
+		"an inverted set":        {"ip saddr { 10.0.0.0/8", "ip saddr != { 10.0.0.0/8"},
+		"a range":                {"10.1.2.3-10.1.2.4", "10.1.2.3-10.1.2.5"},
+		"no counter":             {" counter packets 0 bytes 0 dnat to :8085", " dnat to :8085"},
+		"a guard lets pass":      {"ct state != invalid return", "ct state invalid return"},
+		"a guard drops all":      {"ct state != invalid return", "ct state != invalid drop"},
+		"a policy": {"type nat hook prerouting priority dstnat - 1; policy accept;",
+			"type nat hook prerouting priority dstnat - 1; policy drop;"},
+		"a guard's policy": {"type filter hook output priority mangle; policy accept;",
+			"type filter hook output priority mangle; policy drop;"},
+		"a priority":  {"priority dstnat - 1", "priority dstnat"},
+		"a hook":      {"type filter hook output", "type filter hook postrouting"},
+		"a type":      {"type filter hook output", "type route hook output"},
+		"a hook less": {"type filter hook output priority mangle; policy accept;", ""},
+		"a map with a timeout": {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n",
+			"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tflags timeout\n"},
+		"a map with a limit": {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n",
+			"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tsize 1000\n"},
+		"a map without counters": {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n",
+			"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n"},
+		"a map without its mark": {
+			"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n" +
+				"\t\tcomment \"made by portmap\"\n",
+			"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n\t\tcounter\n"},
+		"another type": {"map ports4 {\n\t\ttype inet_proto . inet_service : inet_service\n",
+			"map ports4 {\n\t\ttype inet_proto . inet_service : mark\n"},
+		"a lost target port":       {"tcp . 8443", "tcp . 8444"},
+		"a port that is no target": {"tcp . 8443", "tcp . 8443, udp . 53"},
+		"a guard's lost port":      {"set tcp_ports {", ""},
+		"a guard's port too many": {"set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n",
+			"set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n\t\telements = { ::1 . tcp . 1 }\n"},
 		"a guard's other set":       {"@tcp_ports drop", "@tcp_ports4 drop"},
 		"an element's target":       {"443:8443/tcp,udp\" : 8443", "443:8443/tcp,udp\" : 8444"},
 		"two rules change places":   {"", ""},
@@ -243,7 +265,8 @@ func TestChangedRulesAreDamage(t *testing.T) {
 // The kernel lets nobody change a table that another process owns, root neither: that is what is said.
 func TestOwnedTable(t *testing.T) {
 	b := backends()[0]
-	for _, content := range []string{"", "set targets { type inet_proto . inet_service; comment \"made by portmap\"; }"} {
+	const marked = `set targets { type inet_proto . inet_service; comment "made by portmap"; }`
+	for _, content := range []string{"", marked} {
 		host, _ := b.barePair(t)
 		p := b.command(t, host)
 		owner := exec.Command("nft", "-i")
@@ -319,7 +342,8 @@ func TestElementForAllOthers(t *testing.T) {
 	p := b.command(t, host)
 	p.run("add", "443:8443", "80:8080")
 	host.Run("nft", "add", "element", "inet", "portmap", "ports", "{ * : 99 }")
-	if r := p.try("diff"); r.Code != 1 || !strings.Contains(r.Err, "map ports has an element that no mapping explains") {
+	if r := p.try("diff"); r.Code != 1 ||
+		!strings.Contains(r.Err, "map ports has an element that no mapping explains") {
 		t.Errorf("diff: %+v", r)
 	}
 	p.run("remove", "443")

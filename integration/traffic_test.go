@@ -55,7 +55,8 @@ func TestMappedPortReachesTheServerFromEverywhere(t *testing.T) {
 func TestRangeMapsPortByPort(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
-		for _, line := range []string{"8000-8010:9000-9010/tcp,udp", "7000-7010:9000-9010/tcp,udp --source 192.0.2.0/24"} {
+		for _, line := range []string{"8000-8010:9000-9010/tcp,udp",
+			"7000-7010:9000-9010/tcp,udp --source 192.0.2.0/24"} {
 			b.add(t, host, line)
 		}
 		for port := 9000; port <= 9010; port++ {
@@ -85,7 +86,8 @@ func TestHostWithManyAddresses(t *testing.T) {
 		}
 		b.add(t, host, "443:8443", "192.0.2.13:444:8444")
 		host.Echo("tcp", "192.0.2.14:8443", "0.0.0.0:8444")
-		if answer, err := client.Ask("tcp", "", "192.0.2.14:443"); err != nil || answer.Server.String() != "192.0.2.14:8443" {
+		if answer, err := client.Ask("tcp", "", "192.0.2.14:443"); err != nil ||
+			answer.Server.String() != "192.0.2.14:8443" {
 			t.Errorf("the server on a secondary address: %+v, %v", answer, err)
 		}
 		if answer, err := client.Ask("tcp", "", "192.0.2.15:443"); err != nil || !answer.Refused {
@@ -101,7 +103,8 @@ func TestHostWithManyAddresses(t *testing.T) {
 	})
 }
 
-// One client keeps opening connections to all the addresses: none may clash with another in the tuple of the one server.
+// One client keeps opening connections to all the addresses: none may clash with another in the tuple of the one
+// server.
 func TestManyConnectionsToManyAddresses(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
@@ -144,7 +147,8 @@ func TestRouterTrafficIsUntouched(t *testing.T) {
 				for _, address := range []string{"198.51.100.2", "[2001:db8:1::2]"} {
 					answer, err := from.Ask(network, "", address+":443")
 					if err != nil || answer.Server.Port() != 443 {
-						t.Errorf("%s from %s to %s :443: %+v, %v; want port 443", network, from.Name, address, answer, err)
+						t.Errorf("%s from %s to %s :443: %+v, %v; want port 443", network, from.Name, address, answer,
+							err)
 					}
 				}
 			}

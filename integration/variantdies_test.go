@@ -10,8 +10,8 @@ import (
 	"portmap/rules"
 )
 
-// A program that is killed while it looks for the mappings, by an out-of-memory killer for example, has not said that there are
-// none: no others are put into the other variant.
+// A program that is killed while it looks for the mappings, by an out-of-memory killer for example, has not said that
+// there are none: no others are put into the other variant.
 func TestLookAtOtherVariantIsKilled(t *testing.T) {
 	nft, legacy := backends()[1], backends()[2]
 	host, _ := legacy.barePair(t)

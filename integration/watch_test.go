@@ -51,7 +51,8 @@ func TestWatchMendsDamage(t *testing.T) {
 		p := b.command(t, host)
 		p.run("add", "8000-8010:9000-9010", "70:7070")
 		w := p.watch()
-		w.patience = 45 * time.Second // rules of iptables-legacy exchanged for others of the same size are noticed within 30
+		// rules of iptables-legacy exchanged for others of the same size are noticed within 30
+		w.patience = 45 * time.Second
 		for _, damage := range b.damages()[:6] {
 			if strings.HasSuffix(damage, " -F") {
 				continue // that takes rules of others, too
@@ -66,7 +67,8 @@ func TestWatchMendsDamage(t *testing.T) {
 	})
 }
 
-// An edit is applied, by whatever way the file is written; a wrong one is told once, and what was good stays, flushed or not.
+// An edit is applied, by whatever way the file is written; a wrong one is told once, and what was good stays, flushed
+// or not.
 func TestWatchAppliesEdits(t *testing.T) {
 	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
 		host, _ := b.barePair(t)
@@ -92,7 +94,8 @@ func TestWatchAppliesEdits(t *testing.T) {
 		write(t, p.file, b.line()+"443:9443 --hide\n")
 		w.says("--hide: not supported by this version\n")
 		write(t, p.file, b.line()+"443:9443\n80:8080/sctp\n")
-		w.says(lineTwo(b) + ": 80:8080/sctp: sctp: not a protocol\n  write /tcp, /udp or /tcp,udp\nportmap: what the file said before stays live\n")
+		w.says(lineTwo(b) + ": 80:8080/sctp: sctp: not a protocol\n  write /tcp, /udp or /tcp,udp\n" +
+			"portmap: what the file said before stays live\n")
 		if n := strings.Count(w.log.String(), "--hide"); n != 1 {
 			t.Errorf("what is wrong was told %d times:\n%s", n, w.log)
 		}
@@ -109,8 +112,8 @@ func TestWatchAppliesEdits(t *testing.T) {
 	})
 }
 
-// A file that cannot be read any more, or names a packet filter that is not there, is one that is wrong: what it said before is
-// put back all the same, at no cost, until it is right again.
+// A file that cannot be read any more, or names a packet filter that is not there, is one that is wrong: what it said
+// before is put back all the same, at no cost, until it is right again.
 func TestWatchKeepsWhatWasGood(t *testing.T) {
 	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
 		host, _ := b.barePair(t)
@@ -132,9 +135,13 @@ func TestWatchKeepsWhatWasGood(t *testing.T) {
 			before := w.cpu()
 			host.Run(f.flush[0], f.flush[1:]...)
 			w.live(b, "443:8443/tcp")
+			healed := w.cpu()
 			time.Sleep(time.Second) // for what should not happen
-			if used := w.cpu() - before; used > 400*time.Millisecond {
-				t.Errorf("%s: %v of CPU in a second", why, used)
+			rest := float64(w.cpu()-healed) / float64(healed-before)
+			t.Logf("%s: to put it back cost %v of CPU, the second after it %.1f times as much", why, healed-before,
+				rest)
+			if rest > 5 {
+				t.Errorf("%s: the second after it cost %.1f times what it cost to put it back", why, rest)
 			}
 		}
 		if err := errors.Join(os.Remove(p.file), os.Rename(p.file+".good", p.file)); err != nil {
@@ -153,7 +160,8 @@ func TestWatchKeepsItsBackend(t *testing.T) {
 	host, _ := b.barePair(t)
 	p := b.command(t, host)
 	p.run("add", "443:8443")
-	const bare = "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs tmpfs /usr/sbin && exec \"$0\" \"$@\"' %s \"$@\"\n"
+	const bare = "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs tmpfs /usr/sbin && exec \"$0\" \"$@\"' %s " +
+		"\"$@\"\n"
 	without := filepath.Join(t.TempDir(), "without-iptables")
 	write(t, without, fmt.Sprintf(bare, p.path))
 	mode(t, without, 0o755)
@@ -282,8 +290,8 @@ func TestWatchSignals(t *testing.T) {
 	})
 }
 
-// A tool that flushes as fast as it can is not fought at its speed, and does not cost the host a core. When it stops, what is
-// missing comes back.
+// A tool that flushes as fast as it can is not fought at its speed, and does not cost the host a core. When it stops,
+// what is missing comes back.
 func TestWatchFightsWithinLimits(t *testing.T) {
 	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
 		host, _ := b.barePair(t)
@@ -335,7 +343,8 @@ func TestWatchIgnoresAFloodOfOthers(t *testing.T) {
 		if r := host.TryCommand(each); r.Code != 0 {
 			t.Fatalf("nft -i: %+v", r)
 		}
-		t.Logf("30,000 elements at once and 1,500 transactions, in %v: %v of CPU time", time.Since(start), w.cpu()-before)
+		t.Logf("30,000 elements at once and 1,500 transactions, in %v: %v of CPU time", time.Since(start),
+			w.cpu()-before)
 		if log := w.log.String(); strings.Count(log, "\n") != 1 {
 			t.Errorf("the log is\n%s", log)
 		}
@@ -364,7 +373,8 @@ func TestWatchUnderASupervisor(t *testing.T) {
 	}
 	cmd := p.cmd("watch")
 	cmd.Stderr = log
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000", fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000",
+		fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
 	host.Start(cmd)
 	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
 		if !waitFor(notified, want) {

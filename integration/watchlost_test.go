@@ -165,8 +165,8 @@ func (w watching) waits() bool {
 	})
 }
 
-// A watch whose file was wrong from the start has mappings in the kernel all the same: another file does not remove them. An edit
-// that wants a port of another file takes nothing from anybody.
+// A watch whose file was wrong from the start has mappings in the kernel all the same: another file does not remove
+// them. An edit that wants a port of another file takes nothing from anybody.
 func TestWatchBesideAnotherFile(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, _ := b.barePair(t)

@@ -12,9 +12,9 @@ import (
 // rebooted is how systemd-nspawn ends when its guest wants to boot again; 0 is power off.
 const rebooted = 133
 
-// container starts a guest. A process that no systemd has started must bring its own control group, and a view of the unified
-// hierarchy, whatever the machine itself has mounted. systemd-nspawn is the image's own, with the image's libraries: nothing of
-// systemd is installed on this machine for it.
+// container starts a guest. A process that no systemd has started must bring its own control group, and a view of the
+// unified hierarchy, whatever the machine itself has mounted. systemd-nspawn is the image's own, with the image's
+// libraries: nothing of systemd is installed on this machine for it.
 const container = `
 set -e
 umount -R -l /sys/fs/cgroup
@@ -26,7 +26,8 @@ exec "$IMAGE/lib64/ld-linux-x86-64.so.2" \
 	"$IMAGE/usr/bin/systemd-nspawn" --quiet --boot --directory="$1" --private-network --register=no --keep-unit \
 	--machine=boot-test --console=read-only </dev/null`
 
-// nspawn lets a guest go through the plan in systemd-nspawn. Each boot has a new network namespace: no rule survives by accident.
+// nspawn lets a guest go through the plan in systemd-nspawn. Each boot has a new network namespace: no rule survives by
+// accident.
 func nspawn(t *testing.T, p plan) report {
 	t.Helper()
 	dir := root(t, p)
@@ -34,7 +35,8 @@ func nspawn(t *testing.T, p plan) report {
 	keep(t, &console)
 	for boot := 1; ; boot++ {
 		cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", container, "container", dir)
-		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, "PORTMAP_BOOT_CGROUP")+"/"+strconv.Itoa(boot))
+		cmd.Env = append(cmd.Environ(), "IMAGE="+image(t), "GROUP="+environment(t, "PORTMAP_BOOT_CGROUP")+"/"+
+			strconv.Itoa(boot))
 		out, exit := run(t, 2*time.Minute, cmd)
 		console += out
 		switch {
@@ -71,7 +73,8 @@ func TestNspawnBadLine(t *testing.T) {
 
 // A command that was built by hand, its package, and neither.
 func TestNspawnByHand(t *testing.T) {
-	p := plan{"serve", "by_hand", "reboot", "restored", "packaged", "reboot", "restored", "off", "reboot", "not_restored"}
+	p := plan{"serve", "by_hand", "reboot", "restored", "packaged", "reboot", "restored", "off", "reboot",
+		"not_restored"}
 	nspawn(t, p).check(t, p)
 }
 

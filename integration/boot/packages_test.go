@@ -19,7 +19,8 @@ func inside(t *testing.T, root string, words ...string) string {
 // contained runs a command as the first process of a container that shares nothing with this machine but the kernel.
 func contained(t *testing.T, root string, words ...string) string {
 	t.Helper()
-	return inNamespaces(t, []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"}, root, words)
+	return inNamespaces(t, []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"}, root,
+		words)
 }
 
 func inNamespaces(t *testing.T, namespaces []string, root string, words []string) string {
@@ -35,18 +36,21 @@ func inNamespaces(t *testing.T, namespaces []string, root string, words []string
 // added names the files that are newer than the test. The linker's cache is everybody's.
 func added(t *testing.T, root string) string {
 	t.Helper()
-	return inside(t, root, "find", "/etc", "/usr", "-xdev", "-newer", "/opt/boot/plan", "!", "-type", "d", "!", "-name", "ld.so.cache")
+	return inside(t, root, "find", "/etc", "/usr", "-xdev", "-newer", "/opt/boot/plan", "!", "-type", "d", "!", "-name",
+		"ld.so.cache")
 }
 
-// The package goes into a chroot, and out of it, without anything running there; what it enabled works at the first boot.
+// The package goes into a chroot, and out of it, without anything running there; what it enabled works at the first
+// boot.
 func TestPackageInAChroot(t *testing.T) {
 	dir := root(t, plan{})
 	before := added(t, dir)
 	inside(t, dir, "dpkg", "-i", "/opt/boot/dist/old.deb")
+	const etc = "/etc/systemd/system/"
 	for path, target := range map[string]string{
-		"/etc/systemd/system/sysinit.target.wants/portmap-restore.service":    "/lib/systemd/system/portmap-restore.service",
-		"/etc/systemd/system/nftables.service.wants/portmap-reapply.service":  "/lib/systemd/system/portmap-reapply.service",
-		"/etc/systemd/system/firewalld.service.wants/portmap-reapply.service": "/lib/systemd/system/portmap-reapply.service",
+		etc + "sysinit.target.wants/portmap-restore.service":    "/lib/systemd/system/portmap-restore.service",
+		etc + "nftables.service.wants/portmap-reapply.service":  "/lib/systemd/system/portmap-reapply.service",
+		etc + "firewalld.service.wants/portmap-reapply.service": "/lib/systemd/system/portmap-reapply.service",
 		"/usr/sbin/portmap": "../bin/portmap",
 	} {
 		if got, err := os.Readlink(dir + path); err != nil || !strings.HasSuffix(got, target) {
@@ -113,7 +117,8 @@ func TestPackageWhereSystemdIsDeaf(t *testing.T) {
 				must(t, os.Remove(dir+"/usr/bin/systemctl"))
 			}
 			for _, words := range [][]string{
-				{"--install", "/opt/boot/dist/old.deb"}, {"--install", "/opt/boot/new.deb"}, {"--remove", "portmap-nat"},
+				{"--install", "/opt/boot/dist/old.deb"}, {"--install", "/opt/boot/new.deb"},
+				{"--remove", "portmap-nat"},
 				{"--install", "/opt/boot/new.deb"}, {"--purge", "portmap-nat"},
 			} {
 				contained(t, dir, append([]string{"dpkg"}, words...)...)
@@ -178,7 +183,8 @@ func TestPackagesOfOthers(t *testing.T) {
 			do := func(command []string, argument string) {
 				t.Helper()
 				words := append(append([]string{"--net"}, command...), argument)
-				if out, err := exec.Command("unshare", words...).CombinedOutput(); err != nil || strings.Contains(string(out), "error") {
+				if out, err := exec.Command("unshare", words...).CombinedOutput(); err != nil ||
+					strings.Contains(string(out), "error") {
 					t.Fatalf("%s: %v\n%s", strings.Join(words, " "), err, out)
 				}
 			}
@@ -224,7 +230,8 @@ func TestPackagesOfOthers(t *testing.T) {
 func TestOpenRC(t *testing.T) {
 	dir := root(t, plan{})
 	must(t, os.Mkdir(dir+"/opt/boot/apk", 0o755))
-	unpack := exec.Command("tar", "xzf", built(t, old, "*.apk"), "-C", dir+"/opt/boot/apk", "--warning=no-unknown-keyword")
+	unpack := exec.Command("tar", "xzf", built(t, old, "*.apk"), "-C", dir+"/opt/boot/apk",
+		"--warning=no-unknown-keyword")
 	if out, err := unpack.CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v\n%s", err, out)
 	}

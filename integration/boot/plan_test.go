@@ -21,8 +21,9 @@ func (p plan) boots() int {
 	return boots
 }
 
-// judge is what every change has to pass. nftables comes first, as on a host that has a firewall: its file begins with flush
-// ruleset, so at boot too the mappings must come after it. The steps of one kind of guest come before the package goes.
+// judge is what every change has to pass. nftables comes first, as on a host that has a firewall: its file begins with
+// flush ruleset, so at boot too the mappings must come after it. The steps of one kind of guest come before the package
+// goes.
 func judge(steps ...string) plan {
 	p := plan{
 		"serve", "firewall nftables", "provision install",
@@ -33,33 +34,40 @@ func judge(steps ...string) plan {
 	return append(p, "upgrade", "remove", "purge")
 }
 
-// onItsOwn is what every change has to pass on a machine with Debian's kernel: judge, and a network card in a VRF, which the
-// kernel of a machine on which tests run need not have.
+// onItsOwn is what every change has to pass on a machine with Debian's kernel: judge, and a network card in a VRF,
+// which the kernel of a machine on which tests run need not have.
 func onItsOwn() plan { return judge("vrf", "reach_vrf") }
 
-// firewalls is, for each firewall that a Debian or a Red Hat has, all that its user does to it. ufw's unit knows no reload.
+// firewalls is, for each firewall that a Debian or a Red Hat has, all that its user does to it. ufw's unit knows no
+// reload.
 func firewalls() map[string]plan {
 	return map[string]plan{
-		"nftables":             beside("nftables", "again nftables reload"),
-		"firewalld":            beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload", "survives firewall-cmd --complete-reload"),
-		"ufw":                  beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
-		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start", "survives netfilter-persistent reload"),
-		"iptables":             beside("iptables"),
-		"ip6tables":            beside("ip6tables"),
+		"nftables": beside("nftables", "again nftables reload"),
+		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload",
+			"survives firewall-cmd --complete-reload"),
+		"ufw": beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start",
+			"survives netfilter-persistent reload"),
+		"iptables":  beside("iptables"),
+		"ip6tables": beside("ip6tables"),
 		"firewalld flushing iptables": { // which it flushes some time after it was started
 			"serve", "install", "add_through iptables", "firewall firewalld",
-			"keeps systemctl restart firewalld", "keeps systemctl reload firewalld", "keeps systemctl restart firewalld", "reboot",
+			"keeps systemctl restart firewalld", "keeps systemctl reload firewalld",
+			"keeps systemctl restart firewalld", "reboot",
 			"restored", "keeps systemctl reload firewalld",
 		},
 		"iptables reloading slowly": {
-			"serve", "install", "add_through iptables", "firewall iptables", "keeps systemctl restart iptables", "keeps systemctl reload iptables",
+			"serve", "install", "add_through iptables", "firewall iptables", "keeps systemctl restart iptables",
+			"keeps systemctl reload iptables",
 		},
 	}
 }
 
-// beside is a host with mappings where a firewall is switched on, goes through these steps, and is there after a reboot too.
+// beside is a host with mappings where a firewall is switched on, goes through these steps, and is there after a reboot
+// too.
 func beside(firewall string, steps ...string) plan {
-	p := plan{"serve", "install", "add", "firewall " + firewall, "again " + firewall + " restart", "again " + firewall + " stop start"}
+	p := plan{"serve", "install", "add", "firewall " + firewall, "again " + firewall + " restart",
+		"again " + firewall + " stop start"}
 	p = append(p, steps...)
 	return append(p, "reboot", "restored", "again "+firewall+" restart")
 }
@@ -67,13 +75,15 @@ func beside(firewall string, steps ...string) plan {
 // throughIptables is a host whose mappings are in iptables: of the variant, with what its unit needs.
 func throughIptables() map[string]plan {
 	return map[string]plan{
-		"iptables-nft":    {"serve", "install", "add_through iptables", "reboot", "restored", "lost iptables-nft", "remove", "purge"},
-		"iptables-legacy": {"serve", "install", "legacy", "add_through iptables", "reboot", "restored", "lost iptables-legacy", "remove", "purge"},
+		"iptables-nft": {"serve", "install", "add_through iptables", "reboot", "restored", "lost iptables-nft",
+			"remove", "purge"},
+		"iptables-legacy": {"serve", "install", "legacy", "add_through iptables", "reboot", "restored",
+			"lost iptables-legacy", "remove", "purge"},
 	}
 }
 
-// withoutNfTables is a host whose kernel has none, and whose iptables is iptables-nft unless one asks for the other. It has a
-// network card in a VRF, too.
+// withoutNfTables is a host whose kernel has none, and whose iptables is iptables-nft unless one asks for the other. It
+// has a network card in a VRF, too.
 func withoutNfTables() plan {
 	return plan{
 		"serve", "without nf_tables", "install", "fallback",
@@ -82,7 +92,8 @@ func withoutNfTables() plan {
 	}
 }
 
-// A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are for.
+// A control is a plan that must fail at its last step, and with these words: else the tests would not see what they are
+// for.
 type control struct {
 	plan plan
 	why  string

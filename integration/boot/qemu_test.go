@@ -23,7 +23,8 @@ func qemu(t *testing.T, p plan) report {
 	dir := root(t, p)
 	disk := filepath.Join(t.TempDir(), "disk")
 	// mke2fs fills the file system itself: no loop device, no mount.
-	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", dir, "-m0", "-E", "root_owner=0:0", disk, "1G").CombinedOutput(); err != nil {
+	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", dir, "-m0", "-E", "root_owner=0:0", disk,
+		"1G").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
 	var console string
@@ -32,10 +33,13 @@ func qemu(t *testing.T, p plan) report {
 		start := time.Now()
 		// -no-reboot: qemu ends when its guest reboots, and is started again on the same disk.
 		out, exit := run(t, bootLimit, exec.Command("qemu-system-x86_64", append(accelerator(),
-			"-m", "1024", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
+			"-m", "1024", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+			"-no-reboot",
 			"-drive", "file="+disk+",if=virtio,format=raw,cache=unsafe",
 			"-kernel", one(t, image(t)+"/boot/vmlinuz-*"), "-initrd", one(t, image(t)+"/boot/initrd.img-*"),
-			"-append", "root=/dev/vda rw console=ttyS0 panic=-1 quiet mitigations=off nokaslr audit=0 selinux=0 apparmor=0 nowatchdog")...))
+			"-append",
+			"root=/dev/vda rw console=ttyS0 panic=-1 quiet mitigations=off nokaslr audit=0 selinux=0 apparmor=0 "+
+				"nowatchdog")...))
 		console += out
 		t.Logf("boot %d of %d: %s", boot, p.boots(), time.Since(start).Round(time.Second/10))
 		if exit != 0 {
@@ -48,7 +52,8 @@ func qemu(t *testing.T, p plan) report {
 	return read(console)
 }
 
-// accelerator is KVM only where the processor says that it can, too: a host can have /dev/kvm, make a machine, and then never run it.
+// accelerator is KVM only where the processor says that it can, too: a host can have /dev/kvm, make a machine, and then
+// never run it.
 func accelerator() []string {
 	flags, _ := os.ReadFile("/proc/cpuinfo")
 	if regexp.MustCompile(`(?m)^flags\b.*\b(vmx|svm)\b`).Match(flags) && unix.Access("/dev/kvm", unix.W_OK) == nil {

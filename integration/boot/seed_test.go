@@ -20,7 +20,8 @@ import (
 //go:embed guest
 var guest embed.FS
 
-// root is the root of a new guest: the image, with what the plan needs laid over it. Changes stay in memory and go with the test.
+// root is the root of a new guest: the image, with what the plan needs laid over it. Changes stay in memory and go with
+// the test.
 func root(t *testing.T, p plan) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,7 +45,8 @@ func seed(t *testing.T, root string, p plan) {
 	must(t, os.WriteFile(folder+"/plan", []byte(strings.Join(p, "\n")+"\n"), 0o644))
 	must(t, os.Mkdir(folder+"/dist", 0o755))
 	for name, source := range map[string]string{
-		"dist/old.deb": built(t, old, "*.deb"), "new.deb": built(t, renewed, "*.deb"), "provision.sh": "../../packaging/vagrant/provision.sh",
+		"dist/old.deb": built(t, old, "*.deb"), "new.deb": built(t, renewed, "*.deb"),
+		"provision.sh": "../../packaging/vagrant/provision.sh",
 	} {
 		content, err := os.ReadFile(source)
 		must(t, err)
@@ -97,7 +99,8 @@ func built(t *testing.T, version int, pattern string) string {
 	t.Helper()
 	folders := strings.Fields(environment(t, "PORTMAP_BOOT_PACKAGES"))
 	if len(folders) != 2 {
-		t.Fatalf("PORTMAP_BOOT_PACKAGES: %d folders, not one with old and one with new packages: %q", len(folders), folders)
+		t.Fatalf("PORTMAP_BOOT_PACKAGES: %d folders, not one with old and one with new packages: %q", len(folders),
+			folders)
 	}
 	return one(t, folders[version]+"/"+pattern)
 }

@@ -51,8 +51,8 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 	return advice
 }
 
-// readable reports whether the boot unit may read a file: as root, without CAP_DAC_READ_SEARCH (capabilities(7)). One that is not
-// there needs not be read.
+// readable reports whether the boot unit may read a file: as root, without CAP_DAC_READ_SEARCH (capabilities(7)). One
+// that is not there needs not be read.
 func (h Host) readable(path string) bool {
 	info, err := os.Stat(h.path(path))
 	if err != nil {

@@ -65,10 +65,12 @@ func TestAdvice(t *testing.T) {
 				t.Skip("only root gives files away")
 			}
 			if test.foreign > 0 {
-				m.must("", errors.Join(os.Chown(m.path(file), 65534, []int{0, 65534}[test.foreign-1]), os.Chmod(m.path(file), test.mode)))
+				m.must("", errors.Join(os.Chown(m.path(file), 65534, []int{0, 65534}[test.foreign-1]),
+					os.Chmod(m.path(file), test.mode)))
 			}
 			if test.mask != "" {
-				m.must("", errors.Join(os.MkdirAll(m.path(test.mask), 0o755), os.Symlink(os.DevNull, m.path(test.mask+unit))))
+				m.must("", errors.Join(os.MkdirAll(m.path(test.mask), 0o755),
+					os.Symlink(os.DevNull, m.path(test.mask+unit))))
 			}
 			if test.link != "" {
 				m.must("", errors.Join(os.MkdirAll(m.path("/etc/portmap"), 0o755), os.Symlink(test.link, m.path(file))))

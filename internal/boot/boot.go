@@ -113,8 +113,8 @@ func (h Host) init() initSystem {
 	return nil
 }
 
-// Enable has mappings restored at boot, and returns in one line what was done. It can be called again. With legacy, rules
-// are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], a
+// Enable has mappings restored at boot, and returns in one line what was done. It can be called again. With legacy,
+// rules are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], a
 // [*HiddenError], a [*ForeignError], or what a program said.
 func (h Host) Enable(legacy bool) (string, error) {
 	system := h.init()

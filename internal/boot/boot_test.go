@@ -19,7 +19,8 @@ type machine struct {
 
 func newMachine(t *testing.T, files ...string) *machine {
 	t.Helper()
-	m := &machine{t: t, Host: Host{Root: t.TempDir(), Owner: uint32(os.Getuid()), Binary: "/usr/local/bin/portmap", File: file}}
+	m := &machine{t: t, Host: Host{Root: t.TempDir(), Owner: uint32(os.Getuid()), Binary: "/usr/local/bin/portmap",
+		File: file}}
 	m.Run = m.run
 	if err := os.Chmod(m.Root, 0o755); err != nil {
 		t.Fatal(err)
@@ -35,7 +36,8 @@ func newMachine(t *testing.T, files ...string) *machine {
 
 func (m *machine) put(path, content string) {
 	m.t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(m.path(path)), 0o755), os.WriteFile(m.path(path), []byte(content), 0o755)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(m.path(path)), 0o755),
+		os.WriteFile(m.path(path), []byte(content), 0o755)); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -113,13 +115,15 @@ func TestEnableAndDisable(t *testing.T) {
 					t.Errorf("after enable it is %d", got)
 				}
 				on, ran := m.tree(), len(m.ran)
-				if said := m.must(m.Enable(legacy)); !strings.HasPrefix(said, "restore at boot is on already") || m.tree() != on || len(m.ran) != ran {
+				if said := m.must(m.Enable(legacy)); !strings.HasPrefix(said, "restore at boot is on already") ||
+					m.tree() != on || len(m.ran) != ran {
 					t.Errorf("enable again says %q and runs %v", said, m.ran[ran:])
 				}
 				if said := m.must(m.Disable()); !strings.HasPrefix(said, "mappings are not restored at boot any more") {
 					t.Errorf("disable says %q", said)
 				}
-				if strings.HasPrefix(name, "OpenRC") && !slices.Contains(m.ran, "rc-update --quiet del portmap-restore boot") {
+				if strings.HasPrefix(name, "OpenRC") &&
+					!slices.Contains(m.ran, "rc-update --quiet del portmap-restore boot") {
 					t.Errorf("disable runs %v", m.ran)
 				}
 				if said := m.must(m.Disable()); said != "restore at boot is off already" || m.tree() != before {
@@ -135,15 +139,18 @@ func TestUnitsNameTheBinary(t *testing.T) {
 	for name, files := range kinds {
 		m := newMachine(t, files...)
 		m.must(m.Enable(false))
-		for _, path := range []string{etcUnit + unit, etcUnit + reapply, etcUnit + watch, script(service), script(watcher)} {
+		for _, path := range []string{etcUnit + unit, etcUnit + reapply, etcUnit + watch, script(service),
+			script(watcher)} {
 			content, err := os.ReadFile(m.path(path))
 			switch {
-			case strings.HasSuffix(name, "by hand") && strings.HasPrefix(path, "/etc/init.d/") != strings.HasPrefix(name, "OpenRC"):
+			case strings.HasSuffix(name, "by hand") &&
+				strings.HasPrefix(path, "/etc/init.d/") != strings.HasPrefix(name, "OpenRC"):
 			case !strings.HasSuffix(name, "by hand"):
 				if err == nil && marked(content) {
 					t.Errorf("%s: %s was written", name, path)
 				}
-			case err != nil || !strings.Contains(string(content), "/usr/local/bin/portmap") || strings.Contains(string(content), packaged):
+			case err != nil || !strings.Contains(string(content), "/usr/local/bin/portmap") ||
+				strings.Contains(string(content), packaged):
 				t.Errorf("%s: %s is %v\n%s", name, path, err, content)
 			}
 		}
@@ -264,13 +271,15 @@ func TestPackageComesLater(t *testing.T) {
 // The watch would bring with it at boot what is to be off.
 func TestDisableSwitchesTheWatchOff(t *testing.T) {
 	for name, link := range map[string]string{
-		"systemd, as a package": etcUnit + "multi-user.target.wants/" + watch, "OpenRC, built by hand": "/etc/runlevels/default/" + watcher,
+		"systemd, as a package": etcUnit + "multi-user.target.wants/" + watch,
+		"OpenRC, built by hand": "/etc/runlevels/default/" + watcher,
 	} {
 		m := newMachine(t, kinds[name]...)
 		before := m.tree()
 		m.must(m.Enable(false))
 		m.put(link, "")
-		if said := m.must(m.Disable()); !strings.Contains(said, "neither restored at boot nor watched") || m.tree() != before {
+		if said := m.must(m.Disable()); !strings.Contains(said, "neither restored at boot nor watched") ||
+			m.tree() != before {
 			t.Errorf("%s: disable says %q; files are\n%s", name, said, m.tree())
 		}
 	}
@@ -291,7 +300,8 @@ func TestForeignUnitIsNotOverwritten(t *testing.T) {
 		put(m)
 		before := m.tree()
 		var foreign *ForeignError
-		if _, err := m.Enable(false); !errors.As(err, &foreign) || !strings.Contains(err.Error(), name) || foreign.Remedy() == "" || m.tree() != before {
+		if _, err := m.Enable(false); !errors.As(err, &foreign) || !strings.Contains(err.Error(), name) ||
+			foreign.Remedy() == "" || m.tree() != before {
 			t.Errorf("%s: %v; files are\n%s", name, err, m.tree())
 		}
 		if said := m.must(m.Disable()); said != "restore at boot is off already" || m.tree() != before {

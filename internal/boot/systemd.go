@@ -68,8 +68,9 @@ func (s systemd) enable(legacy bool) (string, error) {
 	return "mappings are restored at boot: " + where + unit, nil
 }
 
-// lay writes the units, where no package has brought them, and else takes away those that were written before it came; and the
-// drop-ins, where they are needed. It returns what the files were that it changed; nil for one that was not there.
+// lay writes the units, where no package has brought them, and else takes away those that were written before it came;
+// and the drop-ins, where they are needed. It returns what the files were that it changed; nil for one that was not
+// there.
 func (s systemd) lay(all, legacy bool) (before map[string][]byte, err error) {
 	before = map[string][]byte{}
 	for _, u := range units() {
@@ -127,7 +128,8 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 			_, err = s.unwrite(path)
 		} else {
 			// The folder of a drop-in goes with it.
-			err = errors.Join(os.MkdirAll(filepath.Dir(s.path(path)), 0o755), os.WriteFile(s.path(path), content, 0o644))
+			err = errors.Join(os.MkdirAll(filepath.Dir(s.path(path)), 0o755),
+				os.WriteFile(s.path(path), content, 0o644))
 		}
 		if err != nil {
 			return err

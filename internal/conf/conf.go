@@ -185,7 +185,8 @@ func (t *Text) readLine(parser *rules.Parser, backends []string, text string, at
 		return err
 	}
 	if m.Temporary() {
-		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved", Fix: "leave the option out, or the line"}
+		return &rules.InvalidError{Mapping: m.Spec(), Part: "--temporary", Why: "a temporary mapping is never saved",
+			Fix: "leave the option out, or the line"}
 	}
 	t.mappings, t.lines = append(t.mappings, m), append(t.lines, at)
 	return nil

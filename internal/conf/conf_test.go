@@ -11,7 +11,8 @@ import (
 	"portmap/rules"
 )
 
-const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the shop\n\n\tbackend nft\n 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n# end"
+const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the shop\n\n\tbackend nft\n" +
+	" 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n# end"
 
 // refuseMore stands for a backend that can do ports only.
 func refuseMore(m rules.Mapping) error { return m.Within() }
@@ -70,10 +71,12 @@ func TestWithout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(wrong) != 2 || wrong[0].Error() != "line 2: 443:8443/tcp: --owner: not supported by this version" || wrong[1].Line != 5 {
+	if len(wrong) != 2 || wrong[0].Error() != "line 2: 443:8443/tcp: --owner: not supported by this version" ||
+		wrong[1].Line != 5 {
 		t.Errorf("wrong are %v", wrong)
 	}
-	if want := lab.Mappings(t, "81:8081", "82:8082"); !slices.EqualFunc(good.Set().Mappings(), want, rules.Mapping.Equal) {
+	if want := lab.Mappings(t, "81:8081", "82:8082"); !slices.EqualFunc(good.Set().Mappings(), want,
+		rules.Mapping.Equal) {
 		t.Errorf("good are %v", good.Set().Mappings())
 	}
 	if _, wrong, err := good.Without(context.Background(), refuseMore); wrong != nil || err != nil {
@@ -93,9 +96,12 @@ func TestEdit(t *testing.T) {
 	}{
 		{"nothing", nil, nil, nil, sample},
 		{"one more", nil, []rules.Mapping{more}, nil, sample + "\n81:8081/tcp\n"},
-		{"one less", []rules.Mapping{shop}, nil, nil, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "", 1)},
-		{"one that stands twice", []rules.Mapping{web}, nil, nil, strings.Replace(sample, " 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n", "", 1)},
-		{"one in the place of another", []rules.Mapping{shop}, []rules.Mapping{next}, [][]rules.Mapping{{shop}}, strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp # the shop\n", 1)},
+		{"one less", []rules.Mapping{shop}, nil, nil,
+			strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "", 1)},
+		{"one that stands twice", []rules.Mapping{web}, nil, nil,
+			strings.Replace(sample, " 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n", "", 1)},
+		{"one in the place of another", []rules.Mapping{shop}, []rules.Mapping{next}, [][]rules.Mapping{{shop}},
+			strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp # the shop\n", 1)},
 		{"one in the place of two", []rules.Mapping{shop, web}, []rules.Mapping{next}, [][]rules.Mapping{{shop, web}},
 			"# what this host serves\r\n443:9443/tcp # the shop\n\n\tbackend nft\n# end"},
 		{"one in the place of one that stands twice", []rules.Mapping{web}, []rules.Mapping{more}, [][]rules.Mapping{{web}},
@@ -127,7 +133,8 @@ func FuzzFile(f *testing.F) {
 			return
 		}
 		less := read(t, string(text.Edit(mappings[:1], nil, nil)))
-		if len(rules.Minus(text.Set().Mappings(), less.Set().Mappings())) != 1 || less.Set().Len() != len(mappings)-1 || less.Backend() != text.Backend() {
+		if len(rules.Minus(text.Set().Mappings(), less.Set().Mappings())) != 1 || less.Set().Len() != len(mappings)-1 ||
+			less.Backend() != text.Backend() {
 			t.Fatalf("%q without %s is %q", content, mappings[0], less)
 		}
 		again := read(t, string(less.Edit(nil, mappings[:1], nil)))

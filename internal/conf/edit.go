@@ -8,9 +8,9 @@ import (
 	"portmap/rules"
 )
 
-// Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new one
-// stands in the place of the first that is gone in its stead, with the comment of that line, else at the end. Every other byte stays. Replaced is parallel
-// to add, and may be nil.
+// Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new
+// one stands in the place of the first that is gone in its stead, with the comment of that line, else at the end. Every
+// other byte stays. Replaced is parallel to add, and may be nil.
 func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rules.Mapping) []byte {
 	gone := make(map[string]bool, len(remove))
 	for _, m := range remove {

@@ -13,16 +13,18 @@ import (
 // large returns files of n lines, and what is wrong with them.
 func large(n int) map[string]string {
 	kinds := map[string]func(i int) string{
-		"right":            func(i int) string { return fmt.Sprintf("%d:%d", 1+i%32768, 32769+i/32768) },
-		"no mapping":       func(i int) string { return fmt.Sprintf("443:eighty%d", i) },
-		"one mapping":      func(int) string { return "443:8443" },
-		"all in conflict":  func(i int) string { return fmt.Sprintf("443:%d", 444+i%60000) },
-		"half unsupported": func(i int) string { return fmt.Sprintf("%d:8443%s", 1+i%8000, []string{"", " --owner bob"}[i%2]) },
-		"one name":         func(i int) string { return fmt.Sprintf("%d:%d --name x", 1+i%30000, 30001+i%30000) },
-		"loops":            func(i int) string { return fmt.Sprintf("%d:%d", 1+i%60000, 1+(i^1)%60000) },
-		"wide":             func(i int) string { return fmt.Sprintf("1-65534:2-65535 --interface e%d", i) },
-		"blank":            func(int) string { return "" },
-		"backends":         func(i int) string { return "backend " + []string{"nft", "iptables"}[i%2] },
+		"right":           func(i int) string { return fmt.Sprintf("%d:%d", 1+i%32768, 32769+i/32768) },
+		"no mapping":      func(i int) string { return fmt.Sprintf("443:eighty%d", i) },
+		"one mapping":     func(int) string { return "443:8443" },
+		"all in conflict": func(i int) string { return fmt.Sprintf("443:%d", 444+i%60000) },
+		"half unsupported": func(i int) string {
+			return fmt.Sprintf("%d:8443%s", 1+i%8000, []string{"", " --owner bob"}[i%2])
+		},
+		"one name": func(i int) string { return fmt.Sprintf("%d:%d --name x", 1+i%30000, 30001+i%30000) },
+		"loops":    func(i int) string { return fmt.Sprintf("%d:%d", 1+i%60000, 1+(i^1)%60000) },
+		"wide":     func(i int) string { return fmt.Sprintf("1-65534:2-65535 --interface e%d", i) },
+		"blank":    func(int) string { return "" },
+		"backends": func(i int) string { return "backend " + []string{"nft", "iptables"}[i%2] },
 	}
 	files := map[string]string{}
 	for name, line := range kinds {
@@ -76,7 +78,8 @@ func TestManyWrongLinesAreCounted(t *testing.T) {
 	if err != nil || len(wrong) != maxFaults+1 {
 		t.Fatalf("%d lines, %v", len(wrong), err)
 	}
-	if got := wrong[maxFaults].Error(); got != fmt.Sprintf("line %d: wrong as well, 501 lines more that are not shown", maxFaults+1) {
+	if got := wrong[maxFaults].Error(); got != fmt.Sprintf("line %d: wrong as well, 501 lines more that are not shown",
+		maxFaults+1) {
 		t.Errorf("the last says %q", got)
 	}
 }
@@ -96,7 +99,8 @@ func TestLongLines(t *testing.T) {
 		switch {
 		case want == "" && (err != nil || text.Set().Len() == 0):
 			t.Errorf("%.20q: %v", content, err)
-		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), "line 2: ") || !strings.HasSuffix(err.Error(), want) || len(err.Error()) > 400):
+		case want != "" && (err == nil || !strings.HasPrefix(err.Error(), "line 2: ") ||
+			!strings.HasSuffix(err.Error(), want) || len(err.Error()) > 400):
 			t.Errorf("%.20q: %.500v", content, err)
 		}
 	}

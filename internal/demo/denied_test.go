@@ -13,7 +13,8 @@ import (
 )
 
 func TestRefusal(t *testing.T) {
-	const sentence, remedy = "this system does not let ordinary users make a network of their own", "; try: sudo portmap demo"
+	const sentence, remedy = "this system does not let ordinary users make a network of their own",
+		"; try: sudo portmap demo"
 	sysctl := func(name, value string) fs.FS { return fstest.MapFS{name: {Data: []byte(value + "\n")}} }
 	for _, test := range []struct {
 		err    error
@@ -22,18 +23,24 @@ func TestRefusal(t *testing.T) {
 		want   string
 		denied bool
 	}{
-		{unix.EPERM, 1000, sysctl("kernel/unprivileged_userns_clone", "0"), sentence + " (kernel.unprivileged_userns_clone=0)" + remedy, true},
-		{unix.ENOSPC, 1000, sysctl("user/max_user_namespaces", "0"), sentence + " (user.max_user_namespaces=0)" + remedy, true},
-		{fmt.Errorf("mount: %w", unix.EACCES), 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"), sentence + " (kernel.apparmor_restrict_unprivileged_userns=1)" + remedy, true},
+		{unix.EPERM, 1000, sysctl("kernel/unprivileged_userns_clone", "0"),
+			sentence + " (kernel.unprivileged_userns_clone=0)" + remedy, true},
+		{unix.ENOSPC, 1000, sysctl("user/max_user_namespaces", "0"), sentence + " (user.max_user_namespaces=0)" +
+			remedy, true},
+		{fmt.Errorf("mount: %w", unix.EACCES), 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"),
+			sentence + " (kernel.apparmor_restrict_unprivileged_userns=1)" + remedy, true},
 		{unix.EPERM, 1000, sysctl("kernel/apparmor_restrict_unprivileged_userns", "0"), sentence + remedy, true},
 		{unix.EINVAL, 1000, sysctl("user/max_user_namespaces", "96365"), sentence + remedy, true},
 		{unix.EPERM, 1000, fstest.MapFS{}, sentence + remedy, true},
-		{fmt.Errorf("clone: %w", unix.EPERM), 0, fstest.MapFS{}, "root may not make a network of its own here, as in most containers (operation not permitted); run it outside", false},
+		{fmt.Errorf("clone: %w", unix.EPERM), 0, fstest.MapFS{},
+			"root may not make a network of its own here, as in most containers (operation not permitted); run it " +
+				"outside", false},
 		{unix.ENOMEM, 1000, fstest.MapFS{}, "make a throw-away network: cannot allocate memory", false},
 	} {
 		got := refusal(test.err, test.uid, test.sysctl)
 		if got.Error() != test.want || errors.Is(got, fs.ErrPermission) != test.denied || errors.Is(got, unix.EPERM) {
-			t.Errorf("%v for uid %d: %q (denied: %v), want %q (%v)", test.err, test.uid, got, errors.Is(got, fs.ErrPermission), test.want, test.denied)
+			t.Errorf("%v for uid %d: %q (denied: %v), want %q (%v)", test.err, test.uid, got,
+				errors.Is(got, fs.ErrPermission), test.want, test.denied)
 		}
 	}
 }
@@ -55,7 +62,8 @@ func TestOutcome(t *testing.T) {
 		{nil, "", nil, "ended early", nil},
 		{context.Canceled, "", killed, "context canceled", context.Canceled},
 		{context.Canceled, `{"Done":true,"Why":"it rains"}`, nil, "context canceled", context.Canceled},
-		{context.DeadlineExceeded, "", killed, "stopped before it was done: context deadline exceeded", context.DeadlineExceeded},
+		{context.DeadlineExceeded, "", killed, "stopped before it was done: context deadline exceeded",
+			context.DeadlineExceeded},
 	} {
 		got := outcome(test.interrupted, readResult(strings.NewReader(test.result)), test.exit)
 		text := ""

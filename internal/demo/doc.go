@@ -1,5 +1,5 @@
-// Package demo is what `portmap demo` runs: a server, a client and a network between them, made for the purpose and gone
-// afterwards, in which the real command does its real work.
+// Package demo is what `portmap demo` runs: a server, a client and a network between them, made for the purpose and
+// gone afterwards, in which the real command does its real work.
 //
 //	Run            the person's process: starts `host` in namespaces of its own and shows what that prints
 //	  stage host   init of a PID namespace: makes the network, and goes through the script

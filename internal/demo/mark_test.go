@@ -126,7 +126,9 @@ func inUse(t *testing.T, namespaces []string) bool {
 		t.Fatal(err)
 	}
 	return slices.ContainsFunc(all, func(dir string) bool {
-		return slices.ContainsFunc(namespacesOf(filepath.Base(dir)), func(name string) bool { return slices.Contains(namespaces, name) })
+		return slices.ContainsFunc(namespacesOf(filepath.Base(dir)), func(name string) bool {
+			return slices.Contains(namespaces, name)
+		})
 	})
 }
 

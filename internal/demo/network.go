@@ -41,8 +41,8 @@ func privateFiles() error {
 	return nil
 }
 
-// newNetwork fails in a network that is in use: only in a new one lo is down (network_namespaces(7)). Whoever starts a stage
-// by hand shall not get these addresses and mounts.
+// newNetwork fails in a network that is in use: only in a new one lo is down (network_namespaces(7)). Whoever starts a
+// stage by hand shall not get these addresses and mounts.
 func newNetwork() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

@@ -37,8 +37,9 @@ func maps(lines string, id uint64) bool {
 	return false
 }
 
-// giveUpPrivileges makes sure that what this thread starts cannot get any back by running a program. Where the user will
-// not change, which takes the capabilities away, they go here: also from a uid 0, which a program would give them back to.
+// giveUpPrivileges makes sure that what this thread starts cannot get any back by running a program. Where the user
+// will not change, which takes the capabilities away, they go here: also from a uid 0, which a program would give them
+// back to.
 func giveUpPrivileges(userChanges bool) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)

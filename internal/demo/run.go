@@ -30,9 +30,9 @@ const within = time.Minute
 // self is this program, even where its path is hidden by a mount.
 const self = "/proc/self/exe"
 
-// Run shows the demonstration on out. It needs no root where user namespaces are allowed; where they are not, the error is
-// [io/fs.ErrPermission]. It is the context's error when that ended first. This program must answer the hidden command
-// `demo-stage NAME` by [Stage], and `add`, `list` and `remove` as itself.
+// Run shows the demonstration on out. It needs no root where user namespaces are allowed; where they are not, the error
+// is [io/fs.ErrPermission]. It is the context's error when that ended first. This program must answer the hidden
+// command `demo-stage NAME` by [Stage], and `add`, `list` and `remove` as itself.
 func Run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -60,8 +60,8 @@ func Run(ctx context.Context, out io.Writer) error {
 	return outcome(ctx.Err(), ended, cmd.Wait())
 }
 
-// hostCommand is the first process in namespaces of its own. Its session is its own too, so that Ctrl-C comes here alone
-// and what is interrupted does not complain.
+// hostCommand is the first process in namespaces of its own. Its session is its own too, so that Ctrl-C comes here
+// alone and what is interrupted does not complain.
 func hostCommand(ctx context.Context, out io.Writer) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, self, "demo-stage", stageHost)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -124,7 +124,8 @@ func outcome(interrupted error, ended result, exit error) error {
 	return nil
 }
 
-// Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "server" or "client".
+// Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "server" or
+// "client".
 func Stage(ctx context.Context, name string) error {
 	switch {
 	case name == stageHost && os.Getpid() == 1:

@@ -68,8 +68,10 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(test.fault, func(t *testing.T) {
 			r, code := demonstrate(t, users()[0].attr(), test.fault, "demo")
-			if shown := lines(r.out.String()); code != 1 || r.err.String() != test.err || !slices.Contains(shown, test.shown) {
-				t.Errorf("exit %d, want 1; standard error %q, want %q; and in this transcript %q:\n%s", code, &r.err, test.err, test.shown, &r.out)
+			if shown := lines(r.out.String()); code != 1 || r.err.String() != test.err ||
+				!slices.Contains(shown, test.shown) {
+				t.Errorf("exit %d, want 1; standard error %q, want %q; and in this transcript %q:\n%s", code, &r.err,
+					test.err, test.shown, &r.out)
 			}
 			if strings.Contains(r.out.String(), "It works") {
 				t.Errorf("a verdict that is not true:\n%s", &r.out)
@@ -92,7 +94,8 @@ func TestForbidden(t *testing.T) {
 		t.Run(test.how, func(t *testing.T) {
 			r, code := demonstrate(t, sandboxed(test.cap), "", test.how)
 			if code != 3 || r.out.Len() > 0 || r.err.String() != test.want {
-				t.Errorf("exit %d, want 3; standard output %q; standard error %q, want %q", code, &r.out, &r.err, test.want)
+				t.Errorf("exit %d, want 3; standard output %q; standard error %q, want %q", code, &r.out, &r.err,
+					test.want)
 			}
 		})
 	}

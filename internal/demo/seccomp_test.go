@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denyMount makes mount(2) fail with EACCES for this thread and what it executes, as AppArmor does on Ubuntu for users in
-// namespaces of their own (seccomp(2); struct seccomp_data begins with the number of the call).
+// denyMount makes mount(2) fail with EACCES for this thread and what it executes, as AppArmor does on Ubuntu for users
+// in namespaces of their own (seccomp(2); struct seccomp_data begins with the number of the call).
 func denyMount() error {
 	runtime.LockOSThread()
 	filter := []unix.SockFilter{

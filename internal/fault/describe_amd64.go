@@ -21,9 +21,11 @@ func describe(process, root int, name string, c *call) string {
 	}
 	subject := ""
 	switch c.number {
-	case unix.SYS_OPENAT, unix.SYS_NEWFSTATAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_MKDIRAT, unix.SYS_READLINKAT:
+	case unix.SYS_OPENAT, unix.SYS_NEWFSTATAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_MKDIRAT,
+		unix.SYS_READLINKAT:
 		subject = text(process, c.arguments[1])
-	case unix.SYS_OPEN, unix.SYS_EXECVE, unix.SYS_STATFS, unix.SYS_MKDIR, unix.SYS_UNLINK, unix.SYS_RENAME, unix.SYS_TRUNCATE:
+	case unix.SYS_OPEN, unix.SYS_EXECVE, unix.SYS_STATFS, unix.SYS_MKDIR, unix.SYS_UNLINK, unix.SYS_RENAME,
+		unix.SYS_TRUNCATE:
 		subject = text(process, c.arguments[0])
 	default:
 		subject, _ = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", process, int32(c.arguments[0])))

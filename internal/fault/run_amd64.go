@@ -30,9 +30,9 @@ type Result struct {
 	Left     []string     // processes that were still there a while after it had ended
 }
 
-// Run runs a program until it and all processes below it have ended. It is to be called on a thread of its own, which the
-// caller does not give back, since all calls of ptrace(2) come from the thread that began. What the program prints goes to files
-// in memory.
+// Run runs a program until it and all processes below it have ended. It is to be called on a thread of its own, which
+// the caller does not give back, since all calls of ptrace(2) come from the thread that began. What the program prints
+// goes to files in memory.
 func Run(c Command, f Fault) (Result, error) {
 	runtime.LockOSThread()
 	var files [2]*os.File

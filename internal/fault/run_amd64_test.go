@@ -19,7 +19,8 @@ func within(t *testing.T, limit time.Duration, script string, f Fault) (r Result
 	go func() {
 		runtime.LockOSThread() // and never unlocked
 		var err error
-		r, err = Run(Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Within: limit}, f)
+		r, err = Run(Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"},
+			Within: limit}, f)
 		done <- err
 	}()
 	if err := <-done; err != nil {

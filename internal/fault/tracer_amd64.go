@@ -31,8 +31,8 @@ type thread struct {
 	returns unix.Errno // the error that the call it is in is to return; 0 leaves that alone
 }
 
-// call is a system call that is about to begin. It is struct ptrace_syscall_info (include/uapi/linux/ptrace.h), of which the
-// part behind sp is that of an entry.
+// call is a system call that is about to begin. It is struct ptrace_syscall_info (include/uapi/linux/ptrace.h), of
+// which the part behind sp is that of an entry.
 type call struct {
 	op        uint8
 	_         [3]byte

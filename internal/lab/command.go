@@ -15,8 +15,9 @@ const Nobody = 65534
 
 // packages tells which Debian package has a tool: a test without its tools fails, and says what to install.
 var packages = map[string]string{
-	"nft": "nftables", "iptables": "iptables", "ip": "iproute2", "node": "nodejs", "curl": "curl", "conntrack": "conntrack",
-	"unshare": "util-linux",
+	"nft": "nftables", "iptables": "iptables", "ip": "iproute2", "node": "nodejs", "curl": "curl",
+	"conntrack": "conntrack",
+	"unshare":   "util-linux",
 }
 
 // Need fails the test when a tool is missing.

@@ -8,6 +8,6 @@
 //
 // [Host.On] puts a host on a kernel that lacks nf_tables.
 //
-// [Main] runs the tests of a package inside namespaces of their own, so that nothing they make outlives them, also when they
-// are killed, and nothing they do reaches the machine they run on.
+// [Main] runs the tests of a package inside namespaces of their own, so that nothing they make outlives them, also when
+// they are killed, and nothing they do reaches the machine they run on.
 package lab

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Echo listens on the host, on "tcp" or "udp", until the end of the test. Every connection, or datagram, is answered by a
-// line that says at which address it arrived and from whom it came.
+// Echo listens on the host, on "tcp" or "udp", until the end of the test. Every connection, or datagram, is answered by
+// a line that says at which address it arrived and from whom it came.
 func (h *Host) Echo(network string, addresses ...string) {
 	h.t.Helper()
 	for _, address := range addresses {

@@ -78,7 +78,8 @@ func filterNfnetlink(answer uint32, flags uintptr) (listener int, err error) {
 		return 0, err
 	}
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&filter)))
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags,
+		uintptr(unsafe.Pointer(&filter)))
 	if errno != 0 {
 		return 0, errno
 	}

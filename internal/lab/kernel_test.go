@@ -28,7 +28,8 @@ func TestKernels(t *testing.T) {
 		if !errors.Is(err, want.errno) {
 			t.Errorf("kernel %d: %v, want %v", kernel, err, want.errno)
 		}
-		if r := other.Try("iptables-nft-save"); !strings.Contains(r.Err, want.says) || r.Code == 0 != (want.says == "") {
+		if r := other.Try("iptables-nft-save"); !strings.Contains(r.Err, want.says) ||
+			r.Code == 0 != (want.says == "") {
 			t.Errorf("kernel %d: iptables-nft-save: %+v, want %q", kernel, r, want.says)
 		}
 		other.Run("iptables-legacy", "-t", "nat", "-S")

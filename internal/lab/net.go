@@ -52,18 +52,20 @@ func (n *Net) Host(name string) *Host {
 	return h
 }
 
-// quicken lets addresses be used at once, link-local ones too, since nobody is asked whether they are taken; and lets every
-// refused datagram be answered, since a limit on ICMP errors would make some look lost (Documentation/networking/ip-sysctl.rst).
+// quicken lets addresses be used at once, link-local ones too, since nobody is asked whether they are taken; and lets
+// every refused datagram be answered, since a limit on ICMP errors would make some look lost
+// (Documentation/networking/ip-sysctl.rst).
 func quicken() error {
 	var errs []error
-	for name, value := range map[string]string{"ipv6/conf/default/accept_dad": "0", "ipv4/icmp_ratemask": "0", "ipv6/icmp/ratemask": "\n"} {
+	for name, value := range map[string]string{"ipv6/conf/default/accept_dad": "0", "ipv4/icmp_ratemask": "0",
+		"ipv6/icmp/ratemask": "\n"} {
 		errs = append(errs, os.WriteFile("/proc/sys/net/"+name, []byte(value), 0))
 	}
 	return errors.Join(errs...)
 }
 
-// Link joins two hosts by a veth pair, whose ends are called eth0, eth1, ... on each side. The addresses, with their prefix
-// lengths, come before and behind the second host; they can be used at once.
+// Link joins two hosts by a veth pair, whose ends are called eth0, eth1, ... on each side. The addresses, with their
+// prefix lengths, come before and behind the second host; they can be used at once.
 func (n *Net) Link(a *Host, rest ...any) (ifaceA, ifaceB string) {
 	n.t.Helper()
 	var b *Host
@@ -78,7 +80,8 @@ func (n *Net) Link(a *Host, rest ...any) (ifaceA, ifaceB string) {
 		}
 	}
 	ifaceA, ifaceB = a.next(), b.next()
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: ifaceA}, PeerName: ifaceB, PeerNamespace: netlink.NsFd(int(b.ns))}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: ifaceA}, PeerName: ifaceB,
+		PeerNamespace: netlink.NsFd(int(b.ns))}
 	n.must("make a veth pair", a.nl.LinkAdd(veth))
 	for i, h := range [...]*Host{a, b} {
 		iface := [...]string{ifaceA, ifaceB}[i]

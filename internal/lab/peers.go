@@ -30,8 +30,8 @@ var http2Server []byte
 // startWithin bounds the wait for a server of another language.
 const startWithin = 20 * time.Second
 
-// NodeHTTP2 runs Node.js' own HTTP/2 server on the host, as nobody, on address and port until the end of the test. It speaks
-// nothing but HTTP/2, and answers with the client's address and its own port.
+// NodeHTTP2 runs Node.js' own HTTP/2 server on the host, as nobody, on address and port until the end of the test. It
+// speaks nothing but HTTP/2, and answers with the client's address and its own port.
 func (h *Host) NodeHTTP2(address, port string) {
 	h.t.Helper()
 	Need(h.t, "node")
@@ -57,8 +57,8 @@ func (h *Host) NodeHTTP2(address, port string) {
 	}
 }
 
-// WriteNodeHTTP2 writes what [Host.NodeHTTP2] runs into dir: server.js, cert.pem and key.pem. `node server.js DIR ADDRESS PORT`
-// prints "ready" when it listens.
+// WriteNodeHTTP2 writes what [Host.NodeHTTP2] runs into dir: server.js, cert.pem and key.pem. `node server.js DIR
+// ADDRESS PORT` prints "ready" when it listens.
 func WriteNodeHTTP2(t testing.TB, dir string) {
 	t.Helper()
 	cert, key := certificate(t)
@@ -95,7 +95,8 @@ func certificate(t testing.TB) (cert, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"test"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"test"}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,9 @@ func (h *Host) QUICServer(address string) {
 	h.Do(func() { conn, err = net.ListenPacket("udp", address) })
 	h.must("listen on "+address, err)
 	transport := &quic.Transport{Conn: conn}
-	listener, err := transport.Listen(&tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{quicProtocol}}, nil)
+	listener,
+		err := transport.Listen(&tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{quicProtocol}},
+		nil)
 	h.must("quic", err)
 	h.t.Cleanup(func() { listener.Close(); transport.Close(); conn.Close() })
 	go func() {

@@ -16,8 +16,8 @@ func (h *Host) Ruleset() string {
 	return regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "") // comments have the time, chains count packets
 }
 
-// Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older self.
-// The chains that iptables makes before it makes any rule are nobody's.
+// Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older
+// self. The chains that iptables makes before it makes any rule are nobody's.
 func (h *Host) Foreign() string {
 	h.t.Helper()
 	all := h.Run("nft", "-s", "list", "ruleset")
@@ -26,9 +26,11 @@ func (h *Host) Foreign() string {
 	}
 	const own = `PORTMAP(?:-TEXT|-INVALID|-(?:TCP|UDP|LISTEN|TARGET)[-0-9]*|-[PSA][0-9a-f]{16})?`
 	for _, ours := range [...]string{
-		`(?ms)^table inet portmap \{\n.*?^\}\n`,                                         // nft
-		`(?ms)^\tchain ` + own + ` \{\n.*?^\t\}\n\n?`, `(?m)^\t\t.* jump ` + own + `\n`, // iptables-nft, as nft lists it
-		`(?m)^\tchain [A-Z]+ \{\n\t\ttype (?:nat|filter|route) hook [a-z]+ priority [-a-z0-9]+; policy accept;\n\t\}\n\n?`,
+		`(?ms)^table inet portmap \{\n.*?^\}\n`, // nft
+		// iptables-nft, as nft lists it
+		`(?ms)^\tchain ` + own + ` \{\n.*?^\t\}\n\n?`, `(?m)^\t\t.* jump ` + own + `\n`,
+		`(?m)^\tchain [A-Z]+ \{\n\t\ttype (?:nat|filter|route) hook [a-z]+ priority [-a-z0-9]+; ` +
+			`policy accept;\n\t\}\n\n?`,
 		`(?m)^table ip6? (?:nat|mangle) \{\n\}\n`,
 		`(?m)^#.*\n`, `\[\d+:\d+\]`, // iptables-legacy
 		`(?m)^:` + own + ` .*\n`, `(?m)^-A ` + own + ` .*\n`, `(?m)^-A .* -j ` + own + `\n`,
@@ -39,7 +41,8 @@ func (h *Host) Foreign() string {
 	return strings.ReplaceAll(all, "\t}\n\n}", "\t}\n}")
 }
 
-// SeedForeign puts in what others have on a host: tables of the shape of firewalld's and ufw's by nft, Docker's by iptables.
+// SeedForeign puts in what others have on a host: tables of the shape of firewalld's and ufw's by nft, Docker's by
+// iptables.
 func (h *Host) SeedForeign() {
 	h.t.Helper()
 	Need(h.t, "nft", "iptables")

@@ -20,9 +20,9 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Enter goes on in fresh PID, mount and network namespaces, without root in a user namespace too: it runs the program once
-// more, and returns in that second process alone. This is the first of its PID namespace: when it ends, or is killed with its
-// parent, the kernel ends all others, and with the last of them the namespaces and mounts go.
+// Enter goes on in fresh PID, mount and network namespaces, without root in a user namespace too: it runs the program
+// once more, and returns in that second process alone. This is the first of its PID namespace: when it ends, or is
+// killed with its parent, the kernel ends all others, and with the last of them the namespaces and mounts go.
 func Enter() {
 	if os.Getenv(inside) != "" {
 		if err := furnish(); err != nil {

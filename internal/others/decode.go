@@ -79,7 +79,8 @@ func (d *decoder) expression(name string, content []byte) {
 		e := as[expr.Payload](d, content)
 		d.load(e.DestRegister, d.fieldAt(e))
 	case "fib":
-		d.load(as[expr.Fib](d, content).Register, neutral) // the type of an address: packets to this host have that of one
+		// the type of an address: packets to this host have that of one
+		d.load(as[expr.Fib](d, content).Register, neutral)
 	case "cmp":
 		e := as[expr.Cmp](d, content)
 		d.compare(d.fields[register(e.Register)], e.Op, e.Data)

@@ -41,18 +41,21 @@ func shapes() []foreignRules {
 		"iptables-nft -t nat -N KUBE-SVC-X",
 		"iptables-nft -t nat -N KUBE-SEP-X",
 		"iptables-nft -t nat -A PREROUTING -m comment --comment portals -j KUBE-SERVICES",
-		"iptables-nft -t nat -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment https -m tcp --dport 443 -j KUBE-SVC-X",
+		"iptables-nft -t nat -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment https -m tcp --dport 443 " +
+			"-j KUBE-SVC-X",
 		"iptables-nft -t nat -A KUBE-SVC-X -m comment --comment endpoint -j KUBE-SEP-X",
 		"iptables-nft -t nat -A KUBE-SEP-X -p tcp -m tcp -j DNAT --to-destination 10.0.0.9:6443",
 	}
 	const firewalld = `table inet firewalld {
-		chain nat_PREROUTING { type nat hook prerouting priority dstnat + 10; policy accept; jump nat_PREROUTING_ZONES; }
+		chain nat_PREROUTING { type nat hook prerouting priority dstnat + 10; policy accept
+			jump nat_PREROUTING_ZONES; }
 		chain nat_PREROUTING_ZONES { iifname "eth0" goto nat_PRE_public; goto nat_PRE_public; }
 		chain nat_PRE_public { jump nat_PRE_public_allow; }
 		chain nat_PRE_public_allow { PORTS; }
 		chain filter_INPUT { type filter hook input priority filter + 10; ct status dnat accept; tcp dport 443 accept; }
 	}`
-	firewalldShape := strings.NewReplacer("goto nat_PRE_public; }", "jump nat_PRE_public; }", "jump nat_PREROUTING_ZONES", "jump ZONES",
+	firewalldShape := strings.NewReplacer("goto nat_PRE_public; }", "jump nat_PRE_public; }",
+		"jump nat_PREROUTING_ZONES", "jump ZONES",
 		"chain nat_PREROUTING_ZONES", "chain ZONES").Replace(firewalld)
 	byHand := func(rule string) string {
 		return "table ip mine { chain pre { type nat hook prerouting priority dstnat; " + rule + "; } }"
@@ -60,7 +63,8 @@ func shapes() []foreignRules {
 	return []foreignRules{
 		{name: "none"},
 		{name: "Docker, iptables-nft", lines: docker("iptables-nft"), says: []string{
-			"another rule translates port 443 already: table ip nat, chain DOCKER: tcp dport 443 dnat to 172.17.0.2:443 (Docker); "}},
+			"another rule translates port 443 already: table ip nat, chain DOCKER: tcp dport 443 dnat to " +
+				"172.17.0.2:443 (Docker); "}},
 		{name: "Docker, iptables-legacy", lines: docker("iptables-legacy"), says: []string{
 			"table nat of iptables-legacy, chain DOCKER: tcp dport 443 dnat to 172.17.0.2:443 (Docker); "}},
 		{name: "Docker, other port", lines: docker("iptables-nft"), add: "444:8443"},
@@ -69,43 +73,48 @@ func shapes() []foreignRules {
 		{name: "Docker, a port of a range", lines: docker("iptables-nft"), add: "440-449:8440-8449/tcp,udp",
 			says: []string{"translates port 443 already: table ip nat, chain DOCKER: tcp dport 443 dnat", " 8443"}},
 		{name: "Docker, its nftables", nft: `table ip docker-bridges {
-			chain nat-prerouting { type nat hook prerouting priority dstnat; fib daddr type local counter jump nat-prerouting-and-output; }
-			chain nat-output { type nat hook output priority -100; ip daddr != 127.0.0.0/8 fib daddr type local counter jump nat-prerouting-and-output; }
-			chain nat-prerouting-and-output { iifname != "docker0" tcp dport 443 counter dnat to 172.17.0.2:443 comment "DNAT"; }
-		}`, says: []string{"table ip docker-bridges, chain nat-prerouting-and-output: tcp dport 443 dnat to 172.17.0.2:443 (Docker); "}},
+			chain nat-prerouting { type nat hook prerouting priority dstnat
+				fib daddr type local counter jump nat-prerouting-and-output; }
+			chain nat-output { type nat hook output priority -100
+				ip daddr != 127.0.0.0/8 fib daddr type local counter jump nat-prerouting-and-output; }
+			chain nat-prerouting-and-output {
+				iifname != "docker0" tcp dport 443 counter dnat to 172.17.0.2:443 comment "DNAT"; }
+		}`,
+			says: []string{"table ip docker-bridges, chain nat-prerouting-and-output: tcp dport 443 dnat to " +
+				"172.17.0.2:443 (Docker); "}},
 		{name: "Kubernetes", lines: kubernetes},
-		{name: "firewalld", nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :9443", 1),
-			says: []string{"table inet firewalld, chain nat_PRE_public_allow: ", "tcp dport 443 redirect to :9443 (firewalld)", "; new connections go to port 8443 instead"}},
-		{name: "firewalld, to another host", nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 dnat ip to 10.0.0.5:8443", 1),
+		{name: "firewalld",
+			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :9443", 1),
+			says: []string{"table inet firewalld, chain nat_PRE_public_allow: ",
+				"tcp dport 443 redirect to :9443 (firewalld)", "; new connections go to port 8443 instead"}},
+		{name: "firewalld, to another host",
+			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 dnat ip to 10.0.0.5:8443",
+				1),
 			says: []string{"tcp dport 443 dnat to 10.0.0.5:8443 (firewalld)"}},
-		{name: "firewalld, other ports", nft: strings.Replace(firewalldShape, "PORTS", "tcp dport 444 redirect to :9443; udp dport 443 redirect to :9443", 1)},
-		{name: "a redirect", nft: byHand("tcp dport 443 redirect to :8444"), says: []string{"table ip mine, chain pre: tcp dport 443 redirect to :8444"}},
-		{name: "a set", nft: byHand("tcp dport { 80, 443 } redirect to :8444"), says: []string{"tcp dport { 80, 443 } redirect to :8444"}},
+		{name: "firewalld, other ports",
+			nft: strings.Replace(firewalldShape, "PORTS",
+				"tcp dport 444 redirect to :9443; udp dport 443 redirect to :9443", 1)},
+		{name: "a redirect", nft: byHand("tcp dport 443 redirect to :8444"),
+			says: []string{"table ip mine, chain pre: tcp dport 443 redirect to :8444"}},
+		{name: "a set", nft: byHand("tcp dport { 80, 443 } redirect to :8444"),
+			says: []string{"tcp dport { 80, 443 } redirect to :8444"}},
 		{name: "a set without", nft: byHand("tcp dport { 80, 444-500 } redirect to :8444")},
-		{name: "a range", nft: byHand("tcp dport 400-500 dnat to 10.0.0.5"), says: []string{"tcp dport 400-500 dnat to 10.0.0.5"}},
+		{name: "a range", nft: byHand("tcp dport 400-500 dnat to 10.0.0.5"),
+			says: []string{"tcp dport 400-500 dnat to 10.0.0.5"}},
 		{name: "a range without", nft: byHand("tcp dport 444-500 dnat to 10.0.0.5")},
-		{name: "a range excepted", nft: byHand("tcp dport != 22 redirect to :8444"), says: []string{"redirect to :8444"}},
-		{name: "a map", nft: byHand("meta l4proto tcp dnat to th dport map { 443 : 10.0.0.5 }"), says: []string{"tcp dport 443 dnat by a map"}},
+		{name: "a range excepted", nft: byHand("tcp dport != 22 redirect to :8444"),
+			says: []string{"redirect to :8444"}},
+		{name: "a map", nft: byHand("meta l4proto tcp dnat to th dport map { 443 : 10.0.0.5 }"),
+			says: []string{"tcp dport 443 dnat by a map"}},
 		{name: "a map without", nft: byHand("meta l4proto tcp dnat to th dport map { 444 : 10.0.0.5 }")},
-		{name: "both protocols", nft: byHand("meta l4proto { tcp, udp } th dport 443 dnat to 10.0.0.5"), says: []string{"tcp,udp dport 443 dnat to 10.0.0.5"}},
-		{name: "all of an address of ours", nft: byHand("ip daddr 192.0.2.1 dnat to 10.0.0.5"), says: []string{"ip daddr 192.0.2.1 dnat to 10.0.0.5"}},
+		{name: "both protocols", nft: byHand("meta l4proto { tcp, udp } th dport 443 dnat to 10.0.0.5"),
+			says: []string{"tcp,udp dport 443 dnat to 10.0.0.5"}},
+		{name: "all of an address of ours", nft: byHand("ip daddr 192.0.2.1 dnat to 10.0.0.5"),
+			says: []string{"ip daddr 192.0.2.1 dnat to 10.0.0.5"}},
 		{name: "all of an address of another", nft: byHand("ip daddr 192.0.2.99 dnat to 10.0.0.5")},
-		{name: "of another address", nft: byHand("ip daddr 192.0.2.1 tcp dport 443 dnat to 10.0.0.5"), add: "127.0.0.1:443:8443"},
-		{name: "of another network card", nft: byHand(`iifname "eth1" tcp dport 443 dnat to 10.0.0.5`), add: "443:8443 --interface eth0"},
-		{name: "of the same network card", nft: byHand(`iifname "eth0" tcp dport 443 dnat to 10.0.0.5`), add: "443:8443 --interface eth0",
-			says: []string{`iifname "eth0" tcp dport 443 dnat to 10.0.0.5`, "new connections that the mapping is for go"}},
-		{name: "of other clients", nft: byHand("ip saddr 10.0.0.0/8 tcp dport 443 dnat to 10.0.0.5"), add: "443:8443 --source 192.168.0.0/16"},
-		{name: "for a mark, no port", nft: byHand("meta mark 7 dnat to 10.0.0.5")},
-		{name: "source NAT", nft: "table ip mine { chain post { type nat hook postrouting priority srcnat; tcp dport 443 masquerade; } }"},
-		{name: "a filter", nft: "table ip mine { chain in { type filter hook prerouting priority 0; tcp dport 443 accept; } }"},
-		{name: "multiport", lines: []string{"iptables-nft -t nat -A PREROUTING -p tcp -m multiport --dports 80,440:450 -j REDIRECT --to-ports 9000"},
-			says: []string{"table ip nat, chain PREROUTING: tcp dport { 80, 440-450 } redirect to :9000"}},
-		{name: "multiport without", lines: []string{"iptables-nft -t nat -A PREROUTING -p tcp -m multiport --dports 80,444:450 -j REDIRECT --to-ports 9000"}},
-		{name: "multiport, legacy", lines: []string{"iptables-legacy -t nat -A PREROUTING -p tcp -m multiport --dports 80,440:450 -j REDIRECT --to-ports 9000"},
-			says: []string{"table nat of iptables-legacy, chain PREROUTING: tcp dport { 80, 440-450 } redirect to :9000"}},
-		{name: "only this host's own", lines: []string{"ip6tables-legacy -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
-			says: []string{"table nat of ip6tables-legacy, chain OUTPUT: tcp dport 443 redirect to :9000"}},
-		{name: "only this host's own, no matter", lines: []string{"ip6tables-legacy -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
+		{name: "of another address", nft: byHand("ip daddr 192.0.2.1 tcp dport 443 dnat to 10.0.0.5"),
+			add: "127.0.0.1:443:8443"},
+		{name: "of another network card", nft: byHand(`iifname "eth1" tcp dport 443 dnat to 10.0.0.5`),
 			add: "443:8443 --interface eth0"},
 		{name: "legacy, of its family", lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
 			add: "443:8443 -6", says: []string{"table nat of ip6tables-legacy, chain PREROUTING: tcp dport 443 redirect to :9000"}},

@@ -9,7 +9,8 @@ import (
 
 // An option that has no value does not swallow the next one.
 func TestOptionsWithoutValues(t *testing.T) {
-	r := parse(split(`-p tcp -m tcp --dport 443 -m socket --transparent -j DNAT --to-destination 192.0.2.9:443 --persistent`))
+	r := parse(
+		split(`-p tcp -m tcp --dport 443 -m socket --transparent -j DNAT --to-destination 192.0.2.9:443 --persistent`))
 	if r.action != translate || r.to != "dnat to 192.0.2.9:443" {
 		t.Errorf("%+v", r)
 	}

@@ -43,7 +43,8 @@ func (c chain) concerns() bool {
 func (t table) ours() bool { return t.family == unix.NFPROTO_INET && t.name == "portmap" }
 
 func (t table) String() string {
-	family := map[uint8]string{unix.NFPROTO_IPV4: "ip ", unix.NFPROTO_IPV6: "ip6 ", unix.NFPROTO_INET: "inet "}[t.family]
+	family := map[uint8]string{unix.NFPROTO_IPV4: "ip ", unix.NFPROTO_IPV6: "ip6 ",
+		unix.NFPROTO_INET: "inet "}[t.family]
 	return family + t.name
 }
 
@@ -250,7 +251,8 @@ func attributes(b []byte, each func(kind uint16, value []byte)) {
 		if length < unix.SizeofNlAttr || length > len(b) {
 			return
 		}
-		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:length])
+		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER),
+			b[unix.SizeofNlAttr:length])
 		b = b[min((length+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(b)):]
 	}
 }

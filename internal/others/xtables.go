@@ -51,7 +51,8 @@ func unknownMatch(name string, info []byte) match {
 	if name == "comment" {
 		return n
 	}
-	if name != "multiport" || len(info) < 2+3*most+1 || info[0] != destination || info[2+3*most] != 0 || info[1] > most {
+	if name != "multiport" || len(info) < 2+3*most+1 || info[0] != destination || info[2+3*most] != 0 ||
+		info[1] > most {
 		n.unread = true
 		return n
 	}

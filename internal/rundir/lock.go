@@ -12,15 +12,15 @@ import (
 	"portmap/internal/store"
 )
 
-// Lock is the right to change the packet rules of a network namespace. Commands with different files have different locks for
-// these, and one kernel.
+// Lock is the right to change the packet rules of a network namespace. Commands with different files have different
+// locks for these, and one kernel.
 type Lock struct{ held io.Closer }
 
-// Lock takes the lock, until Close or the end of the process, however it ends. Timeout and errors are those of [store.Acquire]. Who
-// needs the lock of a file, too, takes this one first.
+// Lock takes the lock, until Close or the end of the process, however it ends. Timeout and errors are those of
+// [store.Acquire]. Who needs the lock of a file, too, takes this one first.
 //
-// Where no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock holds
-// nothing. A namespace that cannot be named now is an error: others may hold its lock.
+// Where no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock
+// holds nothing. A namespace that cannot be named now is an error: others may hold its lock.
 func (d Dir) Lock(ctx context.Context, timeout time.Duration) (*Lock, error) {
 	switch {
 	case d.err != nil:

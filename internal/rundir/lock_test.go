@@ -98,7 +98,8 @@ func TestEndsWithTheProcess(t *testing.T) {
 	acquire(t, folder, -1)
 }
 
-// TestWhereNothingCanBeWritten the lock of the file has to do: on a read-only file system, in a folder of somebody else.
+// TestWhereNothingCanBeWritten the lock of the file has to do: on a read-only file system, in a folder of somebody
+// else.
 func TestWhereNothingCanBeWritten(t *testing.T) {
 	folder := t.TempDir()
 	if err := syscall.Mount("rundir", folder, "tmpfs", syscall.MS_RDONLY, "mode=755"); err != nil {

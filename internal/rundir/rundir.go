@@ -32,8 +32,8 @@ func At(folder string) Dir {
 	return Dir{folder, name, err}
 }
 
-// namespace names the network namespace of the thread. Its cookie is never given out twice (SO_NETNS_COOKIE, Linux 5.14);
-// the number of its inode is, after its end. A failure for another reason gives no second name to a namespace.
+// namespace names the network namespace of the thread. Its cookie is never given out twice (SO_NETNS_COOKIE, Linux
+// 5.14); the number of its inode is, after its end. A failure for another reason gives no second name to a namespace.
 func namespace() (string, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {

@@ -21,7 +21,10 @@ func Advise(added []rules.Mapping, found Found) []finding.Finding {
 	if found.byPort == nil {
 		return nil // it was not to be found out
 	}
-	if found.who == nil && slices.ContainsFunc(added, func(m rules.Mapping) bool { return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m)) }) {
+	if found.who == nil &&
+		slices.ContainsFunc(added, func(m rules.Mapping) bool {
+			return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m))
+		}) {
 		found.Name() // a walk over /proc, for when somebody has to be named
 	}
 	var advice []finding.Finding
@@ -165,8 +168,9 @@ func noInterface(m rules.Mapping) []finding.Finding {
 	return nil
 }
 
-// isOwn reports whether packets to the address are for this host: an interface has it, or a route of type local leads to it
-// (AnyIP). An interface of a VRF is not in the table that the route is asked of, and one that is down has no route.
+// isOwn reports whether packets to the address are for this host: an interface has it, or a route of type local leads
+// to it (AnyIP). An interface of a VRF is not in the table that the route is asked of, and one that is down has no
+// route.
 func isOwn(address netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

@@ -35,13 +35,15 @@ func (e *CutOffError) Error() string {
 	}
 	lacks := fmt.Sprintf("no server listens on port %d/%s%s yet", e.Target, e.Protocol, over)
 	if e.Near.Port != 0 {
-		lacks = fmt.Sprintf("%s listens on port %d at %s, where other hosts do not reach it", e.Near.Who(), e.Near.Port, e.Near.Address)
+		lacks = fmt.Sprintf("%s listens on port %d at %s, where other hosts do not reach it", e.Near.Who(), e.Near.Port,
+			e.Near.Address)
 	}
-	return fmt.Sprintf("%s: %s %s, and %s; its clients%s would be refused", e.Mapping.Spec(), e.Server.Who(), serves, lacks, over)
+	return fmt.Sprintf("%s: %s %s, and %s; its clients%s would be refused", e.Mapping.Spec(), e.Server.Who(), serves,
+		lacks, over)
 }
 
-// Swapped reports whether the mapping looks as if its ports were meant the other way round: it leads from a port that any user
-// may take to one that needs rights.
+// Swapped reports whether the mapping looks as if its ports were meant the other way round: it leads from a port that
+// any user may take to one that needs rights.
 func (e *CutOffError) Swapped() bool { return looksSwapped(e.Mapping) }
 
 // SSHError says that a mapping would take the port by which one gets into this host.
@@ -51,11 +53,12 @@ type SSHError struct {
 }
 
 func (e *SSHError) Error() string {
-	return fmt.Sprintf("%s: takes port %d, where %s lets people in over SSH", e.Mapping.Spec(), e.Server.Port, e.Server.Who())
+	return fmt.Sprintf("%s: takes port %d, where %s lets people in over SSH", e.Mapping.Spec(), e.Server.Port,
+		e.Server.Who())
 }
 
-// Guard finds the first server that incoming mappings cut off from its clients: a [*CutOffError] or an [*SSHError]. Clients
-// that a mapping has already, which another replaces, are those of the server behind it.
+// Guard finds the first server that incoming mappings cut off from its clients: a [*CutOffError] or an [*SSHError].
+// Clients that a mapping has already, which another replaces, are those of the server behind it.
 func Guard(incoming []Incoming, found *Found) error {
 	for i := range incoming {
 		if err := found.guard(&incoming[i]); err != nil {
@@ -80,8 +83,8 @@ func (f *Found) guard(in *Incoming) (err error) {
 	return err
 }
 
-// eachLosing calls visit for the sockets that answer now on one of the listen ports: those of servers on the port itself, and
-// those behind a mapping that goes.
+// eachLosing calls visit for the sockets that answer now on one of the listen ports: those of servers on the port
+// itself, and those behind a mapping that goes.
 func (f *Found) eachLosing(in *Incoming, visit func(s socket, listen uint16)) {
 	f.eachShadowed(&in.Mapping, func(s socket) {
 		if s.mayBeClient() {
@@ -136,7 +139,8 @@ func (f *Found) unanswered(in *Incoming, s socket, target uint16) rules.Families
 	return lost
 }
 
-// addressOf returns the one address at which s has the clients that the mapping takes, or the zero Addr where there are many.
+// addressOf returns the one address at which s has the clients that the mapping takes, or the zero Addr where there are
+// many.
 func addressOf(in *Incoming, s socket) netip.Addr {
 	if local := s.local.Addr().Unmap(); !local.IsUnspecified() {
 		return local
@@ -144,7 +148,8 @@ func addressOf(in *Incoming, s socket) netip.Addr {
 	return in.Listen()
 }
 
-// hasIPv6 reports whether other hosts can have an IPv6 address of this one: if not, a server on [::] has no clients to lose.
+// hasIPv6 reports whether other hosts can have an IPv6 address of this one: if not, a server on [::] has no clients to
+// lose.
 func hasIPv6() bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -190,8 +195,8 @@ func (f *Found) named(s socket) Server {
 	return f.server(s)
 }
 
-// mayBeClient reports whether the socket is one of UDP with a port that the kernel gives to clients: a client that is not
-// connected looks like a server, and loses nothing, since connection tracking knows the flows that it began.
+// mayBeClient reports whether the socket is one of UDP with a port that the kernel gives to clients: a client that is
+// not connected looks like a server, and loses nothing, since connection tracking knows the flows that it began.
 func (s socket) mayBeClient() bool {
 	if s.protocol != rules.UDP {
 		return false

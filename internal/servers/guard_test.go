@@ -108,7 +108,8 @@ func TestSSHServers(t *testing.T) {
 	proc := t.TempDir()
 	for pid, comm := range map[string]string{"1": "systemd", "700": "sshd", "701": "node", "702": "dropbear"} {
 		dir := filepath.Join(proc, pid, "fd")
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(proc, pid, "comm"), []byte(comm),
+			0o644)); err != nil {
 			t.Fatal(err)
 		}
 		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"}, "80": {"1", "701"}, "81": {"700", "701"}} {

@@ -19,8 +19,8 @@ type process struct {
 // isSSH recognizes the servers by which one gets into a host. With ssh.socket, systemd has the socket open as well.
 func isSSH(command string) bool { return command == "sshd" || command == "dropbear" }
 
-// processes finds who has each of the sockets open, in one walk over proc (/proc): of several, the one with the lowest PID.
-// Processes that may not be looked into are passed over; their sockets have no process here.
+// processes finds who has each of the sockets open, in one walk over proc (/proc): of several, the one with the lowest
+// PID. Processes that may not be looked into are passed over; their sockets have no process here.
 func processes(proc string, inodes map[uint32]bool) map[uint32]process {
 	found := make(map[uint32]process, len(inodes))
 	dirs, err := os.ReadDir(proc)

@@ -66,7 +66,8 @@ func Find(mappings []rules.Mapping) (Found, error) {
 	return f, nil
 }
 
-// Name finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no command.
+// Name finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no
+// command.
 func (f *Found) Name() {
 	f.who = map[uint32]process{}
 	if len(f.wanted) > 0 {
@@ -118,7 +119,9 @@ func (f Found) list(each func(func(socket))) []Server {
 			list = append(list, server)
 		}
 	})
-	slices.SortStableFunc(list, func(a, b Server) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.PID, b.PID)) })
+	slices.SortStableFunc(list, func(a, b Server) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.PID, b.PID))
+	})
 	return list
 }
 
@@ -131,7 +134,8 @@ func (f Found) server(s socket) Server {
 	p := f.who[s.inode]
 	return Server{
 		PID: p.pid, Command: p.command, User: name, Address: s.local.String(),
-		Port: s.local.Port(), Loopback: s.loopback(), SSH: p.ssh || s.protocol == rules.TCP && s.local.Port() == sshPort && p.pid == 1,
+		Port: s.local.Port(), Loopback: s.loopback(), SSH: p.ssh || s.protocol == rules.TCP &&
+			s.local.Port() == sshPort && p.pid == 1,
 	}
 }
 

@@ -71,7 +71,8 @@ func TestAnswers(t *testing.T) {
 
 func TestServersBehindMappings(t *testing.T) {
 	host := lab.New(t).Host("host")
-	host.Echo("tcp", "127.0.0.1:8443", "[::1]:8444", "[::]:8445", "0.0.0.0:8446", "0.0.0.0:9000", "0.0.0.0:9002", "127.0.0.1:443")
+	host.Echo("tcp", "127.0.0.1:8443", "[::1]:8444", "[::]:8445", "0.0.0.0:8446", "0.0.0.0:9000", "0.0.0.0:9002",
+		"127.0.0.1:443")
 	host.Echo("udp", "127.0.0.1:8443")
 	host.Flow("udp", "127.0.0.1:8443") // connected: a client, no server
 	for line, want := range map[string]int{
@@ -216,7 +217,8 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true})
-	if len(got) != 2 || got[77] != (process{pid: 90, command: "master"}) || got[78] != (process{pid: 1000, command: "e?[2Jvil"}) {
+	if len(got) != 2 || got[77] != (process{pid: 90, command: "master"}) ||
+		got[78] != (process{pid: 1000, command: "e?[2Jvil"}) {
 		t.Errorf("%+v", got)
 	}
 	if got := processes(filepath.Join(proc, "nosuch"), nil); len(got) != 0 {

@@ -135,7 +135,8 @@ func (s socket) answers(addr netip.Addr, families rules.Families) bool {
 
 func (s socket) loopback() bool { return s.local.Addr().Unmap().IsLoopback() }
 
-// families returns which packets can reach the socket: one on [::] has IPv4's as well, unless it is IPV6_V6ONLY (ipv6(7)).
+// families returns which packets can reach the socket: one on [::] has IPv4's as well, unless it is IPV6_V6ONLY
+// (ipv6(7)).
 func (s socket) families() rules.Families {
 	switch local := s.local.Addr(); {
 	case local.Unmap().Is4():

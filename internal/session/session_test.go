@@ -10,15 +10,18 @@ import (
 
 func TestFromEnvironment(t *testing.T) {
 	for value, want := range map[string]Connection{
-		"198.51.100.9 50022 192.0.2.1 22":               {netip.MustParseAddr("198.51.100.9"), netip.MustParseAddrPort("192.0.2.1:22")},
-		"2001:db8::9 50022 2001:db8::1 2222":            {netip.MustParseAddr("2001:db8::9"), netip.MustParseAddrPort("[2001:db8::1]:2222")},
-		"::ffff:198.51.100.9 50022 ::ffff:192.0.2.1 22": {netip.MustParseAddr("198.51.100.9"), netip.MustParseAddrPort("192.0.2.1:22")},
-		"fe80::9%eth0 50022 fe80::1%eth0 22":            {netip.MustParseAddr("fe80::9"), netip.MustParseAddrPort("[fe80::1]:22")},
-		"":                                              {},
-		"198.51.100.9 50022":                            {},
-		"a 1 192.0.2.1 22":                              {},
-		"198.51.100.9 1 b 22":                           {},
-		"198.51.100.9 1 192.0.2.1 99999":                {},
+		"198.51.100.9 50022 192.0.2.1 22": {
+			netip.MustParseAddr("198.51.100.9"), netip.MustParseAddrPort("192.0.2.1:22")},
+		"2001:db8::9 50022 2001:db8::1 2222": {
+			netip.MustParseAddr("2001:db8::9"), netip.MustParseAddrPort("[2001:db8::1]:2222")},
+		"::ffff:198.51.100.9 50022 ::ffff:192.0.2.1 22": {
+			netip.MustParseAddr("198.51.100.9"), netip.MustParseAddrPort("192.0.2.1:22")},
+		"fe80::9%eth0 50022 fe80::1%eth0 22": {netip.MustParseAddr("fe80::9"), netip.MustParseAddrPort("[fe80::1]:22")},
+		"":                                   {},
+		"198.51.100.9 50022":                 {},
+		"a 1 192.0.2.1 22":                   {},
+		"198.51.100.9 1 b 22":                {},
+		"198.51.100.9 1 192.0.2.1 99999":     {},
 	} {
 		got, ok := FromEnvironment(func(string) string { return value })
 		if got != want || ok != (want != Connection{}) {

@@ -3,7 +3,8 @@ package shell
 
 import "strings"
 
-// Quote returns a word as sh takes it for one word: in single quotes, where it has a character that may mean something else.
+// Quote returns a word as sh takes it for one word: in single quotes, where it has a character that may mean something
+// else.
 func Quote(word string) string {
 	if word != "" && !strings.ContainsFunc(word, special) {
 		return word
@@ -21,5 +22,6 @@ func Join(words ...string) string {
 }
 
 func special(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-+,@:=%", r)
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') &&
+		!strings.ContainsRune("/._-+,@:=%", r)
 }

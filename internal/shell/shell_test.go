@@ -9,7 +9,8 @@ import (
 
 // sh takes a joined line apart into the words that it was made of.
 func TestJoin(t *testing.T) {
-	words := []string{"/etc/portmap/portmap.conf", "a b", "it's", "", "$HOME", "[::1]:443:8443", "443:8443/tcp", "*", "a\nb", "~"}
+	words := []string{"/etc/portmap/portmap.conf", "a b", "it's", "", "$HOME", "[::1]:443:8443", "443:8443/tcp", "*",
+		"a\nb", "~"}
 	out, err := exec.Command("sh", "-c", `printf '%s\0' `+Join(words...)).Output()
 	if err != nil {
 		t.Fatal(err)

@@ -19,13 +19,14 @@ const (
 	lastPause   = 10 * time.Millisecond
 )
 
-// Acquire takes a lock, until Close or the end of the process, however it ends. It makes the lock file, and its folder, where they
-// are missing. A timeout of 0 stands for 30 seconds; less than 0 is not to wait. The error is then [ErrLocked]. When ctx is done
-// before that, the error is the cause of it. Errors name the path, and paths are refused as those of a [File] are.
+// Acquire takes a lock, until Close or the end of the process, however it ends. It makes the lock file, and its folder,
+// where they are missing. A timeout of 0 stands for 30 seconds; less than 0 is not to wait. The error is then
+// [ErrLocked]. When ctx is done before that, the error is the cause of it. Errors name the path, and paths are refused
+// as those of a [File] are.
 //
-// A lock file is never deleted: whoever had opened it before would then hold a lock on a file without a name, beside the next
-// who makes a new one. Its mode is 0600, since flock(2) asks for no more than a file that can be opened: nobody else is to hold
-// up root.
+// A lock file is never deleted: whoever had opened it before would then hold a lock on a file without a name, beside
+// the next who makes a new one. Its mode is 0600, since flock(2) asks for no more than a file that can be opened:
+// nobody else is to hold up root.
 func Acquire(ctx context.Context, path string, timeout time.Duration) (io.Closer, error) {
 	p, err := reach(path)
 	if err != nil {
@@ -71,11 +72,12 @@ func acquire(ctx context.Context, p place, path string, timeout time.Duration) (
 	return poll(ctx, path)
 }
 
-// poll tries again and again, quickly at first: a change takes some milliseconds, and many may wait for theirs. Waiting in
-// flock(2) itself would be fairer, but could not be given up.
+// poll tries again and again, quickly at first: a change takes some milliseconds, and many may wait for theirs. Waiting
+// in flock(2) itself would be fairer, but could not be given up.
 func poll(ctx context.Context, path string) (*flock.Flock, error) {
 	// The flags keep it from following a link, and from waiting for the writer of a FIFO, that came after the look.
-	held := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK), flock.SetPermissions(0o600))
+	held := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK),
+		flock.SetPermissions(0o600))
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		if ok, err := held.TryLock(); err != nil {
 			return nil, err

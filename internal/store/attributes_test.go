@@ -32,10 +32,10 @@ func acl(entries ...aclEntry) []byte {
 	return value
 }
 
-// aclFor gives mallory some permissions, the group and others r, within a mask.
-func aclFor(may, mask uint16) []byte {
-	return acl(aclEntry{1, 6, nobodyNamed}, aclEntry{2, may, mallory}, aclEntry{4, 4, nobodyNamed},
-		aclEntry{0x10, mask, nobodyNamed}, aclEntry{0x20, 4, nobodyNamed})
+// writableACL gives mallory rw, the group and others r.
+func writableACL() []byte {
+	return acl(aclEntry{1, 6, nobodyNamed}, aclEntry{2, 6, mallory}, aclEntry{4, 4, nobodyNamed},
+		aclEntry{0x10, 6, nobodyNamed}, aclEntry{0x20, 4, nobodyNamed})
 }
 
 func setAttribute(t *testing.T, path, name string, value []byte) {
@@ -64,7 +64,7 @@ func wantAttribute(t *testing.T, path, name string, want []byte) {
 func TestAttributesStay(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, "old", 0o640)
-	setAttribute(t, f.Path, aclAttribute, aclFor(6, 6))
+	setAttribute(t, f.Path, aclAttribute, writableACL())
 	setAttribute(t, f.Path, "user.note", []byte("of ours"))
 	wantMode(t, f.Path, 0o664) // the mask
 	l := locked(t, f)
@@ -73,11 +73,11 @@ func TestAttributesStay(t *testing.T) {
 	must(t, s.Commit())
 	for _, path := range []string{f.Path, f.Path + ".old"} {
 		wantMode(t, path, 0o664)
-		wantAttribute(t, path, aclAttribute, aclFor(6, 6))
+		wantAttribute(t, path, aclAttribute, writableACL())
 		wantAttribute(t, path, "user.note", []byte("of ours"))
 	}
 	must(t, unix.Lremovexattr(f.Path, aclAttribute))
-	must(t, replace(f, l, "newer"))
+	must(t, replace(l, "newer"))
 	wantAttribute(t, f.Path, aclAttribute, nil)
 }
 
@@ -92,7 +92,7 @@ func TestLargeAttributes(t *testing.T) {
 		}
 		setAttribute(t, f.Path, name, value)
 	}
-	must(t, replace(f, locked(t, f), "new"))
+	must(t, replace(locked(t, f), "new"))
 	wantAttribute(t, f.Path, "user.a", []byte(repeated("user.a", 700)))
 	wantAttribute(t, f.Path, "user.b", []byte(repeated("user.b", 700)))
 	wantAttribute(t, f.Path, "user.empty", []byte{})
@@ -103,8 +103,8 @@ func TestDefaultListOfTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	f := At(pathIn(dir))
 	put(t, f.Path, "old", 0o664)
-	setAttribute(t, dir, "system.posix_acl_default", aclFor(6, 6))
-	must(t, replace(f, locked(t, f), "new"))
+	setAttribute(t, dir, "system.posix_acl_default", writableACL())
+	must(t, replace(locked(t, f), "new"))
 	wantMode(t, f.Path, 0o664)
 	wantAttribute(t, f.Path, aclAttribute, nil)
 }
@@ -113,8 +113,8 @@ func TestDefaultListOfTheFolder(t *testing.T) {
 func TestListThatCannotBeCarriedOver(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/from", "old", 0o640)
-	setAttribute(t, dir+"/from", aclAttribute, aclFor(6, 6))
-	run(t, inNamespaces(play(t, "without lists", dir), 0))
+	setAttribute(t, dir+"/from", aclAttribute, writableACL())
+	run(t, inNamespaces(play(t, "without lists", dir)))
 }
 
 // withoutListsRole writes a file with the attributes of another into a file system that has no lists.
@@ -142,7 +142,8 @@ func withoutListsRole(args []string) error {
 	return err
 }
 
-// TestFolderThatAListOpens: mode 0775 and our own group look like a private group's folder, but the mask hides who is named.
+// TestFolderThatAListOpens: mode 0775 and our own group look like a private group's folder, but the mask hides who is
+// named.
 func TestFolderThatAListOpens(t *testing.T) {
 	for _, c := range []struct {
 		may, mask uint16
@@ -177,7 +178,7 @@ func TestRightsOfPrograms(t *testing.T) {
 	if err := unix.Lsetxattr(f.Path, name, capability, 0); errors.Is(err, syscall.EPERM) {
 		return // root of a user namespace
 	}
-	must(t, replace(f, locked(t, f), "new"))
+	must(t, replace(locked(t, f), "new"))
 	wantAttribute(t, f.Path, name, nil)
 	wantMode(t, f.Path, fs.FileMode(0o755))
 }

@@ -13,8 +13,8 @@ import (
 // ErrLocked says that the lock did not come free in time.
 var ErrLocked = errors.New("another portmap holds the lock")
 
-// RefusedError says that a path is not followed, since someone else could decide where it leads, or that what it leads to is
-// not a file to be kept here.
+// RefusedError says that a path is not followed, since someone else could decide where it leads, or that what it leads
+// to is not a file to be kept here.
 type RefusedError struct {
 	Part string // the file, link or folder on the way that is objected to
 	Why  string // reads on after Part
@@ -39,8 +39,8 @@ func (e *RefusedError) Remedy() string {
 	return "keep the file in a folder that only root can write, such as /etc/portmap"
 }
 
-// DanglingLinkError says that a symbolic link on the way to the file leads nowhere. The file may be on a disk that is not mounted,
-// so it is not taken for one that is missing.
+// DanglingLinkError says that a symbolic link on the way to the file leads nowhere. The file may be on a disk that is
+// not mounted, so it is not taken for one that is missing.
 type DanglingLinkError struct {
 	Link   string // the first such link on the way
 	Target string // where the file would be
@@ -52,10 +52,12 @@ func (e *DanglingLinkError) Error() string {
 
 // Remedy returns what to do about it.
 func (e *DanglingLinkError) Remedy() string {
-	return "mount the disk that it is on; if it is to be a new file: sudo install -D -m 644 /dev/null " + shell.Quote(e.Target)
+	return "mount the disk that it is on; if it is to be a new file: sudo install -D -m 644 /dev/null " +
+		shell.Quote(e.Target)
 }
 
-// ImmutableError says that a file or folder has an attribute of chattr(1) because of which it cannot be changed, by root either.
+// ImmutableError says that a file or folder has an attribute of chattr(1) because of which it cannot be changed, by
+// root either.
 type ImmutableError struct {
 	Path      string
 	Attribute string // immutable or append-only
@@ -69,8 +71,8 @@ func (e *ImmutableError) Remedy() string {
 	return "sudo chattr -" + e.letter + " " + shell.Quote(e.Path)
 }
 
-// MountedError says that a file is mounted by itself, so that it cannot be replaced, in a folder that cannot be written, so that it
-// cannot be written in place with a copy beside it either.
+// MountedError says that a file is mounted by itself, so that it cannot be replaced, in a folder that cannot be
+// written, so that it cannot be written in place with a copy beside it either.
 type MountedError struct{ Path string }
 
 func (e *MountedError) Error() string {
@@ -107,8 +109,8 @@ func (e *UndoError) Error() string {
 
 func (e *UndoError) Unwrap() []error { return []error{e.Cause, e.Err} }
 
-// failed names a failure by what was being done to the file that the user knows, and not by the system call and the name beside
-// it that failed. The errno stays reachable with errors.Is.
+// failed names a failure by what was being done to the file that the user knows, and not by the system call and the
+// name beside it that failed. The errno stays reachable with errors.Is.
 func failed(op, path string, err error) error {
 	if err == nil {
 		return nil
@@ -118,7 +120,7 @@ func failed(op, path string, err error) error {
 
 // bare takes the system call and the name from an error.
 func bare(err error) error {
-	switch e := err.(type) { //nolint:errorlint // only the outermost: an error that was joined to another by and has more to say
+	switch e := err.(type) { //nolint:errorlint // only the outermost: what `and` joined to it has more to say
 	case *fs.PathError:
 		return e.Err
 	case *os.LinkError:

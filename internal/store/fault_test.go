@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// The faults are the kernel's own: file systems that are full or read-only, in a mount namespace of the process that meets
-// them, and users that have no right.
+// The faults are the kernel's own: file systems that are full or read-only, in a mount namespace of the process that
+// meets them, and users that have no right.
 
 // inNamespaces gives a process its own mounts; where we are not root, by way of a user namespace.
-func inNamespaces(cmd *exec.Cmd, more uintptr) *exec.Cmd {
-	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | more
+func inNamespaces(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
 	if os.Geteuid() != 0 {
 		asRootOf(cmd, os.Geteuid(), os.Getegid())
 	}
@@ -55,7 +55,7 @@ func lock(f *File) (*Lock, error) { return f.Lock(context.Background()) }
 // expect checks an error in another process.
 func expect(err, is error, text string) error {
 	if err == nil || !errors.Is(err, is) || err.Error() != text {
-		return fmt.Errorf("error is %q, want %q", err, text) //nolint:errorlint // no cause: it is the text that is wrong
+		return fmt.Errorf("error is %q, want %q", err, text) //nolint:errorlint // no cause: the text is wrong
 	}
 	return nil
 }
@@ -75,8 +75,8 @@ func expectContent(f *File, want string) error {
 }
 
 func TestFullDisk(t *testing.T) {
-	t.Run("no pages", func(t *testing.T) { run(t, inNamespaces(play(t, "full", t.TempDir(), "size=64k"), 0)) })
-	t.Run("no inodes", func(t *testing.T) { run(t, inNamespaces(play(t, "full", t.TempDir(), "nr_inodes=3"), 0)) })
+	t.Run("no pages", func(t *testing.T) { run(t, inNamespaces(play(t, "full", t.TempDir(), "size=64k"))) })
+	t.Run("no inodes", func(t *testing.T) { run(t, inNamespaces(play(t, "full", t.TempDir(), "nr_inodes=3"))) })
 }
 
 func fullRole(args []string) error {
@@ -107,7 +107,7 @@ func fullRole(args []string) error {
 	if options != "size=64k" {
 		return nil
 	}
-	return errors.Join(replace(f, l, "small"), expectContent(f, "small"), fullAfterInterruption(f, l))
+	return errors.Join(replace(l, "small"), expectContent(f, "small"), fullAfterInterruption(f, l))
 }
 
 // fullAfterInterruption: where a change had died before, the trace of that stays, but takes no room.
@@ -125,7 +125,7 @@ func fullAfterInterruption(f *File, l *Lock) error {
 	if missing != nil || info.Size() != 0 {
 		return fmt.Errorf("the trace: %v, %v", info, missing) //nolint:errorlint // it may be nil
 	}
-	return errors.Join(expect(err, syscall.ENOSPC, "write "+f.Path+": no space left on device"), replace(f, l, "small"))
+	return errors.Join(expect(err, syscall.ENOSPC, "write "+f.Path+": no space left on device"), replace(l, "small"))
 }
 
 func mountPrivately(source, dir, kind string, flags uintptr, options string) error {
@@ -160,7 +160,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 				put(t, f.Path+".lock", "", 0o600)
 			}
 			before := snapshots(t, []string{dir})
-			run(t, inNamespaces(play(t, "readonly", dir, f.Path, c.file), 0))
+			run(t, inNamespaces(play(t, "readonly", dir, f.Path, c.file)))
 			if after := snapshots(t, []string{dir}); !slices.Equal(before, after) {
 				t.Errorf("was %q, now %q", before, after)
 			}
@@ -233,7 +233,8 @@ func forbiddenRole(args []string) error {
 		expectContent(f, args[2]))
 }
 
-// TestOwnFolderOfAnOrdinaryUser, as that user, and as root of a user namespace, where root's folders seem to be nobody's.
+// TestOwnFolderOfAnOrdinaryUser, as that user, and as root of a user namespace, where root's folders seem to be
+// nobody's.
 func TestOwnFolderOfAnOrdinaryUser(t *testing.T) {
 	dir := openFolder(t)
 	must(t, os.Mkdir(dir+"/own", 0o755))
@@ -260,12 +261,12 @@ func cycleRole(args []string) error {
 		return err
 	}
 	defer l.Close()
-	if err := replace(f, l, "first"); err != nil {
+	if err := replace(l, "first"); err != nil {
 		return err
 	}
 	s, err := l.Stage([]byte("second"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.Discard(), expectContent(f, "first"), replace(f, l, "third"), expectContent(f, "third"))
+	return errors.Join(s.Discard(), expectContent(f, "first"), replace(l, "third"), expectContent(f, "third"))
 }

@@ -12,8 +12,8 @@ import (
 // MaxSize is the largest content that is read or written, in bytes: some fifty times that of 60,000 mappings.
 const MaxSize = 64 << 20
 
-// File is a text file that is replaced whole. Errors of its methods name Path; a [*RefusedError] in them says that the path is
-// not safe, and an errno is reachable with errors.Is.
+// File is a text file that is replaced whole. Errors of its methods name Path; a [*RefusedError] in them says that the
+// path is not safe, and an errno is reachable with errors.Is.
 type File struct {
 	Path string // absolute, or relative to the working directory of the moment
 
@@ -40,11 +40,12 @@ func (f *File) system() calls {
 	return calls{os.Rename, (*os.File).Sync, syncFolder}
 }
 
-// Read returns the content: nil when the file or its folder is missing, empty and not nil when there is nothing in it. Whether a
-// missing file is as good as an empty one is the caller's to say. A symbolic link that leads nowhere is a [*DanglingLinkError].
+// Read returns the content: nil when the file or its folder is missing, empty and not nil when there is nothing in it.
+// Whether a missing file is as good as an empty one is the caller's to say. A symbolic link that leads nowhere is a
+// [*DanglingLinkError].
 //
-// It takes no lock: a file that is replaced whole is always complete. One that is mounted by itself is written in place; what it
-// is to hold is read then.
+// It takes no lock: a file that is replaced whole is always complete. One that is mounted by itself is written in
+// place; what it is to hold is read then.
 func (f *File) Read() ([]byte, error) {
 	content, err := f.read()
 	return content, failed("read", f.Path, err)

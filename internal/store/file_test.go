@@ -47,7 +47,7 @@ func TestReadAndReplace(t *testing.T) {
 	l := locked(t, f)
 	large := repeated("443:8443/tcp # a line\n", 3<<20)
 	for _, content := range []string{"443:8443/tcp\n", large, large, "", "80:8080/tcp"} {
-		must(t, replace(f, l, content))
+		must(t, replace(l, content))
 		wantContent(t, f, content)
 		wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
 	}
@@ -59,7 +59,7 @@ func TestRelativePath(t *testing.T) {
 	for _, path := range []string{"portmap.conf", "./a//b/portmap.conf", "a/../c.conf"} {
 		f := At(path)
 		l := locked(t, f)
-		must(t, replace(f, l, path))
+		must(t, replace(l, path))
 		must(t, l.Close())
 		wantContent(t, At(filepath.Join(dir, path)), path)
 	}
@@ -69,7 +69,7 @@ func TestNewFileAndFolderWhateverTheUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	dir := t.TempDir()
 	f := At(pathIn(dir + "/etc/portmap"))
-	must(t, replace(f, locked(t, f), "x"))
+	must(t, replace(locked(t, f), "x"))
 	for path, want := range map[string]fs.FileMode{
 		dir + "/etc":         fs.ModeDir | 0o755,
 		dir + "/etc/portmap": fs.ModeDir | 0o755,
@@ -86,7 +86,8 @@ func TestModeAndOwnerStay(t *testing.T) {
 		uid, gid = 12345, 12346
 	}
 	f := At(pathIn(t.TempDir()))
-	for mode, want := range map[fs.FileMode]fs.FileMode{0o640: 0o640, 0o600: 0o600, 0o664: 0o664, fs.ModeSetuid | 0o755: 0o755} {
+	for mode, want := range map[fs.FileMode]fs.FileMode{0o640: 0o640, 0o600: 0o600, 0o664: 0o664,
+		fs.ModeSetuid | 0o755: 0o755} {
 		put(t, f.Path, "old", 0o600)
 		must(t, os.Chown(f.Path, uid, gid))
 		must(t, os.Chmod(f.Path, mode))

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file that is mounted by itself, as containers have it, cannot be replaced: rename(2) fails with EBUSY. It is written in
-// place, so that it may be half written when we are killed. Beside it stand then, complete and on the disk, its previous content
-// and the new one; the name of the new one says which of both is to be the file:
+// A file that is mounted by itself, as containers have it, cannot be replaced: rename(2) fails with EBUSY. It is
+// written in place, so that it may be half written when we are killed. Beside it stand then, complete and on the disk,
+// its previous content and the new one; the name of the new one says which of both is to be the file:
 //
 //	staged     the previous one: nothing was written yet, or it is being put back
 //	writing    the new one: rename(2) from the name above is the moment of the change
 //
 // Readers of this package see one or the other, and the next change writes it where it is missing.
 
-// reserve allocates what the new content needs, so that a full disk shows while nothing has happened yet. Not every file system
-// can do this.
+// reserve allocates what the new content needs, so that a full disk shows while nothing has happened yet. Not every
+// file system can do this.
 func reserve(file *os.File, size int) error {
 	if size == 0 {
 		return nil
@@ -32,7 +32,8 @@ func reserve(file *os.File, size int) error {
 	return nil
 }
 
-// overwrite makes an open file hold a content. It is cut at the end, not at the beginning, so as to keep the room it has.
+// overwrite makes an open file hold a content. It is cut at the end, not at the beginning, so as to keep the room it
+// has.
 func (c calls) overwrite(file *os.File, content []byte) error {
 	if _, err := file.WriteAt(content, 0); err != nil {
 		return err
@@ -96,7 +97,8 @@ func (s *Staged) writeBack() error {
 	return and(s.drop(), s.end())
 }
 
-// mend completes what a change that died left half done: a file that is half written, or the keeping of the old content.
+// mend completes what a change that died left half done: a file that is half written, or the keeping of the old
+// content.
 func (l *Lock) mend() error {
 	p, system := l.place, l.file.system()
 	if !exists(p.previousPath()) {
@@ -157,7 +159,8 @@ func (p place) whole(content []byte) ([]byte, error) {
 	return previous, nil
 }
 
-// revision is what differs when a file was written in place meanwhile: that begins with a copy, and changes the time stamps.
+// revision is what differs when a file was written in place meanwhile: that begins with a copy, and changes the time
+// stamps.
 type revision struct{ file, copied stamp }
 
 type stamp struct {
@@ -183,12 +186,13 @@ func (p place) besides(path string) ([]byte, error) {
 	return p.content()
 }
 
-// block is what a file is written by when writing is cut short: a signal is looked for between pages (generic_perform_write,
-// mm/filemap.c), and after a power failure each page is there or not. Pages are multiples of it.
+// block is what a file is written by when writing is cut short: a signal is looked for between pages
+// (generic_perform_write, mm/filemap.c), and after a power failure each page is there or not. Pages are multiples of
+// it.
 const block = 4096
 
-// halfWritten reports whether a content is one that overwrite, from one content to another, has passed through or a power failure
-// made of it. What somebody has edited is not.
+// halfWritten reports whether a content is one that overwrite, from one content to another, has passed through or a
+// power failure made of it. What somebody has edited is not.
 func halfWritten(content, from, to []byte) bool {
 	if bytes.Equal(content, to) {
 		return false

@@ -25,10 +25,11 @@ func ownMounts(t *testing.T) bool {
 		must(t, syscall.Mount("store", os.TempDir(), "tmpfs", 0, "mode=1777")) // a disk would be slow to sync
 		return true
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=2m", "-test.run", "^"+t.Name()+"$")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=10m", "-test.run",
+		"^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), mountsVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := inNamespaces(cmd, 0).CombinedOutput()
+	out, err := inNamespaces(cmd).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("in a mount namespace: %v\n%s", err, out)
 	}
@@ -63,7 +64,7 @@ func TestMountedFile(t *testing.T) {
 	f, outside := mountedFile(t, "first, and longer than the second\n")
 	dir := filepath.Dir(f.Path)
 	l := locked(t, f)
-	must(t, replace(f, l, "second\n"))
+	must(t, replace(l, "second\n"))
 	wantContent(t, f, "second\n")
 	wantContent(t, At(outside), "second\n")
 	wantMode(t, outside, 0o640)
@@ -133,13 +134,13 @@ func TestMountedFileThatCannotBeWritten(t *testing.T) {
 		wantError(t, err, syscall.ENOSPC, "write "+f.Path+": no space left on device")
 		wantContent(t, f, "old")
 		wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
-		must(t, replace(f, l, "small"))
+		must(t, replace(l, "small"))
 		wantContent(t, f, "small")
 	})
 }
 
-// TestWriteInPlaceFails: the old content is written back. Where that fails as well, readers see it all the same, and the next change
-// writes it.
+// TestWriteInPlaceFails: the old content is written back. Where that fails as well, readers see it all the same, and
+// the next change writes it.
 func TestWriteInPlaceFails(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -158,18 +159,18 @@ func TestWriteInPlaceFails(t *testing.T) {
 			return file.Sync()
 		}}
 		l := locked(t, f)
-		wantError(t, replace(f, l, "new and longer"), syscall.EIO, "write "+f.Path+": input/output error")
+		wantError(t, replace(l, "new and longer"), syscall.EIO, "write "+f.Path+": input/output error")
 		wantContent(t, At(outside), "old")
 		if l.Interrupted() != interrupted || (place{path: f.Path}).interrupted() != interrupted {
 			t.Errorf("interrupted: %v, a trace: %v", l.Interrupted(), place{path: f.Path}.interrupted())
 		}
 		failures = 2
-		err := replace(f, l, "new and longer")
+		err := replace(l, "new and longer")
 		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "could not be put back") {
 			t.Errorf("error is %v", err)
 		}
 		wantContent(t, f, "old")
-		must(t, replace(f, l, "newer"))
+		must(t, replace(l, "newer"))
 		wantContent(t, At(outside), "newer")
 		wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
 	}
@@ -178,7 +179,8 @@ func TestWriteInPlaceFails(t *testing.T) {
 // TestKilledWhileWritingInPlace puts together what is there when a writer is killed at each step, and mends it.
 func TestKilledWhileWritingInPlace(t *testing.T) {
 	short, long := "short\n", repeated("long\n", 3*block+5)
-	for _, c := range []struct{ old, next string }{{short, long}, {long, short}, {repeated("other\n", 3*block), long}, {"", long}, {long, ""}} {
+	for _, c := range []struct{ old, next string }{{short, long}, {long, short}, {repeated("other\n", 3*block), long},
+		{"", long}, {long, ""}} {
 		for _, now := range writing(c.old, c.next) {
 			for mark, want := range map[string]string{"writing": c.next, "staged": c.old} {
 				if now == c.next {

@@ -26,7 +26,7 @@ func TestOldContentIsKept(t *testing.T) {
 	must(t, keep(l, "second"))
 	wantContent(t, old, "first")
 	wantMode(t, old.Path, 0o640)
-	must(t, replace(f, l, "third"))
+	must(t, replace(l, "third"))
 	wantContent(t, old, "first") // of the one who asked for it
 	must(t, keep(l, "fourth"))
 	wantContent(t, old, "third")
@@ -61,9 +61,9 @@ func TestKeepingFails(t *testing.T) {
 
 // TestKilledWhileKeeping: the file was replaced, and the old content has not its name yet.
 func TestKilledWhileKeeping(t *testing.T) {
-	for name, next := range map[string]func(*File, *Lock) error{
-		"settle": func(_ *File, l *Lock) error { return l.Settle() },
-		"change": func(f *File, l *Lock) error { return replace(f, l, "newer") },
+	for name, next := range map[string]func(*Lock) error{
+		"settle": func(l *Lock) error { return l.Settle() },
+		"change": func(l *Lock) error { return replace(l, "newer") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := At(pathIn(t.TempDir()))
@@ -75,7 +75,7 @@ func TestKilledWhileKeeping(t *testing.T) {
 				t.Error("kernel and file agree: that was the last step")
 			}
 			wantContent(t, f, "new")
-			must(t, next(f, l))
+			must(t, next(l))
 			wantContent(t, At(f.Path+".old"), "old")
 			wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock", "portmap.conf.old")
 		})

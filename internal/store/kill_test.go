@@ -50,11 +50,11 @@ func rewrite(f *File, content string) error {
 		return err
 	}
 	defer l.Close()
-	return replace(f, l, content)
+	return replace(l, content)
 }
 
-// TestKilledWriter kills a writer a hundred times. The file is complete each time, no older than what was reported as done, and
-// the lock is free.
+// TestKilledWriter kills a writer a hundred times. The file is complete each time, no older than what was reported as
+// done, and the lock is free.
 func TestKilledWriter(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, version(1), 0o644)

@@ -9,7 +9,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Lock is the right to change the file, until Close or the end of the process, however it ends. It is for one goroutine.
+// Lock is the right to change the file, until Close or the end of the process, however it ends. It is for one
+// goroutine.
 type Lock struct {
 	file        *File
 	place       place
@@ -21,8 +22,8 @@ type Lock struct {
 
 // Lock takes the lock, PATH.lock, as [Acquire] does. It waits as long as LockTimeout says.
 //
-// Where there is no lock file and none can be made, because the file system is read-only or the folder immutable, the Lock is given
-// without one, so that the file of an immutable host can be applied; Stage then fails.
+// Where there is no lock file and none can be made, because the file system is read-only or the folder immutable, the
+// Lock is given without one, so that the file of an immutable host can be applied; Stage then fails.
 func (f *File) Lock(ctx context.Context) (*Lock, error) {
 	l, err := f.lock(ctx)
 	return l, failed("lock", f.Path, err)
@@ -43,13 +44,14 @@ func (f *File) lock(ctx context.Context) (*Lock, error) {
 	return &Lock{file: f, place: p, held: held, interrupted: p.interrupted()}, nil
 }
 
-// Interrupted reports whether an earlier change died between Stage and Commit, and left its content beside the file: what was
-// to change together with the file may have changed without it. It stays so, for later Locks too, until a Commit or Settle.
+// Interrupted reports whether an earlier change died between Stage and Commit, and left its content beside the file:
+// what was to change together with the file may have changed without it. It stays so, for later Locks too, until a
+// Commit or Settle.
 func (l *Lock) Interrupted() bool { return l.interrupted }
 
-// Settle forgets that an earlier change died: what it left undone has been put right without a change to the file. It also mends a
-// file that the earlier change left half written. The error is a [*LeftoverError], and a warning: the file is what Read returns,
-// and the next Lock is Interrupted again.
+// Settle forgets that an earlier change died: what it left undone has been put right without a change to the file. It
+// also mends a file that the earlier change left half written. The error is a [*LeftoverError], and a warning: the file
+// is what Read returns, and the next Lock is Interrupted again.
 func (l *Lock) Settle() error {
 	l.interrupted = false
 	waits := l.staged != nil && l.staged.state == waiting
@@ -69,8 +71,8 @@ func (l *Lock) Settle() error {
 	return nil
 }
 
-// forget takes away the traces of earlier changes, after one that succeeded. One that stays makes the next change look closer, and
-// no more.
+// forget takes away the traces of earlier changes, after one that succeeded. One that stays makes the next change look
+// closer, and no more.
 func (l *Lock) forget() {
 	l.interrupted = false
 	for _, path := range l.place.stagedPaths() {

@@ -47,7 +47,7 @@ func countOne(f *File) error {
 			return err
 		}
 	}
-	return replace(f, l, strconv.Itoa(n+1))
+	return replace(l, strconv.Itoa(n+1))
 }
 
 // TestManyAtOnce: twenty processes count in one file, the folder of which none has made yet.
@@ -138,7 +138,7 @@ func TestLockWaitsForItsTurn(t *testing.T) {
 		second <- err
 	}()
 	time.Sleep(30 * time.Millisecond)
-	must(t, replace(f, first, "first"))
+	must(t, replace(first, "first"))
 	must(t, first.Close())
 	must(t, <-second)
 }
@@ -160,7 +160,7 @@ func TestLockFileStays(t *testing.T) {
 	}
 	l := locked(t, f)
 	first := inode()
-	must(t, replace(f, l, "x"))
+	must(t, replace(l, "x"))
 	must(t, l.Close())
 	_ = locked(t, f)
 	if inode() != first {

@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// play prepares another process of this binary. The binary is named so that a user can start it who may not enter its folder.
+// play prepares another process of this binary. The binary is named so that a user can start it who may not enter its
+// folder.
 func play(t testing.TB, role string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role,
@@ -93,7 +94,7 @@ func locked(t testing.TB, f *File) *Lock {
 	return l
 }
 
-func replace(f *File, l *Lock, content string) error {
+func replace(l *Lock, content string) error {
 	s, err := l.Stage([]byte(content))
 	if err != nil {
 		return err

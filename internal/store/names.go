@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// What stands beside the file. The hidden names are ones that nobody chooses for a draft or a copy of their own: what is found
-// under them was left by a change that died, and is taken away.
+// What stands beside the file. The hidden names are ones that nobody chooses for a draft or a copy of their own: what
+// is found under them was left by a change that died, and is taken away.
 
 // lockPath is the lock file. It stays.
 func (p place) lockPath() string { return p.path + ".lock" }
@@ -16,8 +16,8 @@ func (p place) lockPath() string { return p.path + ".lock" }
 // oldPath is what StageKeepingOld keeps.
 func (p place) oldPath() string { return p.path + ".old" }
 
-// stagedPaths are where a new content waits. There are two names, so that a change that finds the one of a change that died can
-// leave it as its trace until it has succeeded itself.
+// stagedPaths are where a new content waits. There are two names, so that a change that finds the one of a change that
+// died can leave it as its trace until it has succeeded itself.
 func (p place) stagedPaths() [2]string {
 	return [2]string{p.hidden("staged"), p.hidden("staged-again")}
 }
@@ -57,7 +57,8 @@ func (p place) freeStagedPath() (string, error) {
 	return staged[1], removeIfThere(staged[1])
 }
 
-// makeEmpty lets a trace take no room: the disk may be full. It may be somebody's link, though, and that is not followed.
+// makeEmpty lets a trace take no room: the disk may be full. It may be somebody's link, though, and that is not
+// followed.
 func makeEmpty(path string) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && entryOf(info).links == 1 {
 		_ = os.Truncate(path, 0) // it stays as large as it is, then

@@ -136,8 +136,8 @@ func (w *walk) follow(path string) error {
 	if w.links = append(w.links, followed{path, len(w.rest)}); len(w.links) > maxLinks {
 		return syscall.ELOOP
 	}
-	// Links of /proc lead to what a process has open; their text is no path (proc_pid_fd(5)). To follow it would be to find
-	// nothing there, and to take `--config <(...)` for an empty file.
+	// Links of /proc lead to what a process has open; their text is no path (proc_pid_fd(5)). To follow it would be to
+	// find nothing there, and to take `--config <(...)` for an empty file.
 	var system unix.Statfs_t
 	if err := unix.Statfs(w.at, &system); err != nil {
 		return err
@@ -156,7 +156,8 @@ func (w *walk) follow(path string) error {
 	return nil
 }
 
-// open opens the file, with a flag of open(2); nil when there is none. It looks at the file once more: it may have come since.
+// open opens the file, with a flag of open(2); nil when there is none. It looks at the file once more: it may have come
+// since.
 func (p place) open(flag int) (*os.File, fs.FileInfo, error) {
 	if p.folder == nil {
 		return nil, nil, nil

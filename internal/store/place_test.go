@@ -92,7 +92,7 @@ func TestFileInAFolderThatOthersCanWrite(t *testing.T) {
 		dir := shared(t, fs.ModeSticky|0o777)
 		f := At(pathIn(dir))
 		l := locked(t, f)
-		must(t, replace(f, l, "mine"))
+		must(t, replace(l, "mine"))
 		must(t, l.Close())
 		wantContent(t, f, "mine")
 		must(t, os.Link(f.Path, dir+"/second"))
@@ -117,7 +117,7 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 			put(t, pathIn(dir+"/dotfiles"), "old", 0o640)
 			f := At(pathIn(dir + "/etc"))
 			l := locked(t, f)
-			must(t, replace(f, l, "new"))
+			must(t, replace(l, "new"))
 			wantContent(t, f, "new")
 			wantNames(t, dir+"/etc", "portmap.conf")
 			wantMode(t, f.Path, fs.ModeSymlink|0o777)
@@ -129,12 +129,14 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 	}
 }
 
-// TestDanglingLink: the file may be on a disk that is not mounted, and is not to be taken for an empty one, nor made anew.
+// TestDanglingLink: the file may be on a disk that is not mounted, and is not to be taken for an empty one, nor made
+// anew.
 func TestDanglingLink(t *testing.T) {
 	for name, c := range map[string]struct{ link, leads, path, target string }{
-		"file":            {"etc/portmap.conf", "../disk/portmap.conf", "etc/portmap.conf", "disk/portmap.conf"},
-		"folder":          {"etc/portmap", "../disk/portmap/", "etc/portmap/portmap.conf", "disk/portmap/portmap.conf"},
-		"part of it":      {"etc/portmap", "../etc/disk/portmap", "etc/portmap/portmap.conf", "etc/disk/portmap/portmap.conf"},
+		"file":   {"etc/portmap.conf", "../disk/portmap.conf", "etc/portmap.conf", "disk/portmap.conf"},
+		"folder": {"etc/portmap", "../disk/portmap/", "etc/portmap/portmap.conf", "disk/portmap/portmap.conf"},
+		"part of it": {"etc/portmap", "../etc/disk/portmap", "etc/portmap/portmap.conf",
+			"etc/disk/portmap/portmap.conf"},
 		"through another": {"etc/portmap.conf", "here/none/portmap.conf", "etc/portmap.conf", "etc/none/portmap.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {

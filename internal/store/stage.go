@@ -29,21 +29,21 @@ const (
 	over            // discarded or failed
 )
 
-// Stage writes the content beside the file, as it will be: with the mode (without set-id bits), the owner, the access-control
-// list and the other extended attributes of the present file, or 0644 and ours where there is none. It is on the disk when
-// Stage returns; so a disk or a quota that is full shows here, and so does a file that cannot be changed: then nothing is left
-// behind. The content may be what the file holds already; it must not be changed before Commit. A second Stage takes the
-// place of the first.
+// Stage writes the content beside the file, as it will be: with the mode (without set-id bits), the owner, the
+// access-control list and the other extended attributes of the present file, or 0644 and ours where there is none. It
+// is on the disk when Stage returns; so a disk or a quota that is full shows here, and so does a file that cannot be
+// changed: then nothing is left behind. The content may be what the file holds already; it must not be changed before
+// Commit. A second Stage takes the place of the first.
 //
-// An error is a [*ImmutableError] for a file or folder that chattr(1) has made so, a [*MountedError] for a file that is mounted by
-// itself in a folder that cannot be written.
+// An error is a [*ImmutableError] for a file or folder that chattr(1) has made so, a [*MountedError] for a file that is
+// mounted by itself in a folder that cannot be written.
 func (l *Lock) Stage(content []byte) (*Staged, error) {
 	s, err := l.stage(content, false)
 	return s, failed("write", l.file.Path, err)
 }
 
-// StageKeepingOld is Stage, and Commit then keeps what the file held before as PATH.old, in the place of what was kept before.
-// Where there was no file, nothing is kept.
+// StageKeepingOld is Stage, and Commit then keeps what the file held before as PATH.old, in the place of what was kept
+// before. Where there was no file, nothing is kept.
 func (l *Lock) StageKeepingOld(content []byte) (*Staged, error) {
 	s, err := l.stage(content, true)
 	return s, failed("write", l.file.Path, err)
@@ -134,8 +134,8 @@ func (s *Staged) prepare(keepOld bool) (err error) {
 	return nil
 }
 
-// write makes a file of ours. Its name is a fixed one, so that those who are killed leave one behind and not many; what is found
-// under it is not written through but taken away, be it a link or someone else's.
+// write makes a file of ours. Its name is a fixed one, so that those who are killed leave one behind and not many; what
+// is found under it is not written through but taken away, be it a link or someone else's.
 func (c calls) write(path string, content []byte, like *os.File) error {
 	if err := removeIfThere(path); err != nil {
 		return err
@@ -175,12 +175,12 @@ func (s *Staged) drop() error {
 	return and(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
 }
 
-// Commit makes the new content the file, in one step: whoever reads sees the old or the new one. When it returns the new one
-// is on the disk. If that fails the old content is there as before (or no file, when there was none); should even that not have
-// succeeded, the error says so.
+// Commit makes the new content the file, in one step: whoever reads sees the old or the new one. When it returns the
+// new one is on the disk. If that fails the old content is there as before (or no file, when there was none); should
+// even that not have succeeded, the error says so.
 //
-// A file that is mounted by itself is written in place: readers of this package still see the old or the new content, others may
-// see a part of it for a moment.
+// A file that is mounted by itself is written in place: readers of this package still see the old or the new content,
+// others may see a part of it for a moment.
 func (s *Staged) Commit() error {
 	if s.state != waiting {
 		return failed("write", s.lock.file.Path, fs.ErrClosed)
@@ -196,8 +196,8 @@ func (s *Staged) Commit() error {
 	return nil
 }
 
-// replace is Commit by rename(2). What is kept goes to its name after that: until the new content is the file, what was kept
-// before is still of use.
+// replace is Commit by rename(2). What is kept goes to its name after that: until the new content is the file, what was
+// kept before is still of use.
 func (s *Staged) replace() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if err := system.rename(s.path, p.path); err != nil {
@@ -232,8 +232,8 @@ func (s *Staged) Discard() error {
 	return failed("discard", s.lock.file.Path, and(s.drop(), s.end()))
 }
 
-// putBack works from the open file, which the rename took only the name from. (Links to a file without a name can't be made
-// again, linkat(2); a second name from the beginning would be left behind by those who are killed.)
+// putBack works from the open file, which the rename took only the name from. (Links to a file without a name can't be
+// made again, linkat(2); a second name from the beginning would be left behind by those who are killed.)
 func (s *Staged) putBack() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if s.previous == nil {

@@ -27,7 +27,7 @@ func TestNothingShowsBeforeCommit(t *testing.T) {
 func TestCloseDiscards(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	l := locked(t, f)
-	must(t, replace(f, l, "old"))
+	must(t, replace(l, "old"))
 	s, err := l.Stage([]byte("new"))
 	must(t, err)
 	must(t, l.Close())
@@ -65,7 +65,7 @@ func TestDraftOfSomebody(t *testing.T) {
 	if l.Interrupted() {
 		t.Error("taken for the trace of a change that died")
 	}
-	must(t, replace(f, l, "new"))
+	must(t, replace(l, "new"))
 	must(t, l.Settle())
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.bak", "portmap.conf.lock", "portmap.conf.new",
 		"portmap.conf.tmp", "portmap.conf~")
@@ -97,7 +97,7 @@ func TestInterrupted(t *testing.T) {
 
 	l = interrupted(true)
 	wantContent(t, f, "old")
-	must(t, replace(f, l, "new"))
+	must(t, replace(l, "new"))
 	wantContent(t, f, "new")
 	wantNames(t, dir, "portmap.conf", "portmap.conf.lock")
 	if l.Interrupted() {
@@ -139,7 +139,7 @@ func TestLeftoverIsNotWrittenThrough(t *testing.T) {
 			if !l.Interrupted() {
 				t.Error("not seen")
 			}
-			must(t, replace(f, l, "new"))
+			must(t, replace(l, "new"))
 			wantContent(t, f, "new")
 			wantMode(t, f.Path, 0o644)
 			raw, err := os.ReadFile(dir + "/victim")
@@ -178,10 +178,10 @@ func TestRenameFails(t *testing.T) {
 	f := failing(t, map[int]error{1: syscall.EBUSY}, nil)
 	put(t, f.Path, "old", 0o640)
 	l := locked(t, f)
-	wantError(t, replace(f, l, "new"), syscall.EBUSY, "write "+f.Path+": device or resource busy")
+	wantError(t, replace(l, "new"), syscall.EBUSY, "write "+f.Path+": device or resource busy")
 	wantContent(t, f, "old")
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
-	must(t, replace(f, l, "new"))
+	must(t, replace(l, "new"))
 	wantContent(t, f, "new")
 }
 
@@ -198,12 +198,12 @@ func TestFolderSyncFails(t *testing.T) {
 	}
 
 	put(t, f.Path, "old", 0o640)
-	wantError(t, replace(f, l, "new"), syscall.EIO, "write "+f.Path+": input/output error")
+	wantError(t, replace(l, "new"), syscall.EIO, "write "+f.Path+": input/output error")
 	wantContent(t, f, "old")
 	wantMode(t, f.Path, 0o640)
 	wantNames(t, dir, "portmap.conf", "portmap.conf.lock")
 
-	must(t, replace(f, l, "new"))
+	must(t, replace(l, "new"))
 	wantContent(t, f, "new")
 }
 
@@ -211,8 +211,9 @@ func TestFolderSyncFailsAndNoWayBack(t *testing.T) {
 	f := failing(t, map[int]error{2: syscall.ENOSPC}, map[int]error{1: syscall.EIO})
 	put(t, f.Path, "old", 0o644)
 	l := locked(t, f)
-	err := replace(f, l, "new")
-	if !errors.Is(err, syscall.EIO) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "could not be put back") {
+	err := replace(l, "new")
+	if !errors.Is(err, syscall.EIO) || !errors.Is(err, syscall.ENOSPC) ||
+		!strings.Contains(err.Error(), "could not be put back") {
 		t.Fatalf("error: %v", err)
 	}
 	wantContent(t, f, "new")

@@ -13,7 +13,8 @@ type traits struct {
 	appendOnly bool // chattr +a: it can be neither replaced nor renamed
 }
 
-// traitsOf asks statx(2), since Linux 5.8 for mounts. What is missing, or on a file system without such attributes, has none.
+// traitsOf asks statx(2), since Linux 5.8 for mounts. What is missing, or on a file system without such attributes, has
+// none.
 func traitsOf(path string) traits {
 	var found unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &found); err != nil {

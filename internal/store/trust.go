@@ -9,24 +9,25 @@ import (
 	"syscall"
 )
 
-// The threat: portmap runs as root and obeys the file. A user who can decide what the path leads to, could have root read a
-// configuration of his making, have it read (and quote in an error) a file that he may not read, or have it replace a file that
-// he may not write. So nobody but root and ourselves may be able to decide it, at any step of the way:
+// The threat: portmap runs as root and obeys the file. A user who can decide what the path leads to, could have root
+// read a configuration of his making, have it read (and quote in an error) a file that he may not read, or have it
+// replace a file that he may not write. So nobody but root and ourselves may be able to decide it, at any step of the
+// way:
 //
 //   - Each folder on the way belongs to root or us. The owner of a folder can put anything into it, whatever its mode.
-//   - A symbolic link is followed only from a folder that neither group nor others can write. The sticky bit is no help: it keeps
-//     others from taking entries away, not from making the link before we make the file.
-//   - In a folder that group or others can write, an entry has to be root's or ours, and the folder has to keep it from being
-//     swapped: by the sticky bit, or because only our own group may write, which is the user's private group wherever the umask
-//     gives it that right.
-//   - In a folder that everybody can write, the file has no second hard link: without fs.protected_hardlinks (proc_sys_fs(5)),
-//     anyone can link a file of root's into /tmp.
-//   - The file itself may belong to, or be writable by, whom root chose (a chown or chgrp in a folder of root's is root's word),
-//     but not by everybody.
+//   - A symbolic link is followed only from a folder that neither group nor others can write. The sticky bit is no
+//     help: it keeps others from taking entries away, not from making the link before we make the file.
+//   - In a folder that group or others can write, an entry has to be root's or ours, and the folder has to keep it
+//     from being swapped: by the sticky bit, or because only our own group may write, which is the user's private group
+//     wherever the umask gives it that right.
+//   - In a folder that everybody can write, the file has no second hard link: without fs.protected_hardlinks
+//     (proc_sys_fs(5)), anyone can link a file of root's into /tmp.
+//   - The file itself may belong to, or be writable by, whom root chose (a chown or chgrp in a folder of root's is
+//     root's word), but not by everybody.
 //
-// An access-control list that lets others write shows as the group's write bit (acl(5)): of a file that is root's word as well, and
-// of a folder with such a list it is not only our own group that may write. Since none but root and we can change the way, there
-// is no race between looking at it and walking it.
+// An access-control list that lets others write shows as the group's write bit (acl(5)): of a file that is root's word
+// as well, and of a folder with such a list it is not only our own group that may write. Since none but root and we can
+// change the way, there is no race between looking at it and walking it.
 
 // user is who we are, and so whom to trust.
 type user struct {
@@ -46,20 +47,22 @@ func currentUser() user {
 	}
 }
 
-// maps reports whether a user namespace knows a user. Each line of its map is: first id inside, first id outside, count.
+// maps reports whether a user namespace knows a user. Each line of its map is: first id inside, first id outside,
+// count.
 func maps(idMap []byte, uid uint64) bool {
 	lines := bufio.NewScanner(bytes.NewReader(idMap))
 	for lines.Scan() {
 		var inside, outside, count uint64
-		if _, err := fmt.Sscan(lines.Text(), &inside, &outside, &count); err == nil && uid >= inside && uid-inside < count {
+		if _, err := fmt.Sscan(lines.Text(), &inside, &outside, &count); err == nil && uid >= inside &&
+			uid-inside < count {
 			return true
 		}
 	}
 	return false
 }
 
-// trusts reports whether a user is root or ourselves. In a user namespace of an ordinary user, the root of the host cannot be
-// told from other strangers; but there we hold no power that is not that user's own.
+// trusts reports whether a user is root or ourselves. In a user namespace of an ordinary user, the root of the host
+// cannot be told from other strangers; but there we hold no power that is not that user's own.
 func (u user) trusts(uid uint32) bool {
 	return uid == 0 || uid == u.uid || u.confined && uid == overflowUID
 }
@@ -74,7 +77,8 @@ type entry struct {
 
 func entryOf(info fs.FileInfo) entry {
 	stat := info.Sys().(*syscall.Stat_t)
-	return entry{mode: info.Mode(), uid: stat.Uid, gid: stat.Gid, links: uint64(stat.Nlink)} //nolint:unconvert // 32 bits on other machines
+	return entry{mode: info.Mode(), uid: stat.Uid, gid: stat.Gid,
+		links: uint64(stat.Nlink)} //nolint:unconvert // 32 bits on other machines
 }
 
 // folderEntry is entryOf for a folder. Its list is read only where the mode says that one may let others write.
@@ -92,8 +96,8 @@ const (
 
 func (e entry) is(bits fs.FileMode) bool { return e.mode&bits != 0 }
 
-// objection says why an entry of a folder is not to be trusted, in words that go after its name; empty when it is. A nil entry
-// is one that is yet to be made.
+// objection says why an entry of a folder is not to be trusted, in words that go after its name; empty when it is. A
+// nil entry is one that is yet to be made.
 func (u user) objection(folder entry, e *entry) string {
 	private := folder.is(fs.ModeSticky) || !folder.is(othersWrite) && folder.gid == u.gid && !folder.acl
 	switch {

@@ -45,8 +45,10 @@ func TestObjection(t *testing.T) {
 		{"/tmp, nothing yet", user{}, folder(sticky|0o777, root, root), nil, ""},
 		{"/tmp, one's own link", user{}, folder(sticky|0o777, root, root), made(link|0o777, root), sharedLink},
 		{"/tmp, a stranger's file", user{}, folder(sticky|0o777, root, root), made(0o644, stranger), strangersFile},
-		{"/tmp, a stranger's folder", user{}, folder(sticky|0o777, root, root), made(dir|0o755, stranger), strangersFile},
-		{"/tmp, root's folder", user{}, folder(sticky|0o777, root, root), &entry{mode: dir | 0o755, uid: root, gid: root, links: 5}, ""},
+		{"/tmp, a stranger's folder", user{}, folder(sticky|0o777, root, root), made(dir|0o755, stranger),
+			strangersFile},
+		{"/tmp, root's folder", user{}, folder(sticky|0o777, root, root),
+			&entry{mode: dir | 0o755, uid: root, gid: root, links: 5}, ""},
 		{"/tmp, a hard link", user{}, folder(sticky|0o777, root, root), linked, hardLink},
 		{"a store of a group, a hard link", user{}, folder(sticky|0o775, root, otherGroup), linked, ""},
 
@@ -56,7 +58,8 @@ func TestObjection(t *testing.T) {
 		{"a private group's folder", alice, folder(0o775, me, myGroup), made(0o644, me), ""},
 		{"a private group's folder, nothing yet", alice, folder(0o775, me, myGroup), nil, ""},
 		{"a private group's folder, a link", alice, folder(0o775, me, myGroup), made(link|0o777, me), sharedLink},
-		{"a private group's folder, a stranger's file", alice, folder(0o775, me, myGroup), made(0o644, stranger), strangersFile},
+		{"a private group's folder, a stranger's file", alice, folder(0o775, me, myGroup), made(0o644, stranger),
+			strangersFile},
 		{"one's own group and everybody", alice, folder(0o777, me, myGroup), made(0o644, me), replaceable},
 
 		{"an unknown user, all users known", user{}, folder(0o755, overflowUID, root), nil, strangersFolder},
