@@ -108,18 +108,10 @@ func (b backend) load(t testing.TB, h *lab.Host, texts []string) {
 	}
 }
 
-// eachBackend runs a test over all backends at once: each has hosts of its own, and waits for its kernel most of the
-// time. It returns when all have ended.
 func eachBackend(t *testing.T, test func(*testing.T, backend)) {
-	var all sync.WaitGroup
 	for _, b := range backends() {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			t.Run(b.name, func(t *testing.T) { test(t, b) })
-		}()
+		t.Run(b.name, func(t *testing.T) { test(t, b) })
 	}
-	all.Wait()
 }
 
 // with does something with a backend on a host.
