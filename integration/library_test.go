@@ -10,7 +10,8 @@ import (
 	"portmap/internal/lab"
 )
 
-// The README's module is built as it stands there, beside a checkout, and its program puts its mappings into the kernel.
+// The README's module is built as it stands there, beside a checkout, and its program puts its mappings into the
+// kernel.
 func TestLibrary(t *testing.T) {
 	root, err := filepath.Abs("..")
 	if err != nil {

@@ -18,7 +18,8 @@ func longest(t *testing.T) rules.Mapping {
 	}
 	line.WriteString(",192.0.2.0/24")
 	text := line.String() + " --name "
-	text = strings.Replace(line.String(), "/tcp ", "/tcp --name "+strings.Repeat("n", min(63, rules.MaxText-len(text)))+" ", 1)
+	text = strings.Replace(line.String(), "/tcp ", "/tcp --name "+strings.Repeat("n", min(63, rules.MaxText-len(text)))+
+		" ", 1)
 	m, err := rules.Parse(text)
 	if err != nil {
 		t.Fatal(err)

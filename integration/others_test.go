@@ -71,7 +71,8 @@ func TestAddTellsOfUntrackedPackets(t *testing.T) {
 		if r := p.try("list"); strings.Contains(r.Err, "connection tracking") {
 			t.Errorf("list says of another port %+v", r)
 		}
-		const says = "a rule keeps packets to port 53 out of connection tracking: table inet dns, chain pre: udp dport 53 notrack; they do not reach port 8053"
+		const says = "a rule keeps packets to port 53 out of connection tracking: table inet dns, chain pre: udp " +
+			"dport 53 notrack; they do not reach port 8053"
 		for _, args := range [][]string{{"add", "53:8053/udp"}, {"list"}, {"list", "-o", "wide"}} {
 			if r := p.try(args...); r.Code != 0 || !strings.Contains(r.Err, says) {
 				t.Errorf("%v says %+v", args, r)

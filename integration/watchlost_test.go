@@ -70,7 +70,8 @@ func TestWatchKeepsMappingsOfAnEmptiedFile(t *testing.T) {
 		p.run("add", "443:8443")
 		w := p.watch()
 		write(t, p.file, b.line()+"# nothing\n")
-		w.says(p.file + " has no mapping, and 1 mapping is in place\n  nothing was removed; to remove all of them: sudo portmap --config " + p.file + " remove --all\n")
+		w.says(p.file + " has no mapping, and 1 mapping is in place\n" +
+			"  nothing was removed; to remove all of them: sudo portmap --config " + p.file + " remove --all\n")
 		host.Run(f.flush[0], f.flush[1:]...)
 		w.live(b, "443:8443/tcp")
 		if err := os.Remove(p.file); err != nil {

@@ -51,7 +51,8 @@ func (b *Backend) check(mappings []rules.Mapping) error {
 			return err
 		}
 		if m.Families()&has == 0 {
-			return &Error{Why: fmt.Sprintf("%s: %s", m.Spec(), why), Fix: "leave the mapping out, or install what is missing"}
+			return &Error{Why: fmt.Sprintf("%s: %s", m.Spec(), why),
+				Fix: "leave the mapping out, or install what is missing"}
 		}
 	}
 	return nil
@@ -86,8 +87,8 @@ type step struct {
 	script script
 }
 
-// plan returns the steps that bring one variant from what it has to mappings. With reset, nothing may be left that is not
-// theirs.
+// plan returns the steps that bring one variant from what it has to mappings. With reset, nothing may be left that is
+// not theirs.
 func plan(t tools, have snapshot, next []rules.Mapping, reset bool) ([]step, error) {
 	var wait sync.WaitGroup
 	var planned [len(families)]step
@@ -124,13 +125,17 @@ func planFamily(t tools, family int, have *saved, next []rules.Mapping, reset bo
 		return reset || !stays || !equalRules(before.chains[id], want)
 	}
 	if l, found := have.intruder(changes); found {
-		return step{}, &Error{Why: fmt.Sprintf("a rule of others stands in %s, a chain of portmap's that is to change: -A %s", l.in, l),
-			Fix: takeOut(main, l)}
+		return step{},
+			&Error{Why: fmt.Sprintf("a rule of others stands in %s, a chain of portmap's that is to change: -A %s",
+				l.in, l),
+				Fix: takeOut(main, l)}
 	}
 	for _, id := range before.names {
 		l, leads := have.foreignJump[id]
 		if _, stays := after.chains[id]; leads && !stays {
-			return step{}, &Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", id, l), Fix: takeOut(main, l)}
+			return step{},
+				&Error{Why: fmt.Sprintf("a rule of others leads into %s, a chain that is to go: -A %s", id, l),
+					Fix: takeOut(main, l)}
 		}
 	}
 	return step{tools: t, family: family, before: before, script: restoreScript(before, after)}, nil
@@ -146,8 +151,8 @@ func takeOut(program string, l ruleLine) string {
 	return fmt.Sprintf("take it out: sudo %s -t %s -D %s", program, l.in.table, l)
 }
 
-// carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over another
-// change between its look at the rules and its own. When one fails, it and all before it are taken back.
+// carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over
+// another change between its look at the rules and its own. When one fails, it and all before it are taken back.
 func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 	defer func() { b.seen = nil }() // what was read to take something back is history, too
 	for i, s := range steps {
@@ -158,8 +163,8 @@ func (b *Backend) carryOut(ctx context.Context, steps []step) error {
 	return nil
 }
 
-// restore carries a script out. A script of one rule needs no iptables-restore, which reads more of the rules than iptables
-// does.
+// restore carries a script out. A script of one rule needs no iptables-restore, which reads more of the rules than
+// iptables does.
 func (b *Backend) restore(ctx context.Context, s step) error {
 	programs := s.tools.programs[s.family]
 	if args := s.script.args(); args != nil {

@@ -24,8 +24,8 @@ func (o Options) folders() []string {
 	return o.Folders
 }
 
-// Backend is the iptables of this host, in the network namespace of the thread that calls it. It is not for use by several
-// goroutines at once.
+// Backend is the iptables of this host, in the network namespace of the thread that calls it. It is not for use by
+// several goroutines at once.
 type Backend struct {
 	use    tools
 	other  *tools // the other variant, where the host has it
@@ -38,8 +38,8 @@ type Backend struct {
 	noted map[Variant]chainState
 }
 
-// Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others, else
-// the one that the host calls iptables. The error is an [*Error].
+// Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others,
+// else the one that the host calls iptables. The error is an [*Error].
 func Open(ctx context.Context, o Options) (*Backend, error) {
 	if o.Wait == 0 {
 		o.Wait = 10 * time.Second
@@ -153,8 +153,9 @@ func (b *Backend) Supports(m rules.Mapping) error { return supported(&m) }
 // Close lets go of the kernel. What is live stays.
 func (b *Backend) Close() error { return b.tables.close() }
 
-// Present reports whether this host's iptables holds mappings of ours, in either variant. A host without iptables does not,
-// nor does a variant that the kernel lacks or that this process may not ask. Any other error of a look is returned.
+// Present reports whether this host's iptables holds mappings of ours, in either variant. A host without iptables does
+// not, nor does a variant that the kernel lacks or that this process may not ask. Any other error of a look is
+// returned.
 func Present(ctx context.Context, o Options) (bool, error) {
 	found, err := installed(ctx, o.folders())
 	if notInUse(err) {
@@ -209,8 +210,8 @@ func (b *Backend) Live(ctx context.Context) (rules.Live, error) {
 }
 
 // Apply does the whole change: one transaction a family, and when a later one fails, the earlier ones are taken back.
-// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what is
-// there, else an [*Error].
+// Errors: a [*rules.UnsupportedError] before the kernel is asked, [rules.ErrDrift] where the change does not fit what
+// is there, else an [*Error].
 func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	for _, list := range [...][]rules.Mapping{change.Add, change.Remove} {
 		if err := b.check(list); err != nil {
@@ -233,15 +234,16 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	if !change.Reset || !errors.Is(err, rules.ErrDrift) {
 		return err
 	}
-	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see a rule
-	// that is there, for the same reason as iptables-nft-save.
+	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see
+	// a rule that is there, for the same reason as iptables-nft-save.
 	if steps, err = b.whole(lasting, change); err != nil {
 		return err
 	}
 	return b.carryOut(lasting, steps)
 }
 
-// Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their own.
+// Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their
+// own.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
 	noted, looked := b.noted[b.use.variant] // by Open
 	if b.noted, b.seen = nil, nil; !looked {

@@ -34,7 +34,8 @@ func BenchmarkSmall(b *testing.B) {
 	near := mappings[5000:5001]
 	b.ReportAllocs()
 	for b.Loop() {
-		restoreScript(wanted(encodeNear(mappings[:10000], near, rules.IPv4), nothing), wanted(encodeNear(mappings, near, rules.IPv4), nothing)).text()
+		restoreScript(wanted(encodeNear(mappings[:10000], near, rules.IPv4), nothing),
+			wanted(encodeNear(mappings, near, rules.IPv4), nothing)).text()
 	}
 }
 

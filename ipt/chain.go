@@ -30,8 +30,8 @@ func (id chainID) String() string {
 	return id.name + " of the table " + string(id.table)
 }
 
-// The chains that have names of their own, and the beginnings of the names of the others. No name is longer than 27 bytes:
-// the kernel has room for 28 (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h).
+// The chains that have names of their own, and the beginnings of the names of the others. No name is longer than 27
+// bytes: the kernel has room for 28 (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h).
 const (
 	rootChain = "PORTMAP"
 	textChain = "PORTMAP-TEXT" // notes: temporary mappings, and pieces of long texts; no packet comes here
@@ -56,14 +56,15 @@ type hook struct {
 	jumps []rule
 }
 
-// hooks are the chains from which jumps lead into ours. Our jumps stand first in them: other tools append theirs, and so
-// the same rule translates a connection whichever tool was there first.
+// hooks are the chains from which jumps lead into ours. Our jumps stand first in them: other tools append theirs, and
+// so the same rule translates a connection whichever tool was there first.
 //
-// The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of that
-// VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
+// The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of
+// that VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
 func hooks() [4]hook {
 	return [...]hook{
-		{chainID{nat, "PREROUTING"}, []rule{{to: here, verdict: jump, chain: rootChain}, {to: hereInVRF, verdict: jump, chain: rootChain}}},
+		{chainID{nat, "PREROUTING"}, []rule{{to: here, verdict: jump, chain: rootChain},
+			{to: hereInVRF, verdict: jump, chain: rootChain}}},
 		{chainID{nat, "OUTPUT"}, []rule{{to: here, verdict: jump, chain: rootChain}}},
 		{chainID{mangle, "PREROUTING"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
 		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain}}},
@@ -103,11 +104,13 @@ func (id chainID) own() bool {
 	}
 	for _, tree := range trees {
 		if rest, ok := strings.CutPrefix(id.name, tree); ok {
-			return rest == "" || rest[0] == '-' && strings.Count(rest, "-") == 2 && strings.Trim(rest, "-0123456789") == ""
+			return rest == "" || rest[0] == '-' && strings.Count(rest, "-") == 2 &&
+				strings.Trim(rest, "-0123456789") == ""
 		}
 	}
 	for _, kind := range [...]string{portsOf, sourcesOf, addressesOf} {
-		if rest, ok := strings.CutPrefix(id.name, kind); ok && len(rest) == 16 && strings.Trim(rest, "0123456789abcdef") == "" {
+		if rest, ok := strings.CutPrefix(id.name, kind); ok && len(rest) == 16 &&
+			strings.Trim(rest, "0123456789abcdef") == "" {
 			return id.table == nat || kind != portsOf
 		}
 	}

@@ -66,7 +66,8 @@ func (s snapshot) mappings() []rules.Mapping {
 // live compares what is there with what should be there for the mappings that the comments name.
 func (s snapshot) live() rules.Live {
 	mappings := s.mappings()
-	r := reading{mappings: mappings, want: make([]int, len(mappings)), seen: make([]int, len(mappings)), packets: make([]uint64, len(mappings))}
+	r := reading{mappings: mappings, want: make([]int, len(mappings)), seen: make([]int, len(mappings)),
+		packets: make([]uint64, len(mappings))}
 	for i, family := range s.families {
 		if family != nil {
 			r.family(family, encode(mappings, families[i]))
@@ -146,7 +147,8 @@ func (r *reading) family(s *saved, want []chain) {
 	}
 }
 
-// jumps compares the jumps in a chain of others. Where they stand in it is the business of whoever put others before them.
+// jumps compares the jumps in a chain of others. Where they stand in it is the business of whoever put others before
+// them.
 func (r *reading) jumps(in chainID, have, want []rule) {
 	for _, w := range want {
 		if !slices.Contains(have, w) {

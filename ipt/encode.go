@@ -22,8 +22,8 @@ func supported(m *rules.Mapping) error {
 	return nil
 }
 
-// encode returns the chains of one family for mappings, which are supported; where none is of that family, no chain but that
-// of the notes. The same mappings, in whatever order, come to the same chains.
+// encode returns the chains of one family for mappings, which are supported; where none is of that family, no chain but
+// that of the notes. The same mappings, in whatever order, come to the same chains.
 func encode(mappings []rules.Mapping, family rules.Families) []chain {
 	return encodeNear(mappings, nil, family)
 }
@@ -76,12 +76,12 @@ func translating(mappings, near []rules.Mapping, family rules.Families) []chain 
 	return t.chains
 }
 
-// notesFamily is the family that has the chain with the notes on all mappings: one look tells whether there are any, and
-// which are temporary.
+// notesFamily is the family that has the chain with the notes on all mappings: one look tells whether there are any,
+// and which are temporary.
 const notesFamily = rules.IPv4
 
-// notes are the comments of a mapping in the chain where no packet comes: the pieces of a long text, or the text where it is
-// temporary. So where that chain is empty there are no temporary mappings.
+// notes are the comments of a mapping in the chain where no packet comes: the pieces of a long text, or the text where
+// it is temporary. So where that chain is empty there are no temporary mappings.
 func notes(m *rules.Mapping) []string {
 	if pieces := ruletext.Pieces(m.String(), maxComment); len(pieces) > 0 || !m.Temporary() {
 		return pieces
@@ -100,9 +100,10 @@ func entryOf(m *rules.Mapping, number int) dnatEntry {
 
 // appendEntries appends a mapping's entries, and returns its sources.
 //
-// A mapping with several sources is cut in two, so that its rules are as many as its sources and its ports together, and not
-// the one times the other: a first chain asks for the source, a second for the port.
-func appendEntries(entries []dnatEntry, m *rules.Mapping, number int, family rules.Families) ([]dnatEntry, []netip.Prefix) {
+// A mapping with several sources is cut in two, so that its rules are as many as its sources and its ports together,
+// and not the one times the other: a first chain asks for the source, a second for the port.
+func appendEntries(entries []dnatEntry, m *rules.Mapping, number int, family rules.Families) ([]dnatEntry,
+	[]netip.Prefix) {
 	it := entryOf(m, number)
 	var sources []netip.Prefix
 	if !m.Plain() {

@@ -9,7 +9,8 @@ import (
 	"portmap/rules"
 )
 
-// dnatEntry is one protocol of a mapping in one family, before it becomes rules; or what is dropped of several mappings.
+// dnatEntry is one protocol of a mapping in one family, before it becomes rules; or what is dropped of several
+// mappings.
 type dnatEntry struct {
 	mapping     int
 	protocol    rules.Protocols
@@ -24,8 +25,8 @@ type dnatEntry struct {
 	comment     string
 }
 
-// sortEntries orders the entries of a chain that is about some ports. What they have beyond these has no part in it: it would let
-// a change of other ports change this chain.
+// sortEntries orders the entries of a chain that is about some ports. What they have beyond these has no part in it: it
+// would let a change of other ports change this chain.
 func sortEntries(entries []*dnatEntry, p rules.Ports) {
 	slices.SortFunc(entries, func(a, b *dnatEntry) int {
 		return cmp.Or(cmp.Compare(max(a.listen.First, p.First), max(b.listen.First, p.First)),
@@ -33,9 +34,9 @@ func sortEntries(entries []*dnatEntry, p rules.Ports) {
 	})
 }
 
-// rulesIn returns how many rules the entry has for a range of ports: one a port, so that each goes to its own target. (A
-// shifted range, `DNAT --to-destination :9000-9010/8000`, takes the next port, and so another server, where the tuple of the
-// right one is in use: nf_nat_core.c, nf_nat_l4proto_unique_tuple.)
+// rulesIn returns how many rules the entry has for a range of ports: one a port, so that each goes to its own target.
+// (A shifted range, `DNAT --to-destination :9000-9010/8000`, takes the next port, and so another server, where the
+// tuple of the right one is in use: nf_nat_core.c, nf_nat_l4proto_unique_tuple.)
 func (e *dnatEntry) rulesIn(p rules.Ports) int {
 	if e.sourceChain != "" || e.drops {
 		return 1
@@ -75,7 +76,8 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 
 // covers reports whether one rule of the entry is for all of the range.
 func (e *dnatEntry) covers(b portRange) bool {
-	return (e.sourceChain != "" || e.drops) && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) && e.listen.Last >= b.ports.Last
+	return (e.sourceChain != "" || e.drops) && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) &&
+		e.listen.Last >= b.ports.Last
 }
 
 // sourcesIn returns the sources of a mapping that are of a family.

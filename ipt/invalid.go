@@ -10,14 +10,15 @@ import (
 	"portmap/rules"
 )
 
-// A segment that connection tracking calls invalid belongs to no connection, so the table nat does not see it and its port
-// stays as it is (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). A client's then meets the listen port, where nobody listens,
-// and a server's leaves from the target port, where the client knows nobody: either is answered by a reset, which ends the
-// connection. It is enough that the segment is older or newer than the window (nf_conntrack_proto_tcp.c, tcp_in_window).
+// A segment that connection tracking calls invalid belongs to no connection, so the table nat does not see it and its
+// port stays as it is (net/netfilter/nf_nat_core.c, nf_nat_inet_fn). A client's then meets the listen port, where
+// nobody listens, and a server's leaves from the target port, where the client knows nobody: either is answered by a
+// reset, which ends the connection. It is enough that the segment is older or newer than the window
+// (nf_conntrack_proto_tcp.c, tcp_in_window).
 //
-// So the table mangle drops them, before a packet's way is decided and behind connection tracking: TCP for the listen side
-// of a mapping, and TCP from the target ports of one, in either case only where the mapping is for such packets. Other
-// packets meet one rule, and most of the dropped ones few: ports side by side are one rule.
+// So the table mangle drops them, before a packet's way is decided and behind connection tracking: TCP for the listen
+// side of a mapping, and TCP from the target ports of one, in either case only where the mapping is for such packets.
+// Other packets meet one rule, and most of the dropped ones few: ports side by side are one rule.
 
 // condition is what a mapping asks of a packet beside its protocol and port.
 type condition struct {
@@ -59,7 +60,8 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 	}
 	var entries []dnatEntry
 	for c, list := range ports {
-		it := dnatEntry{mapping: -1, protocol: rules.TCP, drops: true, address: c.address, iface: c.iface, text: fmt.Sprint(c), comment: dropComment}
+		it := dnatEntry{mapping: -1, protocol: rules.TCP, drops: true, address: c.address, iface: c.iface,
+			text: fmt.Sprint(c), comment: dropComment}
 		switch from := sources[c.sources]; len(from) {
 		case 0:
 		case 1:

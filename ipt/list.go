@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// With many mappings iptables-save takes most of the time of a small change. A caller that knows the expected rules need
-// list only the affected chains.
+// With many mappings iptables-save takes most of the time of a small change. A caller that knows the expected rules
+// need list only the affected chains.
 
 // chainRef is a chain of a family.
 type chainRef struct {
@@ -36,8 +36,8 @@ func (b *Backend) listChains(ctx context.Context, t tools, looks ...chainRef) ([
 	return list, nil
 }
 
-// listLegacyChains has iptables-legacy list the chains, all side by side: to print few rules takes half the time of printing all.
-// The table mangle holds few, and is listed once.
+// listLegacyChains has iptables-legacy list the chains, all side by side: to print few rules takes half the time of
+// printing all. The table mangle holds few, and is listed once.
 func listLegacyChains(ctx context.Context, t tools, looks []chainRef) ([]chainState, error) {
 	list := make([]chainState, len(looks))
 	commands := make([][]string, len(looks))
@@ -62,7 +62,8 @@ func listLegacyChains(ctx context.Context, t tools, looks []chainRef) ([]chainSt
 	for i, l := range looks {
 		r := results[by[i]]
 		switch {
-		case commands[by[i]] == nil, r.err != nil && strings.Contains(r.err.Error(), "No chain/target/match by that name"):
+		case commands[by[i]] == nil, r.err != nil &&
+			strings.Contains(r.err.Error(), "No chain/target/match by that name"):
 			continue
 		case r.err != nil:
 			return nil, r.err

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes looks at the nat tables of iptables-legacy. The kernel tells nobody of their changes, but one look is two system
-// calls and no process, so it can be had many times a second. A mark is a hash of what a look sees: how many rules there are,
-// how long they are and where the chains begin. Counters have no part in it. Rules that were exchanged for others of the same
-// size look the same. It is a [rules.Changes].
+// Changes looks at the nat tables of iptables-legacy. The kernel tells nobody of their changes, but one look is two
+// system calls and no process, so it can be had many times a second. A mark is a hash of what a look sees: how many
+// rules there are, how long they are and where the chains begin. Counters have no part in it. Rules that were exchanged
+// for others of the same size look the same. It is a [rules.Changes].
 type Changes struct {
 	v4, v6 int // sockets; of which kind does not matter
 	seed   maphash.Seed
@@ -60,8 +60,8 @@ func (c *Changes) Mark() (uint64, error) {
 // After reports whether the tables are not the same.
 func (c *Changes) After(mark, known uint64) bool { return mark != known }
 
-// Known is what the look saw, if it changed nothing. A change of its own leaves the tables as they were known, or is looked at
-// once more: another program may have been there right after it.
+// Known is what the look saw, if it changed nothing. A change of its own leaves the tables as they were known, or is
+// looked at once more: another program may have been there right after it.
 func (c *Changes) Known(known, before, _ uint64, changed bool) uint64 {
 	if changed {
 		return known

@@ -6,8 +6,8 @@ import (
 	"portmap/rules"
 )
 
-// What is ours is decided by what it says, not by its name: a chain of others can be called PORTMAP, and its rules can have
-// comments of any kind.
+// What is ours is decided by what it says, not by its name: a chain of others can be called PORTMAP, and its rules can
+// have comments of any kind.
 
 // labels are the comments that were read, and the mappings that they are the texts of.
 type labels struct {
@@ -41,8 +41,8 @@ func (l *labels) label(comment string) bool {
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 
-// note reports whether portmap could have put a comment into the chain with notes: a piece of a long text, or a temporary
-// mapping.
+// note reports whether portmap could have put a comment into the chain with notes: a piece of a long text, or a
+// temporary mapping.
 func (l *labels) note(comment string) bool {
 	if strings.HasPrefix(comment, "~") {
 		hash, _, isPiece := strings.Cut(comment, " ")
@@ -77,7 +77,8 @@ func (l *labels) ours(in chainID, r *rule) bool {
 	case drop:
 		return in.table == mangle && l.labelIn(mangle, r.comment)
 	case toPort:
-		return in.table == nat && !r.reply && r.protocol != 0 && r.ports.Last == r.ports.First && r.ports.Last != 0 && r.port != 0 &&
+		return in.table == nat && !r.reply && r.protocol != 0 && r.ports.Last == r.ports.First && r.ports.Last != 0 &&
+			r.port != 0 &&
 			l.label(r.comment)
 	case note:
 	}

@@ -9,16 +9,17 @@ import (
 	"portmap/rules"
 )
 
-// iptables-nft-save exits with 0 even if the kernel did not answer all its questions: it prints no rules for a chain whose
-// rules it did not get, and without the list of chains none of ours (1.8.9 and 1.8.11, iptables/nft-cache.c,
-// nft_rule_list_update and fetch_chain_cache). When it cannot write, it prints nothing and exits with 0, as iptables-legacy-save
-// does. So an output must hold a whole table, and what iptables-nft-save printed is compared with what nf_tables counts.
+// iptables-nft-save exits with 0 even if the kernel did not answer all its questions: it prints no rules for a chain
+// whose rules it did not get, and without the list of chains none of ours (1.8.9 and 1.8.11, iptables/nft-cache.c,
+// nft_rule_list_update and fetch_chain_cache). When it cannot write, it prints nothing and exits with 0, as
+// iptables-legacy-save does. So an output must hold a whole table, and what iptables-nft-save printed is compared with
+// what nf_tables counts.
 
 // attempts is how often a listing is read that others may be changing.
 const attempts = 4
 
-// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have changed
-// it in between.
+// read reads both families. What iptables-nft-save prints is taken only if nf_tables holds as much; others may have
+// changed it in between.
 func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 	for range attempts {
 		s, err := readOnce(ctx, t)
@@ -37,8 +38,9 @@ func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 			return s, nil
 		}
 	}
-	return snapshot{}, &Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
-		Fix: "do it again"}
+	return snapshot{},
+		&Error{Why: fmt.Sprintf("%s-save printed a part of the rules that nf_tables holds, each time", t.variant),
+			Fix: "do it again"}
 }
 
 // readOnce runs iptables-save and its twin, for each table, side by side.
@@ -102,9 +104,9 @@ func (b *Backend) incomplete(s snapshot) (bool, error) {
 	return false, nil
 }
 
-// live reads a variant. What is damaged is read again, until two looks agree: an extension of which iptables-nft-save does not
-// learn the revision is printed with options of another one (libxtables/xtables.c, xtables_fully_register_pending_match), and
-// such a rule looks like one of others.
+// live reads a variant. What is damaged is read again, until two looks agree: an extension of which iptables-nft-save
+// does not learn the revision is printed with options of another one (libxtables/xtables.c,
+// xtables_fully_register_pending_match), and such a rule looks like one of others.
 func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 	s, err := b.read(ctx, t)
 	for range attempts {
@@ -122,7 +124,8 @@ func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 		}
 	}
 	if err == nil {
-		err = &Error{Why: fmt.Sprintf("the rules of %s were different each time they were read", t.variant), Fix: "do it again"}
+		err = &Error{Why: fmt.Sprintf("the rules of %s were different each time they were read", t.variant),
+			Fix: "do it again"}
 	}
 	return rules.Live{}, err
 }
@@ -131,6 +134,7 @@ func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 func (s snapshot) equal(other snapshot) bool {
 	return slices.EqualFunc(s.families[:], other.families[:], func(a, b *saved) bool {
 		return a == b || a != nil && b != nil && maps.EqualFunc(a.chains, b.chains, equalRules) &&
-			maps.EqualFunc(a.jumps, b.jumps, slices.Equal) && maps.Equal(a.foreign, b.foreign) && maps.Equal(a.foreignJump, b.foreignJump)
+			maps.EqualFunc(a.jumps, b.jumps, slices.Equal) && maps.Equal(a.foreign, b.foreign) &&
+			maps.Equal(a.foreignJump, b.foreignJump)
 	})
 }

@@ -30,8 +30,8 @@ const (
 
 const tcp = rules.TCP
 
-// rule is a rule of iptables as a value: what it asks of a packet, its comment and its verdict. Rules that are equal do the
-// same, however a version of iptables writes them. It can hold the rules that portmap makes.
+// rule is a rule of iptables as a value: what it asks of a packet, its comment and its verdict. Rules that are equal do
+// the same, however a version of iptables writes them. It can hold the rules that portmap makes.
 type rule struct {
 	source, destination netip.Prefix
 	iface               string // that the packet came by
@@ -45,16 +45,17 @@ type rule struct {
 	chain               string // where jump and goTo lead, in the same table
 	comment             string
 
-	// foreign is the text of a rule that portmap cannot have made. Of all else, such a rule has only its comment and, with
-	// the verdict jump or goTo, the chain to which it leads.
+	// foreign is the text of a rule that portmap cannot have made. Of all else, such a rule has only its comment and,
+	// with the verdict jump or goTo, the chain to which it leads.
 	foreign string
 }
 
 // hereWords are what iptables says for localities. The second has the first negated, so that no packet goes through our
 // chains twice.
 var hereWords = [...][]string{
-	here:      {"-m", "addrtype", "--dst-type", "LOCAL"},
-	hereInVRF: {"-m", "addrtype", "!", "--dst-type", "LOCAL", "-m", "addrtype", "--dst-type", "LOCAL", "--limit-iface-in"},
+	here: {"-m", "addrtype", "--dst-type", "LOCAL"},
+	hereInVRF: {"-m", "addrtype", "!", "--dst-type", "LOCAL", "-m", "addrtype", "--dst-type", "LOCAL",
+		"--limit-iface-in"},
 }
 
 // backward returns the rule for the answers to the packets of this one, which arrive.

@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a running program of iptables. What it reads and writes are files in memory: with pipes it would wait for us
-// again and again.
+// process is a running program of iptables. What it reads and writes are files in memory: with pipes it would wait for
+// us again and again.
 type process struct {
 	cmd                   *exec.Cmd
 	script                script // what it is to do, if it changes something
 	input, output, stderr *os.File
 }
 
-// start runs a program. It is in the network namespace of this thread. Its environment has nothing of ours: XTABLES_LIBDIR
-// names a folder with code to load.
+// start runs a program. It is in the network namespace of this thread. Its environment has nothing of ours:
+// XTABLES_LIBDIR names a folder with code to load.
 func start(ctx context.Context, path string, input []byte, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, path, args...)}
 	err := errors.Join(inMemory(&p.input), inMemory(&p.output), inMemory(&p.stderr))
@@ -119,7 +119,8 @@ func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 	return runScript(ctx, path, nil, nil, args...)
 }
 
-// runScript is run for a program that carries a script out; the input is its text, or nothing if the arguments say it all.
+// runScript is run for a program that carries a script out; the input is its text, or nothing if the arguments say it
+// all.
 func runScript(ctx context.Context, path string, s script, input []byte, args ...string) ([]byte, error) {
 	runtime.LockOSThread() // Pdeathsig looks at the thread, prctl(2)
 	defer runtime.UnlockOSThread()

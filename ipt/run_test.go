@@ -16,10 +16,13 @@ import (
 // noteVariable names the file into which the program that is run writes its process id.
 const noteVariable = "PORTMAP_IPT_NOTE"
 
-// What iptables had begun ends with us when we are killed: it would else change rules that the next command has looked at.
+// What iptables had begun ends with us when we are killed: it would else change rules that the next command has looked
+// at.
 func TestProgramsEndWithUs(t *testing.T) {
 	if note := os.Getenv(noteVariable); note != "" {
-		_, err := run(t.Context(), "/bin/sh", "-c", fmt.Sprintf("echo $$ >%[1]s.new && mv %[1]s.new %[1]s && exec sleep 300", note))
+		_,
+			err := run(t.Context(), "/bin/sh", "-c",
+			fmt.Sprintf("echo $$ >%[1]s.new && mv %[1]s.new %[1]s && exec sleep 300", note))
 		t.Fatalf("it has ended: %v", err)
 	}
 	note := filepath.Join(t.TempDir(), "pid")

@@ -77,7 +77,8 @@ func (r *reader) read(output string) error {
 				return err
 			}
 		case strings.Contains(text, "is incompatible"):
-			return &Error{Why: "the table " + string(r.table) + " holds rules that iptables cannot read: they were made by nft",
+			return &Error{Why: "the table " + string(r.table) +
+				" holds rules that iptables cannot read: they were made by nft",
 				Fix: "use that: sudo portmap apply --backend nft"}
 		}
 	}
@@ -129,7 +130,8 @@ func (r *reader) outside(in chainID, rule rule, text string) {
 	r.saved.foreignJump[to] = ruleLine{in, rule}
 }
 
-// disown takes out the chains of others: those that hold rules, but none of ours. The jumps into them are not ours either.
+// disown takes out the chains of others: those that hold rules, but none of ours. The jumps into them are not ours
+// either.
 func (r *reader) disown() {
 	s := r.saved
 	for _, id := range s.names {
@@ -166,8 +168,8 @@ func (s *saved) intruder(in func(chainID) bool) (ruleLine, bool) {
 // empty reports whether there is nothing of ours.
 func (s *saved) empty() bool { return len(s.chains) == 0 && len(s.jumps) == 0 }
 
-// count notes a rule that iptables-save printed. It counts for its chain and for the one to which it leads, as in the kernel
-// (net/netfilter/nf_tables_api.c, nf_tables_newrule and nft_verdict_init).
+// count notes a rule that iptables-save printed. It counts for its chain and for the one to which it leads, as in the
+// kernel (net/netfilter/nf_tables_api.c, nf_tables_newrule and nft_verdict_init).
 func (s *saved) count(in chainID, leadsTo string) {
 	if _, declared := s.uses[in]; declared {
 		s.uses[in]++

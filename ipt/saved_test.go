@@ -48,7 +48,8 @@ COMMIT
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []chainID{{mangle, listenChain}, {mangle, targetChain}, rootID, textID, {nat, "PORTMAP-TCP"}}; !slices.Equal(s.names, want) {
+	if want := []chainID{{mangle, listenChain}, {mangle, targetChain}, rootID, textID,
+		{nat, "PORTMAP-TCP"}}; !slices.Equal(s.names, want) {
 		t.Errorf("chains %v, want %v", s.names, want)
 	}
 	if !s.foreign[chainID{nat, "PORTMAP-S0123456789abcdef"}] || len(s.foreign) != 1 {
@@ -69,7 +70,8 @@ COMMIT
 	if lines := s.chains[rootID]; len(lines) != 2 || lines[0].packets != 4 || lines[0].bytes != 240 {
 		t.Errorf("rules are %v", lines)
 	}
-	if l, found := s.intruder(func(chainID) bool { return true }); !found || l.String() != `PORTMAP -m comment --comment "https://example.com/a" -j RETURN` {
+	if l, found := s.intruder(func(chainID) bool { return true }); !found ||
+		l.String() != `PORTMAP -m comment --comment "https://example.com/a" -j RETURN` {
 		t.Errorf("the rule of others is %v", l)
 	}
 	for _, bad := range []string{"[x] -A PORTMAP y\n", "[1:2 -A PORTMAP -j RETURN\n", "[:] -A PORTMAP -j RETURN\n"} {
@@ -93,24 +95,39 @@ func TestWhatIsOurs(t *testing.T) {
 		chain, rule string
 		ours        bool
 	}{
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443`, true},
-		{"PORTMAP", `-p udp -m comment --comment 443:8443/tcp -m udp --dport 80 -j DNAT --to-destination :1`, true}, // changed
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment ~0123456789abcdef -j DNAT --to-destination :8443`, true},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443`,
+			true},
+		// changed
+		{"PORTMAP", `-p udp -m comment --comment 443:8443/tcp -m udp --dport 80 -j DNAT --to-destination :1`, true},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment ~0123456789abcdef -j DNAT --to-destination :8443`,
+			true},
 		{"PORTMAP", `-p tcp -g PORTMAP-TCP`, true},
 		{"PORTMAP", `-p tcp -m tcp --dport 1:2 -m comment --comment "1-2:3-4/tcp" -j PORTMAP-S0123456789abcdef`, true},
 		{"PORTMAP-TEXT", `-m comment --comment "443:8443/tcp --temporary"`, true},
 		{"PORTMAP-TEXT", `-m comment --comment "~0123456789abcdef 1/2 443:8443/tcp"`, true},
 
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "https://example.com/a" -j DNAT --to-destination :8443`, false},
+		{"PORTMAP",
+			`-p tcp -m tcp --dport 443 -m comment --comment "https://example.com/a" -j DNAT --to-destination :8443`,
+			false},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443" -j DNAT --to-destination :8443`, false},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "~x/y:z" -j DNAT --to-destination :8443`, false},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -j DNAT --to-destination :8443`, false},
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination 10.0.0.1:8443`, false},
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443 --random`, false},
+		{"PORTMAP",
+			`-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination 10.0.0.1:8443`,
+			false},
+		{"PORTMAP",
+			`-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443 --random`,
+			false},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j REDIRECT --to-ports 8443`, false},
-		{"PORTMAP", `! -s 10.0.0.0/8 -p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443`, false},
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m limit --limit 1/sec -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443`, false},
-		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -m comment --comment b -j DNAT --to-destination :8443`, false},
+		{"PORTMAP",
+			`! -s 10.0.0.0/8 -p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" ` +
+				"-j DNAT --to-destination :8443", false},
+		{"PORTMAP",
+			`-p tcp -m tcp --dport 443 -m limit --limit 1/sec -m comment --comment "443:8443/tcp" ` +
+				"-j DNAT --to-destination :8443", false},
+		{"PORTMAP",
+			`-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -m comment --comment b ` +
+				"-j DNAT --to-destination :8443", false},
 		{"PORTMAP", `-p tcp -j PORTMAP-TCP`, false},
 		{"PORTMAP", `-p tcp -g PORTMAP-x`, false},
 		{"PORTMAP", `-m comment --comment "443:8443/tcp --temporary"`, false},
@@ -119,7 +136,8 @@ func TestWhatIsOurs(t *testing.T) {
 		{"PORTMAP-TEXT", `-m comment --comment " "`, false},
 		{"PORTMAP-TEXT", `-m comment --comment "~mine 1/2 443:8443/tcp"`, false},
 	} {
-		s, err := parse(newLabels(), fmt.Appendf(nil, "*nat\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain, c.rule))
+		s, err := parse(newLabels(), fmt.Appendf(nil, "*nat\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain,
+			c.rule))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,9 +163,11 @@ func TestWhatIsOursInMangle(t *testing.T) {
 		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DROP`, false},
 		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -m comment --comment "no telnet" -j DROP`, false},
 		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 443 -j DROP`, false},
-		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 1:2 -m comment --comment "1-2:3-4/tcp" -j PORTMAP-S0123456789abcdef`, false},
+		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 1:2 -m comment --comment "1-2:3-4/tcp" -j PORTMAP-S0123456789abcdef`,
+			false},
 	} {
-		s, err := parse(newLabels(), fmt.Appendf(nil, "*mangle\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain, c.rule))
+		s, err := parse(newLabels(), fmt.Appendf(nil, "*mangle\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain,
+			c.chain, c.rule))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +204,8 @@ func TestRulesAreReadBack(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{`-p tcp -m comment --comment "a:b" -m tcp --dport 443 -j DROP`, `-p tcp -m tcp --dport 443 -m comment --comment a:b -j DROP`, true},
+		{`-p tcp -m comment --comment "a:b" -m tcp --dport 443 -j DROP`,
+			`-p tcp -m tcp --dport 443 -m comment --comment a:b -j DROP`, true},
 		{"-s ::1.2.3.4/128 -j DROP", "-s ::102:304/128 -j DROP", true},
 		{"-s 10.0.0.0/8 -d 192.0.2.1/32 -j DROP", "-s 192.0.2.1/32 -d 10.0.0.0/8 -j DROP", false},
 		{"-p tcp -m tcp --dport 443 -j DROP", "-p tcp -m tcp --dport 444 -j DROP", false},
@@ -217,15 +238,20 @@ func TestExplain(t *testing.T) {
 		{kind: deleteRule, chain: rootID, line: &line{rule: rule{protocol: rules.UDP, verdict: toPort, port: 1}}},
 	}
 	for _, c := range []struct{ stderr, why, fix string }{
-		{"Another app is currently holding the xtables lock; still 9s 0us time ahead", "holds the xtables lock", "fuser"},
-		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)", "no table nat", "modprobe"},
-		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Input/output error", "Input/output error", ""},
+		{"Another app is currently holding the xtables lock; still 9s 0us time ahead", "holds the xtables lock",
+			"fuser"},
+		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to " +
+			"insmod?)", "no table nat", "modprobe"},
+		{"iptables v1.8.9 (legacy): can't initialize iptables table `nat': Input/output error", "Input/output error",
+			""},
 		{"iptables/1.8.9 Failed to initialize nft: Input/output error", "Input/output error", ""},
 		{"iptables/1.8.9 Failed to initialize nft: Protocol not supported", "no nf_tables", "modprobe nf_tables"},
 		{"iptables-restore: unrecognized option '--wait=10'", "too old", "1.6.2"},
 		{"Fatal: can't open lock file /run/xtables.lock: Permission denied", "not permitted", ""},
-		{"iptables-restore v1.8.9 (nf_tables): Couldn't load match `addrtype':No such file or directory", "extension", "modprobe"},
-		{"iptables-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (No such file or directory): rule in chain PORTMAP", "the kernel does not take", "modprobe"},
+		{"iptables-restore v1.8.9 (nf_tables): Couldn't load match `addrtype':No such file or directory", "extension",
+			"modprobe"},
+		{"iptables-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (No such file or directory): rule in " +
+			"chain PORTMAP", "the kernel does not take", "modprobe"},
 		{"iptables-restore: line 4 failed.", rules.ErrDrift.Error(), ""},
 		{"something new", "something new", ""},
 		{"", "exit status 1", ""},
@@ -239,7 +265,8 @@ func TestExplain(t *testing.T) {
 		if e.cause != nil {
 			said += " " + e.cause.Error()
 		}
-		if !strings.Contains(said, c.why) || !strings.Contains(e.Remedy(), c.fix) || (c.fix == "") != (e.Remedy() == "") {
+		if !strings.Contains(said, c.why) || !strings.Contains(e.Remedy(), c.fix) ||
+			(c.fix == "") != (e.Remedy() == "") {
 			t.Errorf("%q: %q, %q; want %q, %q", c.stderr, said, e.Remedy(), c.why, c.fix)
 		}
 	}
@@ -247,8 +274,12 @@ func TestExplain(t *testing.T) {
 
 // Whatever a version of iptables-save prints, reading it ends, and what was read can be written as a script.
 func FuzzParse(f *testing.F) {
-	f.Add([]byte("*nat\n:PORTMAP - [0:0]\n[1:2] -A PORTMAP -p tcp -m comment --comment \"443:8443/tcp\" -j DNAT --to-destination :8443\nCOMMIT\n"))
-	f.Add([]byte("*mangle\n:PORTMAP-TARGET - [0:0]\n[1:2] -A PORTMAP-TARGET -d ::/1 -o a -p tcp -m tcp --sport 1:2 -m comment --comment portmap -j DROP\nCOMMIT\n"))
+	f.Add(
+		[]byte("*nat\n:PORTMAP - [0:0]\n[1:2] -A PORTMAP -p tcp -m comment --comment \"443:8443/tcp\" -j DNAT " +
+			"--to-destination :8443\nCOMMIT\n"))
+	f.Add(
+		[]byte("*mangle\n:PORTMAP-TARGET - [0:0]\n[1:2] -A PORTMAP-TARGET -d ::/1 -o a -p tcp -m tcp --sport 1:2 -m " +
+			"comment --comment portmap -j DROP\nCOMMIT\n"))
 	f.Add([]byte("[1:2] -A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP\n"))
 	f.Add([]byte(":PORTMAP-TCP-1-2 -\n[0:0] -A PORTMAP-TCP-1-2 -m comment --comment \"\\"))
 	f.Fuzz(func(t *testing.T, output []byte) {

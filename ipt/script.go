@@ -53,8 +53,8 @@ func restoreScript(from, to state) (all script) {
 // changes is the part of a script that is about one table.
 type changes struct{ declare, fill, remove script }
 
-// chains adds what becomes of the chains of a table. Those that are in both states are changed rule by rule, so that the
-// other rules in them go on counting.
+// chains adds what becomes of the chains of a table. Those that are in both states are changed rule by rule, so that
+// the other rules in them go on counting.
 func (c *changes) chains(t table, from, to state) {
 	for _, id := range to.names {
 		if id.table != t {
@@ -85,8 +85,8 @@ func (c *changes) renew(id chainID, want []line) {
 	}
 }
 
-// edit takes rules out of a chain and puts others in between. If the rules that stay are in another order, it adds nothing
-// and reports false.
+// edit takes rules out of a chain and puts others in between. If the rules that stay are in another order, it adds
+// nothing and reports false.
 func (c *changes) edit(id chainID, have, want []line) bool {
 	wanted, there := setOf(want), setOf(have)
 	var gone []*line
@@ -121,8 +121,8 @@ func (c *changes) edit(id chainID, have, want []line) bool {
 	return true
 }
 
-// jumps leaves in a hook the jumps that are wanted there, once each. One that is new, or is there more than once, is put at
-// the beginning. One that is there stays in its place, so that no two tools fight for the first.
+// jumps leaves in a hook the jumps that are wanted there, once each. One that is new, or is there more than once, is
+// put at the beginning. One that is there stays in its place, so that no two tools fight for the first.
 func (c *changes) jumps(hook chainID, have, want []rule) {
 	stays := func(r rule) bool {
 		return slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)
@@ -157,8 +157,8 @@ func (s script) text() []byte {
 	return b
 }
 
-// atLine returns a line of the text, counted from 1 on, and the operation that it stands for, if it stands for one. Of the
-// last line, which ends the whole, it returns nothing.
+// atLine returns a line of the text, counted from 1 on, and the operation that it stands for, if it stands for one. Of
+// the last line, which ends the whole, it returns nothing.
 func (s script) atLine(number int) (text string, o *operation) {
 	line := 0
 	for i := range s {
@@ -204,11 +204,12 @@ func (o *operation) append(b []byte) []byte {
 }
 
 func (o *operation) flag() string {
-	return [...]string{declareChain: ":", appendRule: "-A ", insertRule: "-I ", deleteRule: "-D ", deleteChain: "-X "}[o.kind]
+	return [...]string{declareChain: ":", appendRule: "-A ", insertRule: "-I ", deleteRule: "-D ",
+		deleteChain: "-X "}[o.kind]
 }
 
-// args returns the arguments by which one iptables command does the same; nil if there is none, or it would lose something:
-// counters, or the wording of a rule that is to be deleted.
+// args returns the arguments by which one iptables command does the same; nil if there is none, or it would lose
+// something: counters, or the wording of a rule that is to be deleted.
 func (s script) args() []string {
 	if len(s) != 1 || s[0].line == nil {
 		return nil

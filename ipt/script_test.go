@@ -196,8 +196,8 @@ func plain(s state) string {
 	return c.show()
 }
 
-// lostCounts names a rule that is in both states and has fewer packets in the second; rules that stand in several chains are
-// left out.
+// lostCounts names a rule that is in both states and has fewer packets in the second; rules that stand in several
+// chains are left out.
 func lostCounts(before, after state) string {
 	count := func(s state) (packets map[rule]uint64, times map[rule]int) {
 		packets, times = map[rule]uint64{}, map[rule]int{}
@@ -231,7 +231,9 @@ func TestScriptMendsDamage(t *testing.T) {
 			case len(lines) > 0 && n == 0:
 				lines = slices.Delete(lines, 0, 1)
 			case n == 1 && id.table == nat:
-				lines = append(lines, line{rule: rule{protocol: tcp, ports: rules.Ports{First: 99, Last: 99}, comment: "99:98/tcp", verdict: toPort, port: 98}})
+				lines = append(lines,
+					line{rule: rule{protocol: tcp, ports: rules.Ports{First: 99, Last: 99}, comment: "99:98/tcp",
+						verdict: toPort, port: 98}})
 			case n == 2:
 				slices.Reverse(lines)
 			case n == 3:

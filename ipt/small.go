@@ -9,8 +9,8 @@ import (
 	"portmap/rules/ruletext"
 )
 
-// small returns the steps of a change that inserts and deletes rules of its own mappings in a few chains, which are as they
-// should be. It reports false where the change is another, or the chains are: then everything has to be looked at.
+// small returns the steps of a change that inserts and deletes rules of its own mappings in a few chains, which are as
+// they should be. It reports false where the change is another, or the chains are: then everything has to be looked at.
 func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool, error) {
 	changed := slices.Concat(change.Remove, change.Add)
 	if change.Reset || change.Before == nil || len(changed) > 8 {
@@ -50,7 +50,8 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 			looks, believed = append(looks, chainRef{i, id}), append(believed, chainState{known, comments(have)})
 		}
 		if script := restoreScript(from, to); script != nil {
-			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names), script: script})
+			steps = append(steps, step{tools: b.use, family: i, before: from, part: slices.Concat(from.names, to.names),
+				script: script})
 		}
 	}
 	if len(looks) > 8 {
@@ -84,7 +85,9 @@ func comments(lines []line) []string {
 // noClash checks mappings that were added to others, which are known to go together.
 func noClash(all, added []rules.Mapping) error {
 	near := slices.DeleteFunc(slices.Clone(all), func(m rules.Mapping) bool {
-		return !slices.ContainsFunc(added, func(a rules.Mapping) bool { return a.ListenPorts().Overlaps(m.ListenPorts()) })
+		return !slices.ContainsFunc(added, func(a rules.Mapping) bool {
+			return a.ListenPorts().Overlaps(m.ListenPorts())
+		})
 	})
 	if _, err := rules.NewSet(near...); err != nil {
 		return fmt.Errorf("%w (%w)", rules.ErrDrift, err)

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tables looks at iptables-nft's chains in nf_tables, without running it. The zero value connects when it is first asked.
+// tables looks at iptables-nft's chains in nf_tables, without running it. The zero value connects when it is first
+// asked.
 type tables struct{ conn *nftables.Conn }
 
 func (t *tables) open() (err error) {
@@ -62,7 +63,8 @@ func (t *tables) has(family rules.Families, id chainID) (bool, error) {
 		_, err = t.conn.ListChain(nfTable(family, id.table), id.name)
 		err = tablesError(err)
 	}
-	for _, none := range [...]unix.Errno{unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
+	for _, none := range [...]unix.Errno{unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP,
+		unix.EAFNOSUPPORT} {
 		if err != nil && says(err, none) {
 			return false, nil
 		}

@@ -8,8 +8,9 @@ import (
 	"portmap/rules"
 )
 
-// WriteText writes the part of a Set that is for one family as input of `iptables-restore --noflush`, or of its twin for
-// IPv6. Loaded where nothing of ours is, it is what Apply would have made. The error is a [*rules.UnsupportedError], or w's.
+// WriteText writes the part of a Set that is for one family as input of `iptables-restore --noflush`, or of its twin
+// for IPv6. Loaded where nothing of ours is, it is what Apply would have made. The error is a
+// [*rules.UnsupportedError], or w's.
 func WriteText(w io.Writer, set rules.Set, family rules.Families) error {
 	mappings := set.Mappings()
 	for i := range mappings {

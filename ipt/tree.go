@@ -8,15 +8,16 @@ import (
 	"portmap/rules"
 )
 
-// leaf is how many rules a chain may have before it becomes a node with chains for parts of its ports below it. With 2 halves,
-// 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
+// leaf is how many rules a chain may have before it becomes a node with chains for parts of its ports below it. With 2
+// halves, 5 times 4 quarters and a full leaf, a packet meets at most 57 rules, however many single ports are mapped.
 const leaf = 32
 
-// tree grows chains of one family. The chains depend only on what is mapped, not on how that came about. A mapping more or
-// less changes the chain of its ports, and if that becomes a node or a leaf, its parent.
+// tree grows chains of one family. The chains depend only on what is mapped, not on how that came about. A mapping more
+// or less changes the chain of its ports, and if that becomes a node or a leaf, its parent.
 type tree struct {
-	table   table
-	answers bool            // its packets are those that leave from the target ports, not those that arrive at the listen ports
+	table table
+	// its packets are those that leave from the target ports, not those that arrive at the listen ports
+	answers bool
 	near    []rules.Mapping // what the chains asked for are about; nil for all chains
 	chains  []chain
 }
@@ -58,8 +59,8 @@ func (b portRange) leadingTo(chain string) rule {
 	return r
 }
 
-// parts cuts the range by protocol, or its ports into halves and then quarters, so that the smallest that still matter have
-// as many ports as a leaf has rules.
+// parts cuts the range by protocol, or its ports into halves and then quarters, so that the smallest that still matter
+// have as many ports as a leaf has rules.
 func (b portRange) parts() []portRange {
 	if b.protocols.Number() == 0 {
 		return []portRange{{rules.TCP, b.ports}, {rules.UDP, b.ports}}
@@ -230,7 +231,8 @@ type networkRule struct {
 
 // networks adds rules that ask for networks, with chains below for those that have more bits in common if they are too
 // many for one chain. Of two networks none holds the other, or both are the same.
-func (t *tree) networks(at int, by func(netip.Prefix, string) rule, list []networkRule, nameOf func(netip.Prefix) string) {
+func (t *tree) networks(at int, by func(netip.Prefix, string) rule, list []networkRule,
+	nameOf func(netip.Prefix) string) {
 	slices.SortStableFunc(list, func(a, b networkRule) int { return comparePrefix(a.network, b.network) })
 	var common netip.Prefix
 	if len(list) > leaf {

@@ -46,7 +46,8 @@ func (r *rule) takes(s segment) bool {
 		(!destination.IsValid() || destination.Contains(s.Destination.Addr())) &&
 		(r.iface == "" && r.ports.Last == 0 || r.reply == s.leaving) &&
 		(r.iface == "" || r.iface == s.Interface) && r.to != hereInVRF &&
-		(r.protocol == 0 || r.protocol == s.Protocol) && (r.ports.Last == 0 || int(r.ports.First) <= port && port <= int(r.ports.Last))
+		(r.protocol == 0 || r.protocol == s.Protocol) && (r.ports.Last == 0 || int(r.ports.First) <= port &&
+		port <= int(r.ports.Last))
 }
 
 // walk returns the rule of the table nat that sends the packet on, or nil, and how many rules the packet met.
@@ -100,7 +101,8 @@ func (w walker) in(t *testing.T, id chainID, s segment) (by *line, met int) {
 }
 
 func packet(r *rand.Rand, family rules.Families, ports int) rules.Packet {
-	source, destination := netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), byte(r.IntN(256))}), netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(256))})
+	source, destination := netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(4)), byte(r.IntN(256))}),
+		netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(256))})
 	if family == rules.IPv6 {
 		source = netip.MustParseAddr(fmt.Sprintf("2001:db8:%x::%x", r.IntN(4), r.IntN(256)))
 		destination = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", r.IntN(256)))
@@ -119,7 +121,8 @@ func crowd(t *testing.T, r *rand.Rand, count, ports int) rules.Set {
 	for range count {
 		width := [...]int{1, 1, 1, 1, 2, 30}[r.IntN(6)]
 		first := 1 + r.IntN(ports-width)
-		text := fmt.Sprintf("%d-%d:%d-%d/%s", first, first+width-1, 20000+first, 20000+first+width-1, [...]string{"tcp", "udp", "tcp,udp"}[r.IntN(3)])
+		text := fmt.Sprintf("%d-%d:%d-%d/%s", first, first+width-1, 20000+first, 20000+first+width-1,
+			[...]string{"tcp", "udp", "tcp,udp"}[r.IntN(3)])
 		switch r.IntN(6) {
 		case 0:
 			text = fmt.Sprintf("192.0.2.%d:%s", r.IntN(256), text)
@@ -132,7 +135,8 @@ func crowd(t *testing.T, r *rand.Rand, count, ports int) rules.Set {
 		case 0:
 			text += fmt.Sprintf(" --source 10.0.%d.0/24", r.IntN(4))
 		case 1:
-			text += fmt.Sprintf(" --source 10.0.%d.%d/30,10.0.%d.0/25,2001:db8:%d::/48", r.IntN(4), 128+4*r.IntN(32), r.IntN(4), r.IntN(4))
+			text += fmt.Sprintf(" --source 10.0.%d.%d/30,10.0.%d.0/25,2001:db8:%d::/48", r.IntN(4), 128+4*r.IntN(32),
+				r.IntN(4), r.IntN(4))
 		case 2:
 			text += " --interface " + [...]string{"eth0", "eth1"}[r.IntN(2)]
 		}
@@ -164,14 +168,16 @@ func TestChainsDoWhatTheOracleSays(t *testing.T) {
 				case mapped != (by != nil):
 					t.Fatalf("seed %d: %+v: mapped is %t, by %+v", seed, p, mapped, by)
 				case mapped && (by.rule.port != decision.To[0].Port() || !mappings[by.mapping].Equal(decision.Mapping)):
-					t.Fatalf("seed %d: %+v: %d by %s, the oracle says %v", seed, p, by.rule.port, mappings[by.mapping], decision)
+					t.Fatalf("seed %d: %+v: %d by %s, the oracle says %v", seed, p, by.rule.port, mappings[by.mapping],
+						decision)
 				}
 			}
 		}
 	}
 }
 
-// What is dropped where connection tracking calls it invalid is TCP for a mapping, and the answers to that; nothing else.
+// What is dropped where connection tracking calls it invalid is TCP for a mapping, and the answers to that; nothing
+// else.
 func TestInvalidIsDroppedForMappingsOnly(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -202,13 +208,14 @@ func (s segment) belongsTo(m rules.Mapping) bool {
 		if !here || !target.Contains(p.Destination.Port()) {
 			return false
 		}
-		p.Destination = netip.AddrPortFrom(p.Destination.Addr(), p.Destination.Port()-target.First+m.ListenPorts().First)
+		p.Destination = netip.AddrPortFrom(p.Destination.Addr(), p.Destination.Port()-target.First+
+			m.ListenPorts().First)
 	}
 	return m.Claims(p)
 }
 
-// At 10,000 mappings no packet meets more than 64 rules: whether ports are dense, sparse, of both protocols, ranges, one port
-// of many addresses, or one mapping of many sources.
+// At 10,000 mappings no packet meets more than 64 rules: whether ports are dense, sparse, of both protocols, ranges,
+// one port of many addresses, or one mapping of many sources.
 func TestNoPacketMeetsManyRules(t *testing.T) {
 	lines := map[string]func(i int) string{
 		"dense":          func(i int) string { return fmt.Sprintf("%d:%d", 1+i, 20001+i) },
@@ -333,7 +340,8 @@ func TestChangeTouchesFewChains(t *testing.T) {
 	all := state(mappings)
 	for i := range 40 {
 		less := slices.Delete(slices.Clone(mappings), 97*i, 97*i+1)
-		for name, script := range map[string]script{"less": restoreScript(all, state(less)), "more": restoreScript(state(less), all)} {
+		for name, script := range map[string]script{"less": restoreScript(all, state(less)),
+			"more": restoreScript(state(less), all)} {
 			if lines := strings.Count(string(script.text()), "\n"); lines > 60 {
 				t.Fatalf("one mapping %s: %d lines:\n%s", name, lines, script.text())
 			}

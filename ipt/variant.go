@@ -53,7 +53,8 @@ func installed(ctx context.Context, folders []string) ([]tools, error) {
 	var found []tools
 	for _, variant := range [...]Variant{standard, other} {
 		suffix := strings.TrimPrefix(string(variant), "iptables")
-		t := tools{variant, [...]programs{programsOf("iptables"+suffix, folders), programsOf("ip6tables"+suffix, folders)}}
+		t := tools{variant, [...]programs{programsOf("iptables"+suffix, folders),
+			programsOf("ip6tables"+suffix, folders)}}
 		if variant == standard && t.programs[0].main == "" {
 			t.programs = [...]programs{plain, programsOf("ip6tables", folders)}
 		}
@@ -62,8 +63,9 @@ func installed(ctx context.Context, folders []string) ([]tools, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, &Error{Why: "this host has no iptables", Fix: "install the package iptables, or use nft: --backend nft",
-			unavailable: true}
+		return nil,
+			&Error{Why: "this host has no iptables", Fix: "install the package iptables, or use nft: --backend nft",
+				unavailable: true}
 	}
 	return found, nil
 }
@@ -117,7 +119,8 @@ func (t tools) has() (rules.Families, string) {
 	case exists(procNet):
 		return rules.IPv4, "IPv6 is switched off in this kernel"
 	}
-	// Where /proc is not mounted, only a socket tells. It cannot be what is asked first: the sandbox of the boot unit has none.
+	// Where /proc is not mounted, only a socket tells. It cannot be what is asked first: the sandbox of the boot unit
+	// has none.
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return rules.IPv4, fmt.Sprintf("/proc cannot be read, and this process gets no IPv6 socket (%v)", err)

@@ -19,7 +19,8 @@ func attributes(b []byte, each func(kind uint16, value []byte)) {
 		if length < unix.SizeofNlAttr || length > len(b) {
 			return
 		}
-		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofNlAttr:length])
+		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER),
+			b[unix.SizeofNlAttr:length])
 		b = b[min(nlaAlign(length), len(b)):]
 	}
 }

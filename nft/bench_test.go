@@ -66,7 +66,8 @@ func BenchmarkLive(b *testing.B) {
 				for i := range mappings {
 					lines = append(lines, fmt.Sprintf("%d:60100", i+1))
 				}
-				if err := backend.Apply(context.Background(), rules.Change{Reset: true, Add: lab.Mappings(b, lines...)}); err != nil {
+				if err := backend.Apply(context.Background(),
+					rules.Change{Reset: true, Add: lab.Mappings(b, lines...)}); err != nil {
 					b.Fatal(err)
 				}
 				for b.Loop() {

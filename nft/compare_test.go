@@ -2,7 +2,8 @@ package nft
 
 import "testing"
 
-// A rule in one of our chains is ours by its comment: one that is always there, a mapping's text, or what stands for one.
+// A rule in one of our chains is ours by its comment: one that is always there, a mapping's text, or what stands for
+// one.
 func TestWhoseRule(t *testing.T) {
 	for _, c := range []struct {
 		chain, comment string

@@ -191,7 +191,8 @@ func (r *reading) live() rules.Live {
 				have = r.seen[i][e.number]
 			}
 			if want := p.count(&e.mapping, &buffer); have != want {
-				r.damage("%s has %d of its %d %s in %s %s", e.mapping.Spec(), have, want, p.kind.objects(), p.kind, p.name)
+				r.damage("%s has %d of its %d %s in %s %s", e.mapping.Spec(), have, want, p.kind.objects(), p.kind,
+					p.name)
 				whole = whole && (p.kind == isSet || p.name == chainTexts)
 			}
 		}

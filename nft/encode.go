@@ -46,7 +46,8 @@ func (p *place) rulesOf(mappings []rules.Mapping) []*rule {
 	return list
 }
 
-// elementsOf returns the elements of mappings in a map or set. Each is made only when it is sent: there can be very many.
+// elementsOf returns the elements of mappings in a map or set. Each is made only when it is sent: there can be very
+// many.
 func (p *place) elementsOf(mappings []rules.Mapping) iter.Seq[nftables.SetElement] {
 	if p.shared {
 		return p.sharedKeys(mappings).elements()

@@ -131,16 +131,19 @@ func liveTexts(t *testing.T, b *Backend) string {
 
 // Whatever the kernel answers, a change that failed has changed nothing, and the connection can be used again.
 func TestKernelErrors(t *testing.T) {
-	for _, errno := range []unix.Errno{unix.EPERM, unix.ENOENT, unix.EEXIST, unix.EBUSY, unix.ENOBUFS, unix.ENOMEM, unix.EMSGSIZE, unix.EOPNOTSUPP, unix.EINVAL} {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.ENOENT, unix.EEXIST, unix.EBUSY, unix.ENOBUFS, unix.ENOMEM,
+		unix.EMSGSIZE, unix.EOPNOTSUPP, unix.EINVAL} {
 		t.Run(errno.Error(), func(t *testing.T) {
 			hosts(t, func(sound, wired *Backend, w *wire) {
 				ctx := context.Background()
-				if err := wired.Apply(ctx, rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --source 10.0.0.0/8")}); err != nil {
+				if err := wired.Apply(ctx,
+					rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --source 10.0.0.0/8")}); err != nil {
 					t.Fatalf("over a sound wire: %v", err)
 				}
 				before := liveTexts(t, sound)
 				w.spoil = func([]netlink.Message, func([]netlink.Message) error) error { return errno }
-				change := rules.Change{Remove: lab.Mappings(t, "443:8443"), Add: lab.Mappings(t, "443:9443", "81:8081 --interface eth0")}
+				change := rules.Change{Remove: lab.Mappings(t, "443:8443"),
+					Add: lab.Mappings(t, "443:9443", "81:8081 --interface eth0")}
 				err := wired.Apply(ctx, change)
 				if !errors.Is(err, errno) {
 					t.Errorf("Apply says %v, want %v in it", err, errno)
@@ -156,7 +159,8 @@ func TestKernelErrors(t *testing.T) {
 				if err := wired.Apply(ctx, change); err != nil {
 					t.Errorf("afterwards: %v", err)
 				}
-				if after := liveTexts(t, wired); after != "80:8080/tcp --source 10.0.0.0/8\n81:8081/tcp --interface eth0\n443:9443/tcp" {
+				if after := liveTexts(t,
+					wired); after != "80:8080/tcp --source 10.0.0.0/8\n81:8081/tcp --interface eth0\n443:9443/tcp" {
 					t.Errorf("afterwards live are\n%s", after)
 				}
 			})
@@ -220,7 +224,9 @@ func TestLostElements(t *testing.T) {
 				spoiled := 0
 				w.spoil = func(batch []netlink.Message, pass func([]netlink.Message) error) error {
 					element := netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSETELEM)
-					at := slices.IndexFunc(batch, func(m netlink.Message) bool { return m.Header.Type == element && len(m.Data) > maxMessage/2 })
+					at := slices.IndexFunc(batch, func(m netlink.Message) bool {
+						return m.Header.Type == element && len(m.Data) > maxMessage/2
+					})
 					if at < 0 || spoiled > 0 {
 						return pass(batch)
 					}
@@ -257,7 +263,8 @@ func TestInterruptedList(t *testing.T) {
 			return
 		}
 		defer b.Close()
-		if err := b.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080/udp")}); err != nil {
+		if err := b.Apply(context.Background(),
+			rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080/udp")}); err != nil {
 			t.Error(err)
 		}
 		if live := liveTexts(t, b); live != "80:8080/udp\n443:8443/tcp" {

@@ -26,8 +26,9 @@ func foreignRule(k kernelRule) foreignObject {
 
 func foreignChain(name string) foreignObject {
 	return foreignObject{
-		what:   "the chain " + name,
-		delete: []string{1: "flush chain inet " + tableName + " " + name, 3: "delete chain inet " + tableName + " " + name},
+		what: "the chain " + name,
+		delete: []string{1: "flush chain inet " + tableName + " " + name, 3: "delete chain inet " + tableName + " " +
+			name},
 	}
 }
 

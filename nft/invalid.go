@@ -13,14 +13,16 @@ import (
 // goes on.
 //
 // Both guards ask for the state first, so all other packets pay for one comparison. They look into sets of their
-// own: a lookup in a map is counted in its element (nft_lookup.c, nft_lookup_eval), and that counter is for connections.
+// own: a lookup in a map is counted in its element (nft_lookup.c, nft_lookup_eval), and that counter is for
+// connections.
 
 // guardArriving returns the rules that find the invalid segments of other hosts, guardLeaving those for the segments of
 // this host.
 func guardArriving() []*rule {
 	return []*rule{
 		newRule(chainGuardPrerouting, "all but invalid segments pass").unlessInvalid(),
-		newRule(chainGuardPrerouting, "invalid segments to this host").protocol(rules.TCP).toThisHost().jump(chainInvalid),
+		newRule(chainGuardPrerouting, "invalid segments to this host").protocol(rules.TCP).toThisHost().jump(
+			chainInvalid),
 		newRule(chainGuardPrerouting, "invalid segments to this host, by a VRF").
 			protocol(rules.TCP).toIncoming().jump(chainInvalid),
 	}

@@ -16,7 +16,8 @@ import (
 // A list of rules or sets that was interrupted is read again, as one of elements is.
 func TestInterruptedAnswer(t *testing.T) {
 	hosts(t, func(_, wired *Backend, w *wire) {
-		if err := wired.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --interface eth0")}); err != nil {
+		if err := wired.Apply(context.Background(),
+			rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --interface eth0")}); err != nil {
 			t.Error(err)
 		}
 		interruptions := 3
@@ -36,7 +37,8 @@ func TestInterruptedAnswer(t *testing.T) {
 	})
 }
 
-// Lists that were read while a rule changed do not belong together, and are read again, also where nothing looks damaged.
+// Lists that were read while a rule changed do not belong together, and are read again, also where nothing looks
+// damaged.
 func TestChangeBetweenLists(t *testing.T) {
 	host := lab.New(t).Host("host")
 	host.Do(func() {

@@ -34,8 +34,8 @@ func (k *kernel) elementAt(set string, key []byte) (e element, err error) {
 	return e, err
 }
 
-// firstElements reads the first elements of a map, most of them or a few more. It has a socket of its own, and closes it
-// without reading the rest.
+// firstElements reads the first elements of a map, most of them or a few more. It has a socket of its own, and closes
+// it without reading the rest.
 func (k *kernel) firstElements(set string, most int, each func(element)) error {
 	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {

@@ -27,8 +27,8 @@ func maps() []portMap {
 	}
 }
 
-// tcpSet is the name of the set of the map's keys for TCP. It has no counters: the guards look invalid segments up in it,
-// and a lookup in the map would count them as connections. See invalid.go.
+// tcpSet is the name of the set of the map's keys for TCP. It has no counters: the guards look invalid segments up in
+// it, and a lookup in the map would count them as connections. See invalid.go.
 func (p portMap) tcpSet() string { return "tcp_" + p.name }
 
 // holds reports whether a mapping is in this map. Each that is not restricted is in exactly one.
@@ -62,8 +62,8 @@ func (p portMap) tcpElements(list []keyRange, m *rules.Mapping) []keyRange {
 	return append(list, keyRange{address: m.Listen(), protocol: rules.TCP, ports: m.ListenPorts()})
 }
 
-// toMappedArriving returns the rules of the chain that other hosts' connections meet, toMappedLeaving those of the chain
-// that this host's own meet.
+// toMappedArriving returns the rules of the chain that other hosts' connections meet, toMappedLeaving those of the
+// chain that this host's own meet.
 func toMappedArriving() []*rule {
 	return []*rule{
 		newRule(chainPrerouting, "connections of other hosts").anyPort().toThisHost().jump(chainMapped),

@@ -47,7 +47,8 @@ func normalForm(exprs [][]byte, find setFinder) (string, error) {
 	n := normalizer{find: find}
 	for _, e := range exprs {
 		f := fields(e)
-		if err := n.run(f.text(unix.NFTA_EXPR_NAME), fields(f[unix.NFTA_EXPR_DATA]), f[unix.NFTA_EXPR_DATA]); err != nil {
+		if err := n.run(f.text(unix.NFTA_EXPR_NAME), fields(f[unix.NFTA_EXPR_DATA]),
+			f[unix.NFTA_EXPR_DATA]); err != nil {
 			return "", err
 		}
 	}
@@ -157,7 +158,8 @@ func (n *normalizer) payload(f attributeMap) {
 	base, offset := f.number(unix.NFTA_PAYLOAD_BASE), f.number(unix.NFTA_PAYLOAD_OFFSET)
 	length := f.number(unix.NFTA_PAYLOAD_LEN)
 	if _, writes := f[unix.NFTA_PAYLOAD_SREG]; writes {
-		n.statement(fmt.Sprintf("set payload %d %d %d to %s", base, offset, length, n.at(f.number(unix.NFTA_PAYLOAD_SREG))))
+		n.statement(fmt.Sprintf("set payload %d %d %d to %s", base, offset, length,
+			n.at(f.number(unix.NFTA_PAYLOAD_SREG))))
 		return
 	}
 	v := value{text: fmt.Sprintf("payload %d %d", base, offset), length: length, kept: int(length)}
@@ -168,7 +170,8 @@ func (n *normalizer) immediate(f attributeMap) {
 	data := fields(f[unix.NFTA_IMMEDIATE_DATA])
 	if verdict, is := data[unix.NFTA_DATA_VERDICT]; is {
 		v := fields(verdict)
-		n.statement(fmt.Sprintf("verdict %d %s", int32(v.number(unix.NFTA_VERDICT_CODE)), v.text(unix.NFTA_VERDICT_CHAIN)))
+		n.statement(fmt.Sprintf("verdict %d %s", int32(v.number(unix.NFTA_VERDICT_CODE)),
+			v.text(unix.NFTA_VERDICT_CHAIN)))
 		return
 	}
 	b := data[unix.NFTA_DATA_VALUE]

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes are the kernel's notifications of transactions of nf_tables, by whatever program: iptables-nft is one of them,
-// iptables-legacy is not. A mark is a generation, which the kernel counts up with each transaction. It is a [rules.Changes].
+// Changes are the kernel's notifications of transactions of nf_tables, by whatever program: iptables-nft is one of
+// them, iptables-legacy is not. A mark is a generation, which the kernel counts up with each transaction. It is a
+// [rules.Changes].
 type Changes struct {
 	notices *netlink.Conn
 	queries *netlink.Conn
@@ -68,8 +69,9 @@ func subscribe() (*netlink.Conn, error) {
 // onlyGenerations has the kernel drop all but the one message that ends the notifications of a transaction: a foreign
 // ruleset of 100,000 elements is then one message of some 60 bytes (nf_tables_api.c, nf_tables_gen_notify).
 func onlyGenerations(conn *netlink.Conn) error {
-	kind := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, newGeneration)) // BPF loads big-endian, the header is not
-	const typeInHeader = 4                                                                // struct nlmsghdr
+	// BPF loads big-endian, the header is not
+	kind := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, newGeneration))
+	const typeInHeader = 4 // struct nlmsghdr
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: typeInHeader},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(kind), Jf: 1},
@@ -90,8 +92,8 @@ func onlyGenerations(conn *netlink.Conn) error {
 	return attach
 }
 
-// Notices hands over the changes until ctx is done or the Changes are closed. One who does not take them has them pile up in
-// the socket, and learns from Lost when it was full.
+// Notices hands over the changes until ctx is done or the Changes are closed. One who does not take them has them pile
+// up in the socket, and learns from Lost when it was full.
 func (c *Changes) Notices(ctx context.Context) <-chan rules.Notice {
 	notices := make(chan rules.Notice)
 	go func() {

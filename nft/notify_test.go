@@ -60,7 +60,8 @@ func TestOneNoticeForEachTransaction(t *testing.T) {
 	for i := range 1000 {
 		elements = append(elements, fmt.Sprint(1+i))
 	}
-	runNFT(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
+	runNFT(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+
+		strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
 	for i := range 3 {
 		if n, want := next(t, notices), (rules.Notice{Mark: before + uint64(i) + 1, By: "nft"}); n != want {
 			t.Errorf("notice %+v, want %+v", n, want)

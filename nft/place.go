@@ -17,8 +17,8 @@ type place struct {
 	hook hook // of a base chain; the zero value for a chain that is only jumped to
 	key  key  // of a map or set
 
-	// elements appends what a mapping has in a map or set. In a map each element has the mapping's label as its comment,
-	// and a counter; in a set it has neither. nil in a chain.
+	// elements appends what a mapping has in a map or set. In a map each element has the mapping's label as its
+	// comment, and a counter; in a set it has neither. nil in a chain.
 	elements func([]keyRange, *rules.Mapping) []keyRange
 
 	// shared is for a set in which several mappings may have the same element. It goes with the last of them.
@@ -89,7 +89,8 @@ func places() []place {
 		place{name: chainPrerouting, kind: isChain, always: toMappedArriving,
 			hook: hook{nat, prerouting, "prerouting", natPriority, "dstnat - 1"}},
 		place{name: chainOutput, kind: isChain, always: toMappedLeaving,
-			hook: hook{nat, output, "output", natPriority, "-101"}}) // nft has no symbolic name for a priority of this hook
+			// nft has no symbolic name for a priority of this hook
+			hook: hook{nat, output, "output", natPriority, "-101"}})
 }
 
 // sets returns the places that are maps and sets, chains the others.
@@ -104,8 +105,8 @@ func chains() []place {
 // set returns the nf_tables map or set.
 //
 // The counter of a map is cloned into each element (NFTA_SET_EXPRESSIONS, Linux 5.11). Each key has the protocol in it,
-// also where it is always TCP: for a key of the port alone the kernel takes a bitmap, whose elements are looked up one by
-// one when they are added (nft_set_bitmap.c, nft_bitmap_elem_find).
+// also where it is always TCP: for a key of the port alone the kernel takes a bitmap, whose elements are looked up one
+// by one when they are added (nft_set_bitmap.c, nft_bitmap_elem_find).
 func (p *place) set() *nftables.Set {
 	s := &nftables.Set{
 		Table: table(), Name: p.name, Concatenation: true, Comment: mark, KeyType: p.key.datatype(),

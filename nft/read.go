@@ -11,8 +11,8 @@ import (
 
 // live reads the table. What looks damaged is read again before it is believed, for two reasons. Lists of different
 // chains and maps belong together only if no rule changed between them. And a map that has just grown is spread over a
-// larger hash table in the background (lib/rhashtable.c): a list read meanwhile has some elements twice and others not at
-// all.
+// larger hash table in the background (lib/rhashtable.c): a list read meanwhile has some elements twice and others not
+// at all.
 func (k *kernel) live(ctx context.Context) (live rules.Live, err error) {
 	pause := 5 * time.Millisecond
 	for looks, times := 0, 0; looks < 6 && times < interruptions; times++ {
@@ -75,8 +75,8 @@ func (k *kernel) readTable(ctx context.Context) (rules.Live, error) {
 	return r.live(), nil
 }
 
-// finder returns the sets in which rules look something up. It reads the contents of a rule's own set when they are asked
-// for.
+// finder returns the sets in which rules look something up. It reads the contents of a rule's own set when they are
+// asked for.
 func (k *kernel) finder(list []kernelSet) setFinder {
 	byName := make(map[string]kernelSet, len(list))
 	for _, s := range list {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rule is one rule: the line that nft takes and the expressions that the kernel takes. Each method adds one statement to
-// both.
+// rule is one rule: the line that nft takes and the expressions that the kernel takes. Each method adds one statement
+// to both.
 type rule struct {
 	chain   string
 	jumpsTo string // a chain; empty if it does not
@@ -210,7 +210,8 @@ func (r *rule) fromNetwork(f rules.Families, network netip.Prefix) *rule {
 			mask[bit/8] |= 0x80 >> (bit % 8)
 		}
 		r.exprs = append(r.exprs, &expr.Bitwise{
-			SourceRegister: regFirst, DestRegister: regFirst, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask)),
+			SourceRegister: regFirst, DestRegister: regFirst, Len: uint32(len(mask)), Mask: mask,
+			Xor: make([]byte, len(mask)),
 		})
 	}
 	return r.add(fmt.Sprintf("%s saddr %s", addrWord(f), span{network.Addr(), lastOf(network)}.text()),
@@ -221,7 +222,8 @@ func (r *rule) fromNetwork(f rules.Families, network netip.Prefix) *rule {
 func (r *rule) toPorts(p rules.Ports) *rule {
 	text := "th dport " + p.String()
 	if p.Count() == 1 {
-		return r.add(text, portField(regFirst), &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: portBytes(p.First)})
+		return r.add(text, portField(regFirst),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: portBytes(p.First)})
 	}
 	return r.add(text, portField(regFirst),
 		&expr.Cmp{Op: expr.CmpOpGte, Register: regFirst, Data: portBytes(p.First)},
@@ -277,7 +279,8 @@ func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
 func (r *rule) dnatLookup(p portMap) *rule {
 	text, _ := p.key.text()
 	found := &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
-	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name), append(p.key.load(), found, dnat(found.DestRegister))...)
+	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name),
+		append(p.key.load(), found, dnat(found.DestRegister))...)
 }
 
 // inSet matches packets whose key is in a set.

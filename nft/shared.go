@@ -5,8 +5,8 @@ import "portmap/rules"
 // listAtMost is how many mappings may be live for a removal to read them.
 const listAtMost = 1000
 
-// unused returns, by place, the elements of shared sets that no mapping has after the change. An element that may linger
-// does little harm, so if many mappings are live they are not read to find out.
+// unused returns, by place, the elements of shared sets that no mapping has after the change. An element that may
+// linger does little harm, so if many mappings are live they are not read to find out.
 func (k *kernel) unused(change rules.Change) (map[string]keySet, error) {
 	unused := map[string]keySet{}
 	var others []rules.Mapping // that are live, and that the caller does not know of

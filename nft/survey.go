@@ -138,7 +138,8 @@ func (k *kernel) others() (list []foreignObject, err error) {
 // following).
 func objectKind(kind uint32) string {
 	words := [...]string{
-		"object", "counter", "quota", "ct helper", "limit", "connlimit", "tunnel", "ct timeout", "secmark", "ct expectation",
+		"object", "counter", "quota", "ct helper", "limit", "connlimit", "tunnel", "ct timeout", "secmark",
+		"ct expectation",
 		"synproxy",
 	}
 	return words[min(int(kind), len(words)-1)]

@@ -184,7 +184,8 @@ func (k *kernel) rulesOf(mappings []rules.Mapping) (found []kernelRule, err erro
 // attribute's length has 16 bits, and google/nftables v0.3.0 lets it overflow without an error.
 const maxMessage = 60_000
 
-// inMessages sends elements in messages that are cut by their size on the wire. It returns how many elements there were.
+// inMessages sends elements in messages that are cut by their size on the wire. It returns how many elements there
+// were.
 func inMessages(
 	set *nftables.Set, elements iter.Seq[nftables.SetElement], send func(*nftables.Set, []nftables.SetElement) error,
 ) (count int, err error) {

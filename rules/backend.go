@@ -2,8 +2,8 @@ package rules
 
 import "context"
 
-// Backend puts mappings into a kernel's packet filter. It holds no state of its own: what is live is what the kernel says.
-// One Backend is for one network namespace, and not for use by several goroutines at once.
+// Backend puts mappings into a kernel's packet filter. It holds no state of its own: what is live is what the kernel
+// says. One Backend is for one network namespace, and not for use by several goroutines at once.
 type Backend interface {
 	// Name returns what `--backend` calls it.
 	Name() string
@@ -17,8 +17,9 @@ type Backend interface {
 	// Temporary reads the temporary mappings alone: what no file holds. It is quick however many others are live.
 	Temporary(context.Context) ([]Mapping, error)
 
-	// Apply does the whole change in one transaction, or nothing of it. To add what is there already, in the same words, may
-	// succeed. The error is an [*UnsupportedError], [ErrDrift], or the kernel's errno, to be found by [errors.As].
+	// Apply does the whole change in one transaction, or nothing of it. To add what is there already, in the same
+	// words, may succeed. The error is an [*UnsupportedError], [ErrDrift], or the kernel's errno, to be found by
+	// [errors.As].
 	Apply(context.Context, Change) error
 
 	// Close lets go of the kernel. What is live stays.

@@ -13,8 +13,8 @@ type Change struct {
 	Remove []Mapping
 	Add    []Mapping
 
-	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare itself
-	// a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
+	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare
+	// itself a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
 	Before []Mapping
 }
 
@@ -44,6 +44,6 @@ func Minus(a, b []Mapping) []Mapping {
 	return rest
 }
 
-// ErrDrift says that a Change does not fit what the kernel holds: a mapping to remove is not there, or the place of one to add
-// is taken. Nothing was changed; read what is live and ask again.
+// ErrDrift says that a Change does not fit what the kernel holds: a mapping to remove is not there, or the place of one
+// to add is taken. Nothing was changed; read what is live and ask again.
 var ErrDrift = errors.New("the kernel's rules are not what was saved")

@@ -13,16 +13,16 @@ type Changes interface {
 	// After reports whether a mark is of a time after another mark.
 	After(mark, known uint64) bool
 
-	// Known returns the mark up to which nothing needs another look, after a look that began at before, ended at after, and
-	// made at most one change. It was known until then.
+	// Known returns the mark up to which nothing needs another look, after a look that began at before, ended at after,
+	// and made at most one change. It was known until then.
 	Known(known, before, after uint64, changed bool) uint64
 
-	// Notices hands over what the kernel tells, until ctx is done or the Changes are closed. It is nil if the kernel tells
-	// nothing: Mark has to be asked.
+	// Notices hands over what the kernel tells, until ctx is done or the Changes are closed. It is nil if the kernel
+	// tells nothing: Mark has to be asked.
 	Notices(context.Context) <-chan Notice
 
-	// Every returns how often Mark is to be asked beside; 0 if the kernel tells of each change. A mark that has to be asked
-	// for can miss a change that leaves the rules as long as they were.
+	// Every returns how often Mark is to be asked beside; 0 if the kernel tells of each change. A mark that has to be
+	// asked for can miss a change that leaves the rules as long as they were.
 	Every() time.Duration
 
 	// Close ends it, and the notices.

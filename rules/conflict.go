@@ -42,8 +42,8 @@ func (f *fitting) meets(old, at int) {
 	}
 }
 
-// portsOverlap reports whether two mappings of one protocol share a listen port. Of most sets none do, which the ports alone
-// tell: 60,000 mappings take a millisecond.
+// portsOverlap reports whether two mappings of one protocol share a listen port. Of most sets none do, which the ports
+// alone tell: 60,000 mappings take a millisecond.
 func portsOverlap(mappings []Mapping) bool {
 	var lastTCP, lastUDP uint16
 	for _, at := range byFirstPort(mappings) {
@@ -69,7 +69,9 @@ func byFirstPort(mappings []Mapping) []int32 {
 		for i := range sorted {
 			sorted[i] = int32(i)
 		}
-		slices.SortStableFunc(sorted, func(a, b int32) int { return int(mappings[a].ports.First) - int(mappings[b].ports.First) })
+		slices.SortStableFunc(sorted, func(a, b int32) int {
+			return int(mappings[a].ports.First) - int(mappings[b].ports.First)
+		})
 		return sorted
 	}
 	next := make([]int32, 1<<16+1) // a counting sort: ports are few

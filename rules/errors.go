@@ -27,7 +27,8 @@ func (e *InvalidError) Error() string {
 // Remedy returns what to write instead.
 func (e *InvalidError) Remedy() string { return e.Fix }
 
-// UnsupportedError names a part of the language that is read and kept, but that this version cannot put into the kernel.
+// UnsupportedError names a part of the language that is read and kept, but that this version cannot put into the
+// kernel.
 type UnsupportedError struct{ Part string }
 
 func (e *UnsupportedError) Error() string { return e.Part + ": not supported by this version" }

@@ -22,8 +22,8 @@ func (s Set) Find(text string, services Services) []Mapping {
 	return found
 }
 
-// listenSide reads [LISTEN_ADDR:]PORTS[/PROTO[,PROTO]]; without an address or a protocol it means any. It returns nil where
-// text is none.
+// listenSide reads [LISTEN_ADDR:]PORTS[/PROTO[,PROTO]]; without an address or a protocol it means any. It returns nil
+// where text is none.
 func listenSide(text string, services Services) func(Mapping) bool {
 	sides, protocols, err := cutProtocols(text)
 	if err != nil {
@@ -39,6 +39,7 @@ func listenSide(text string, services Services) func(Mapping) bool {
 	}
 	anyProtocol := !strings.ContainsRune(text, '/')
 	return func(m Mapping) bool {
-		return m.ports == ports && (anyProtocol || m.protocols == protocols) && (!addr.IsValid() || m.extra().listen == addr)
+		return m.ports == ports && (anyProtocol || m.protocols == protocols) &&
+			(!addr.IsValid() || m.extra().listen == addr)
 	}
 }

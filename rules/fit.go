@@ -2,8 +2,8 @@ package rules
 
 import "fmt"
 
-// run leaves out what does not go with the others, and returns what stays; nothing where one misfit is enough and found. The
-// first checked mappings are known to go together.
+// run leaves out what does not go with the others, and returns what stays; nothing where one misfit is enough and
+// found. The first checked mappings are known to go together.
 func (f *fitting) run(checked int) ([]Mapping, error) {
 	if f.names(); f.enough() {
 		return nil, nil
@@ -43,8 +43,8 @@ func (f *fitting) names() {
 	}
 }
 
-// overlapping leaves out each mapping that claims a packet of one before it that stays. The first checked of them are known
-// to go together. Of those that are there twice the first counts.
+// overlapping leaves out each mapping that claims a packet of one before it that stays. The first checked of them are
+// known to go together. Of those that are there twice the first counts.
 func (f *fitting) overlapping(checked int) error {
 	const few = 16
 	switch {
@@ -64,7 +64,9 @@ func (f *fitting) tooMany() {
 		switch n := m.ports.Count(); {
 		case !f.stays(i):
 		case count+n > MaxPorts:
-			f.leave(i, &InvalidError{Mapping: m.Spec(), Why: fmt.Sprintf("more than %d ports in all mappings together", MaxPorts), Fix: "map fewer ports, or ranges that are shorter"})
+			f.leave(i,
+				&InvalidError{Mapping: m.Spec(), Why: fmt.Sprintf("more than %d ports in all mappings together",
+					MaxPorts), Fix: "map fewer ports, or ranges that are shorter"})
 		default:
 			count += n
 		}

@@ -27,7 +27,8 @@ func randomMappings(t *rapid.T) (list []Mapping) {
 func TestSiftAgreesWithPairs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := randomMappings(t)
-		pairs, sifted := fitting{ctx: context.Background(), mappings: list}, fitting{ctx: context.Background(), mappings: list}
+		pairs, sifted := fitting{ctx: context.Background(), mappings: list},
+			fitting{ctx: context.Background(), mappings: list}
 		if err := errors.Join(pairs.compare(0), sifted.sift()); err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +39,8 @@ func TestSiftAgreesWithPairs(t *testing.T) {
 			}
 			var conflict *ConflictError
 			if err := sifted.out[at]; err != nil {
-				if !errors.As(err, &conflict) || !conflict.Mapping.Equal(list[at]) || clash(conflict.With, list[at]) != conflict.Over {
+				if !errors.As(err, &conflict) || !conflict.Mapping.Equal(list[at]) ||
+					clash(conflict.With, list[at]) != conflict.Over {
 					t.Fatalf("%v, at %d: %v", list, at, err)
 				}
 				if with := slices.IndexFunc(list, conflict.With.Equal); with >= at || !sifted.stays(with) {
@@ -46,7 +48,9 @@ func TestSiftAgreesWithPairs(t *testing.T) {
 				}
 			}
 		}
-		if len(list) > 1 && portsOverlap(list) != slices.ContainsFunc(list, func(m Mapping) bool { return sharesPort(list, m) }) {
+		if len(list) > 1 && portsOverlap(list) != slices.ContainsFunc(list, func(m Mapping) bool {
+			return sharesPort(list, m)
+		}) {
 			t.Fatalf("%v: whether ports overlap", list)
 		}
 	})
@@ -68,7 +72,9 @@ func TestFitAgreesWithAskingAgain(t *testing.T) {
 		list := randomMappings(t)
 		for i := range list {
 			if rapid.IntRange(0, 3).Draw(t, "named") == 0 {
-				named, err := Parse(list[i].String() + " --name " + rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"))
+				named,
+					err := Parse(list[i].String() + " --name " + rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t,
+					"name"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -89,7 +95,10 @@ func TestFitAgreesWithAskingAgain(t *testing.T) {
 			if !errors.As(m.Err, &loop) {
 				continue
 			}
-			if !isLoop(loop.Path) || slices.ContainsFunc(loop.Path, func(of Mapping) bool { return place(list, of) < place(list, loop.Path[0]) }) {
+			if !isLoop(loop.Path) ||
+				slices.ContainsFunc(loop.Path, func(of Mapping) bool {
+					return place(list, of) < place(list, loop.Path[0])
+				}) {
 				t.Fatalf("%v: no loop, or not from its first mapping: %v", list, loop.Path)
 			}
 			want[m.At] = list[m.At].Equal(loop.Path[0])
@@ -148,16 +157,22 @@ func large(t testing.TB, n int) map[string][]Mapping {
 		"plain":              func(i int) string { return fmt.Sprintf("%d:%d", 1+i%32768, 32769+i/32768) },
 		"all the same":       func(int) string { return "443:8443" },
 		"in the first's way": func(i int) string { return fmt.Sprintf("443:%d", 1000+i%60000) },
-		"behind the widest":  func(i int) string { return fmt.Sprintf("%d-%d:%d-%d", 1+i%9, 60000-i%9, 5001+i%9, 65000-i%9) },
-		"one name":           func(i int) string { return fmt.Sprintf("%d:%d --name x", 1+i%30000, 30001+i%35000) },
-		"interfaces":         func(i int) string { return fmt.Sprintf("443:8443 --interface e%d", i) },
-		"addresses":          func(i int) string { return fmt.Sprintf("10.%d.%d.%d:443:8443", i>>16, i>>8&255, i&255) },
-		"sources":            func(i int) string { return fmt.Sprintf("443:8443 --source 10.%d.%d.%d", i>>16, i>>8&255, i&255) },
+		"behind the widest": func(i int) string {
+			return fmt.Sprintf("%d-%d:%d-%d", 1+i%9, 60000-i%9, 5001+i%9, 65000-i%9)
+		},
+		"one name":   func(i int) string { return fmt.Sprintf("%d:%d --name x", 1+i%30000, 30001+i%35000) },
+		"interfaces": func(i int) string { return fmt.Sprintf("443:8443 --interface e%d", i) },
+		"addresses":  func(i int) string { return fmt.Sprintf("10.%d.%d.%d:443:8443", i>>16, i>>8&255, i&255) },
+		"sources": func(i int) string {
+			return fmt.Sprintf("443:8443 --source 10.%d.%d.%d", i>>16, i>>8&255, i&255)
+		},
 		"sources, then all": func(i int) string {
-			return fmt.Sprintf("443:8443/%s --source 10.%d.%d.0/%d", []string{"tcp", "udp"}[i%2], i>>7&255, i<<1&255, 24-i%2*8)
+			return fmt.Sprintf("443:8443/%s --source 10.%d.%d.0/%d", []string{"tcp", "udp"}[i%2], i>>7&255, i<<1&255,
+				24-i%2*8)
 		},
 		"addresses, interfaces": func(i int) string {
-			return []string{fmt.Sprintf("443:8443 --interface e%d", i), fmt.Sprintf("10.%d.%d.%d:443:8443", i>>16, i>>8&255, i&255)}[i%2]
+			return []string{fmt.Sprintf("443:8443 --interface e%d", i),
+				fmt.Sprintf("10.%d.%d.%d:443:8443", i>>16, i>>8&255, i&255)}[i%2]
 		},
 		"wide, by interface": func(i int) string { return fmt.Sprintf("1-65534:2-65535 --interface e%d", i) },
 		"wide, by source": func(i int) string {
@@ -171,7 +186,9 @@ func large(t testing.TB, n int) map[string][]Mapping {
 		"pairs, by interface": func(i int) string { return fmt.Sprintf("%d:%d --interface e%d", 1+i%2, 2-i%2, i/2) },
 		"two ports, apart":    func(i int) string { return fmt.Sprintf("%d:%d --interface e%d", 1+i%2, 2-i%2, i) },
 		"one long loop":       func(i int) string { return fmt.Sprintf("%d:%d", 1+i%65000, 1+(i+1)%min(n, 65000)) },
-		"loops in a chain":    func(i int) string { return fmt.Sprintf("%d:%d --interface e%d", 1+i/2, 1+(i/2+1)%(n/2)*(1-i%2), i%2) },
+		"loops in a chain": func(i int) string {
+			return fmt.Sprintf("%d:%d --interface e%d", 1+i/2, 1+(i/2+1)%(n/2)*(1-i%2), i%2)
+		},
 	}
 	lists := map[string][]Mapping{}
 	for name, line := range kinds {
@@ -201,7 +218,8 @@ func TestWorkGrowsWithTheList(t *testing.T) {
 		}
 		t.Logf("%s: %d mappings, %d steps; %d, %d", name, len(one[name]), steps[0], len(four[name]), steps[1])
 		if steps[1] > 6*steps[0]+6*n {
-			t.Errorf("%s: %d steps for %d mappings, %d for %d", name, steps[0], len(one[name]), steps[1], len(four[name]))
+			t.Errorf("%s: %d steps for %d mappings, %d for %d", name, steps[0], len(one[name]), steps[1],
+				len(four[name]))
 		}
 	}
 }
@@ -211,7 +229,8 @@ func TestFitListensToTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for name, list := range large(t, 3000) {
-		if _, _, err := Fit(ctx, list); name != "plain" && name != "one name" && name != "a chain" && !errors.Is(err, context.Canceled) {
+		if _, _, err := Fit(ctx, list); name != "plain" && name != "one name" && name != "a chain" &&
+			!errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -31,8 +31,8 @@ const (
 // part is a mapping, or a part of one, in a lane.
 type part struct{ mapping, lane, at int32 }
 
-// lane is a run of parts, in the order of their first ports, with two trees over their last ports: of those that wait for their
-// turn, and of those that stay.
+// lane is a run of parts, in the order of their first ports, with two trees over their last ports: of those that wait
+// for their turn, and of those that stay.
 type lane struct {
 	parts         []int32 // places in lanes.parts
 	firsts        []uint16
@@ -61,8 +61,8 @@ func (l *lanes) key(m *Mapping) laneKey {
 	return laneKey{listen: l.listens[m.extras.listen], iface: l.ifaces[m.extras.iface]}
 }
 
-// put puts a part into the lane of what it names, and into those of all that name something else. Parts are put in the order
-// of their first ports.
+// put puts a part into the lane of what it names, and into those of all that name something else. Parts are put in the
+// order of their first ports.
 func (l *lanes) put(at int32, key laneKey) {
 	listens, ifaces := homes(key.listen, len(l.listens)), homes(key.iface, len(l.ifaces))
 	for _, key.listen = range listens {
@@ -111,8 +111,8 @@ func (l *lanes) inView(list []*lane, key laneKey) []*lane {
 	return list
 }
 
-// homes returns the numbers under which a part is found, views those under which it finds what can meet it. Where no mapping
-// names such a thing, one is enough.
+// homes returns the numbers under which a part is found, views those under which it finds what can meet it. Where no
+// mapping names such a thing, one is enough.
 func homes(number int32, named int) []int32 {
 	if named == 0 {
 		return []int32{unnamed}
@@ -132,11 +132,14 @@ func views(number int32, named int) []int32 {
 
 // until returns where the parts begin whose ports are all above a port.
 func (l *lane) until(port uint16) int {
-	until, _ := slices.BinarySearchFunc(l.firsts, int(port)+1, func(first uint16, port int) int { return int(first) - port })
+	until, _ := slices.BinarySearchFunc(l.firsts, int(port)+1, func(first uint16, port int) int {
+		return int(first) - port
+	})
 	return until
 }
 
-// portTree is a row of ports, 0 where there is none, behind the highest port of each half of it, each quarter, and so on.
+// portTree is a row of ports, 0 where there is none, behind the highest port of each half of it, each quarter, and so
+// on.
 type portTree []uint16
 
 func newPortTree(length int) portTree {

@@ -20,12 +20,12 @@ func (e *LoopError) Error() string {
 	return fmt.Sprintf("%s: leads back to itself through %s", e.Path[0].Spec(), strings.Join(way[1:], ", "))
 }
 
-// maxChecks bounds the search for loops. Only sets in which thousands of mappings lead to the same ports and back, but do not
-// meet, come near it.
+// maxChecks bounds the search for loops. Only sets in which thousands of mappings lead to the same ports and back, but
+// do not meet, come near it.
 const maxChecks = 1 << 26
 
-// loops leaves out mappings that lead a port back to itself, such as 443:8443 with 8443:443. The kernel translates a packet
-// once, so such a pair would swap two ports rather than spin; nobody who writes it means that.
+// loops leaves out mappings that lead a port back to itself, such as 443:8443 with 8443:443. The kernel translates a
+// packet once, so such a pair would swap two ports rather than spin; nobody who writes it means that.
 func (f *fitting) loops() error {
 	w := walk{fitting: f}
 	if !w.mayLoop() {
@@ -58,8 +58,8 @@ func (f *fitting) loops() error {
 	return nil
 }
 
-// toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port, or one
-// of a packet whose address has changed, is no listen side of ours.
+// toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port,
+// or one of a packet whose address has changed, is no listen side of ours.
 func (f *fitting) toThisHost(at int) bool {
 	return f.mappings[at].toThisHost() && f.stays(at)
 }
@@ -103,8 +103,8 @@ const (
 	harmless // it leads to no loop
 )
 
-// mayLoop reports whether some port is a target as well as a listen port, of mappings one behind the other. Of most sets none
-// is.
+// mayLoop reports whether some port is a target as well as a listen port, of mappings one behind the other. Of most
+// sets none is.
 func (w *walk) mayLoop() bool {
 	var listened, targeted portSet
 	for i := range w.mappings {
@@ -132,8 +132,8 @@ func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
 	return false
 }
 
-// leadOn finds the ports from which one can go on without end, whoever's the packets are: it takes away, again and again, those
-// from which every step leads to one that is taken away.
+// leadOn finds the ports from which one can go on without end, whoever's the packets are: it takes away, again and
+// again, those from which every step leads to one that is taken away.
 func (w *walk) leadOn() {
 	onward, begin := make([]int32, 1<<16), make([]int32, 1<<16+1)
 	w.eachStep(func(_ int, from, to uint16) bool { onward[from]++; begin[int(to)+1]++; return false })
@@ -191,8 +191,8 @@ func (w *walk) about(mapping int, port uint16) *knowledge {
 	return &w.known[int(w.begins[mapping])+int(port)-int(w.mappings[mapping].ports.First)]
 }
 
-// follow goes on from one port of a mapping, depth first, each step once. Two mappings follow each other where some packet
-// could meet both.
+// follow goes on from one port of a mapping, depth first, each step once. Two mappings follow each other where some
+// packet could meet both.
 func (w *walk) follow(mapping int, port uint16) error {
 	if w.begins[mapping] == w.begins[mapping+1] || !w.leads[port] || *w.about(mapping, port) != unknown {
 		return nil
@@ -241,8 +241,8 @@ func (w *walk) push(mapping int, port uint16) {
 	w.trail = append(w.trail, step{mapping: mapping, port: port, lanes: w.inView(nil, w.key(&w.mappings[mapping]))})
 }
 
-// cut leaves out the first mapping, in the order of the list, of the loop that the trail ends in, and goes back to where it
-// was not met yet.
+// cut leaves out the first mapping, in the order of the list, of the loop that the trail ends in, and goes back to
+// where it was not met yet.
 func (w *walk) cut(mapping int, port uint16) {
 	begin := slices.IndexFunc(w.trail, func(s step) bool { return s.mapping == mapping && s.port == port })
 	loop := w.trail[begin:]
@@ -274,7 +274,9 @@ func (w *walk) back(length int) {
 func (w *walk) giveUp() {
 	for _, s := range w.trail {
 		m := &w.mappings[s.mapping]
-		w.leave(s.mapping, &InvalidError{Mapping: m.Spec(), Why: "too many mappings lead to its ports and on from there", Fix: "map to ports that no other mapping listens on"})
+		w.leave(s.mapping,
+			&InvalidError{Mapping: m.Spec(), Why: "too many mappings lead to its ports and on from there",
+				Fix: "map to ports that no other mapping listens on"})
 	}
 	w.back(0)
 }

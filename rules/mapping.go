@@ -18,8 +18,8 @@ type Target struct {
 	Ports Ports      // as many as the listen ports, in the same order
 }
 
-// Mapping is one mapping: a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does not
-// change, and is equal to another if their texts are.
+// Mapping is one mapping: a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does
+// not change, and is equal to another if their texts are.
 type Mapping struct {
 	ports     Ports
 	target    Ports // where there are no targets with an address
@@ -92,12 +92,12 @@ func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the ports of the server on this host, at the address that a packet came to. It returns false if targets
-// have addresses: then see [Mapping.Targets].
+// TargetPorts returns the ports of the server on this host, at the address that a packet came to. It returns false if
+// targets have addresses: then see [Mapping.Targets].
 func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
 
-// TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports, and if
-// targets have addresses.
+// TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports,
+// and if targets have addresses.
 func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
 	if !m.toThisHost() || !m.ports.Contains(listen) {
 		return 0, false
@@ -169,8 +169,8 @@ const (
 	PartSticky    = "--sticky"
 )
 
-// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and the parts that
-// a backend can do: what it cannot put into the kernel is not accepted and then left out.
+// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and the
+// parts that a backend can do: what it cannot put into the kernel is not accepted and then left out.
 func (m Mapping) Within(can ...string) error {
 	if m.Plain() {
 		return nil

@@ -67,7 +67,8 @@ func (m *Mapping) normalizeFamilies() *InvalidError {
 			return nil
 		}
 		if implied&f == 0 {
-			return &InvalidError{Part: what, Why: fmt.Sprintf("is %s, the rest of the mapping is %s", f, implied), Fix: "use addresses of one family"}
+			return &InvalidError{Part: what, Why: fmt.Sprintf("is %s, the rest of the mapping is %s", f, implied),
+				Fix: "use addresses of one family"}
 		}
 		implied &= f
 		return nil
@@ -89,7 +90,8 @@ func (m *Mapping) normalizeFamilies() *InvalidError {
 	}
 	if m.only != 0 {
 		if implied&m.only == 0 {
-			return &InvalidError{Part: map[Families]string{IPv4: "-4", IPv6: "-6"}[m.only], Why: fmt.Sprintf("the mapping's addresses are %s", implied), Fix: "leave it out"}
+			return &InvalidError{Part: map[Families]string{IPv4: "-4", IPv6: "-6"}[m.only],
+				Why: fmt.Sprintf("the mapping's addresses are %s", implied), Fix: "leave it out"}
 		}
 		if implied == m.only {
 			m.only = 0
@@ -110,7 +112,8 @@ func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError 
 		f    Families
 	}{{"--source", sources}, {"target", targets}} {
 		if lost := part.f &^ m.families; lost != 0 {
-			return &InvalidError{Part: part.what, Why: fmt.Sprintf("has an %s address, the mapping is for %s only", lost, m.families), Fix: "leave that address out, or the mapping's -4, -6 or listen address"}
+			return &InvalidError{Part: part.what, Why: fmt.Sprintf("has an %s address, the mapping is for %s only",
+				lost, m.families), Fix: "leave that address out, or the mapping's -4, -6 or listen address"}
 		}
 	}
 	return nil
@@ -118,7 +121,8 @@ func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError 
 
 func (m *Mapping) checkItself() *InvalidError {
 	targets := m.extra().targets
-	if len(targets) == 0 && m.target == m.ports || len(targets) == 1 && targets[0] == (Target{m.extra().listen, m.ports}) {
+	if len(targets) == 0 && m.target == m.ports || len(targets) == 1 &&
+		targets[0] == (Target{m.extra().listen, m.ports}) {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil
@@ -141,7 +145,8 @@ func (m *Mapping) checkOptions() *InvalidError {
 	}{
 		{m.flags&forward != 0 && !elsewhere, "--forward", "the target is on this host", "leave it out"},
 		{m.flags&sticky != 0 && len(r.targets) < 2, "--sticky", "there is only one target", "leave it out"},
-		{m.flags&stateless != 0 && !local, "--stateless", "works for a server on this host only", "leave it or the target's address out"},
+		{m.flags&stateless != 0 && !local, "--stateless", "works for a server on this host only",
+			"leave it or the target's address out"},
 		{r.owner != "" && elsewhere, "--owner", "the target is on another host", "leave it out"},
 		{r.service != "" && elsewhere, "--service", "the target is on another host", "leave it out"},
 		{m.flags&hide != 0 && elsewhere, "--hide", "the target is on another host", "leave it out"},

@@ -23,7 +23,8 @@ type Option struct {
 	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
 }
 
-// Options returns all options there are, in the order of the canonical text. Command line, file and text are made from them.
+// Options returns all options there are, in the order of the canonical text. Command line, file and text are made from
+// them.
 func Options() []Option {
 	return []Option{
 		{Name: "name", Argument: "NAME", Usage: "a label, unique",
@@ -37,9 +38,10 @@ func Options() []Option {
 			show: func(m *Mapping) []string { return on(m.only == IPv6) }},
 		{Name: "source", Argument: "CIDR[,CIDR]", Usage: "only clients from these networks (repeatable)",
 			repeatable: true, set: setSources, show: showSources},
-		{Name: "interface", Argument: "NAME", Usage: "only packets that arrive on this interface (no local connections)",
-			set:  func(m *Mapping, v string) *InvalidError { m.edit().iface = v; return checkInterface(v) },
-			show: func(m *Mapping) []string { return given(m.extra().iface) }},
+		{Name: "interface", Argument: "NAME",
+			Usage: "only packets that arrive on this interface (no local connections)",
+			set:   func(m *Mapping, v string) *InvalidError { m.edit().iface = v; return checkInterface(v) },
+			show:  func(m *Mapping) []string { return given(m.extra().iface) }},
 		{Name: "owner", Later: true, Argument: "USER", Usage: "only a server that runs as USER may answer",
 			set:  func(m *Mapping, v string) *InvalidError { m.edit().owner = v; return checkUser(v) },
 			show: func(m *Mapping) []string { return given(m.extra().owner) }},
@@ -164,10 +166,12 @@ func parsePrefix(s string) (netip.Prefix, *InvalidError) {
 			return netip.Prefix{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: fix}
 		}
 		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96).Masked()
-		return netip.Prefix{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one", Fix: "write " + p.String()}
+		return netip.Prefix{}, &InvalidError{Part: s, Why: "an IPv4 address inside an IPv6 one",
+			Fix: "write " + p.String()}
 	}
 	if masked := p.Masked(); p != masked {
-		return netip.Prefix{}, &InvalidError{Part: s, Why: fmt.Sprintf("has bits beyond /%d", p.Bits()), Fix: "write " + masked.String()}
+		return netip.Prefix{}, &InvalidError{Part: s, Why: fmt.Sprintf("has bits beyond /%d", p.Bits()),
+			Fix: "write " + masked.String()}
 	}
 	return p, nil
 }

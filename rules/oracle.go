@@ -20,8 +20,8 @@ type Decision struct {
 	To      []netip.AddrPort // the new destination; of several, any one
 }
 
-// Route says where a packet goes. No decision means that it passes on untouched. It is the definition that every backend
-// is tested against; it looks at the mappings one by one.
+// Route says where a packet goes. No decision means that it passes on untouched. It is the definition that every
+// backend is tested against; it looks at the mappings one by one.
 func (s Set) Route(p Packet) (Decision, bool) {
 	if !p.DestinationLocal {
 		return Decision{}, false
@@ -42,7 +42,9 @@ func (m Mapping) Claims(p Packet) bool {
 		m.ports.Contains(p.Destination.Port()) &&
 		(!m.extra().listen.IsValid() || m.extra().listen == destination) &&
 		(m.extra().iface == "" || m.extra().iface == p.Interface) &&
-		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool { return n.Contains(source) }))
+		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool {
+			return n.Contains(source)
+		}))
 }
 
 func (m Mapping) destinations(p Packet) []netip.AddrPort {

@@ -4,7 +4,8 @@ import (
 	"strings"
 )
 
-// Parser reads mappings. The zero Parser knows no service names. One Parser is not for use by several goroutines at once.
+// Parser reads mappings. The zero Parser knows no service names. One Parser is not for use by several goroutines at
+// once.
 type Parser struct {
 	Services Services
 	options  []Option
@@ -17,8 +18,8 @@ func Parse(text string) (Mapping, error) {
 	return p.Parse(text)
 }
 
-// Parse reads one mapping from a line: the mapping itself and its options, in any order, as [Mapping.String] writes them. A
-// comment may follow, which begins with '#'. The error is an [*InvalidError].
+// Parse reads one mapping from a line: the mapping itself and its options, in any order, as [Mapping.String] writes
+// them. A comment may follow, which begins with '#'. The error is an [*InvalidError].
 func (p *Parser) Parse(text string) (Mapping, error) {
 	p.words = appendWords(p.words[:0], text)
 	return p.ParseWords(p.words)
@@ -64,8 +65,8 @@ func length(words []string) int {
 	return n
 }
 
-// parsePlain reads a mapping without options. It is Parse in short, for files with very many of them: nothing is allocated
-// for one that is written in its canonical form.
+// parsePlain reads a mapping without options. It is Parse in short, for files with very many of them: nothing is
+// allocated for one that is written in its canonical form.
 func (p *Parser) parsePlain(spec string) (Mapping, error) {
 	var m Mapping
 	err := m.readSpec(spec, p.Services)
@@ -124,7 +125,8 @@ func (p *Parser) readWords(m *Mapping, words []string) (spec string, err *Invali
 			return spec, &InvalidError{Part: flag, Why: "takes no value", Fix: "write " + flag}
 		case option.Argument != "" && !joined:
 			if i++; i == len(words) {
-				return spec, &InvalidError{Part: flag, Why: "its value is missing", Fix: "write " + flag + " " + option.Argument}
+				return spec, &InvalidError{Part: flag, Why: "its value is missing",
+					Fix: "write " + flag + " " + option.Argument}
 			}
 			value = words[i]
 		}

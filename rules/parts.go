@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// Parts are what a mapping is made of. Only the ports are required: the zero value of another field asks for nothing. Of a
-// single port, Last may be 0.
+// Parts are what a mapping is made of. Only the ports are required: the zero value of another field asks for nothing.
+// Of a single port, Last may be 0.
 type Parts struct {
-	Listen      netip.Addr     // an address of this host; zero: every one
-	ListenPorts Ports          // that clients use
-	TargetPorts Ports          // of the server on this host, at the address that the packet came to; zero: there are Targets
+	Listen      netip.Addr // an address of this host; zero: every one
+	ListenPorts Ports      // that clients use
+	// of the server on this host, at the address that the packet came to; zero: there are Targets
+	TargetPorts Ports
 	Targets     []Target       // servers that have an address
 	Protocols   Protocols      // zero: TCP
 	Families    Families       // only IPv4, or only IPv6; zero: what the addresses allow
@@ -35,8 +36,8 @@ func (m Mapping) Parts() Parts {
 	}
 }
 
-// New makes a mapping. It takes what [Parse] takes, with the same errors: an [*InvalidError] names each part as it is written
-// in text.
+// New makes a mapping. It takes what [Parse] takes, with the same errors: an [*InvalidError] names each part as it is
+// written in text.
 func New(p Parts) (Mapping, error) {
 	p.ListenPorts, p.TargetPorts = single(p.ListenPorts), single(p.TargetPorts)
 	p.Targets = slices.Clone(p.Targets)
@@ -76,7 +77,8 @@ func single(p Ports) Ports {
 // unchecked returns a mapping that may be illegal, to be read and never given away.
 func (p *Parts) unchecked() Mapping {
 	m := Mapping{ports: p.ListenPorts, target: p.TargetPorts, protocols: p.Protocols, name: p.Name, extras: &extras{
-		listen: p.Listen, targets: p.Targets, sources: p.Sources, iface: p.Interface, owner: p.Owner, service: p.Service,
+		listen: p.Listen, targets: p.Targets, sources: p.Sources, iface: p.Interface, owner: p.Owner,
+		service: p.Service,
 	}}
 	if p.Families != BothFamilies {
 		m.only = p.Families
@@ -136,7 +138,8 @@ func (m *Mapping) setSides(p *Parts) *InvalidError {
 func (m *Mapping) setTargets(targets []Target) *InvalidError {
 	for _, t := range targets {
 		if !t.Addr.IsValid() {
-			return &InvalidError{Part: t.Ports.String(), Why: "not a target", Fix: "several targets are written ADDRESS:PORT,ADDRESS:PORT"}
+			return &InvalidError{Part: t.Ports.String(), Why: "not a target",
+				Fix: "several targets are written ADDRESS:PORT,ADDRESS:PORT"}
 		}
 		if err := checkAddr(t.Addr, t.Addr.String()); err != nil {
 			return err
@@ -145,7 +148,8 @@ func (m *Mapping) setTargets(targets []Target) *InvalidError {
 			return err
 		}
 		if t.Ports == (Ports{}) {
-			return &InvalidError{Part: t.Addr.String(), Why: "the target's port is missing", Fix: "write " + t.Addr.String() + ":8443"}
+			return &InvalidError{Part: t.Addr.String(), Why: "the target's port is missing",
+				Fix: "write " + t.Addr.String() + ":8443"}
 		}
 		if err := t.Ports.check(); err != nil {
 			return err

@@ -45,7 +45,8 @@ func textOf(p Parts) []string {
 		sources = append(sources, s.String())
 	}
 	for _, o := range [...]struct{ flag, value string }{
-		{"--name", p.Name}, {"--source", strings.Join(sources, ",")}, {"--interface", p.Interface}, {"--owner", p.Owner},
+		{"--name", p.Name}, {"--source", strings.Join(sources, ",")}, {"--interface", p.Interface},
+		{"--owner", p.Owner},
 		{"--service", p.Service},
 	} {
 		if o.flag == "--source" { // where the families stand in the canonical order
@@ -88,7 +89,8 @@ func randomParts(t *rapid.T) Parts {
 	}
 	flag := func(label string) bool { return rapid.IntRange(0, 7).Draw(t, label) == 0 }
 	p := Parts{
-		Listen: addr("listen", "192.0.2.7", "2001:db8::7", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "::ffff:192.0.2.1", "fe80::1%eth0",
+		Listen: addr("listen", "192.0.2.7", "2001:db8::7", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "::ffff:192.0.2.1",
+			"fe80::1%eth0",
 			"255.255.255.255", "127.0.0.1", "::1"),
 		ListenPorts: ports("listen ports"), TargetPorts: ports("target ports"),
 		Protocols: rapid.SampledFrom([]Protocols{0, TCP, UDP, TCP | UDP}).Draw(t, "protocols"),
@@ -96,16 +98,19 @@ func randomParts(t *rapid.T) Parts {
 		Interface: text("interface", "eth0", "-x", "#x", "lo", "a b", "a\x00b", "sixteen-bytes-xx", "eth*", "x\xff"),
 		Name:      text("name", "shop", "a.b-c_9", "-x", "a b", "--owner", "名"),
 		Owner:     text("owner", "www-data", "1000", "a:b", "-x"), Service: text("service", "a@b.service", "a/b"),
-		Hide: flag("hide"), Forward: flag("forward"), Sticky: flag("sticky"), Stateless: flag("stateless"), Temporary: flag("temporary"),
+		Hide: flag("hide"), Forward: flag("forward"), Sticky: flag("sticky"), Stateless: flag("stateless"),
+		Temporary: flag("temporary"),
 	}
 	for range rapid.SampledFrom([]int{0, 0, 1, 2, 3}).Draw(t, "sources") {
 		s := rapid.SampledFrom([]string{
-			"10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32", "0.0.0.0/0", "::/0", "10.0.0.5/8", "::ffff:10.0.0.0/104", "::ffff:0.0.0.0/8",
+			"10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32", "0.0.0.0/0", "::/0", "10.0.0.5/8",
+			"::ffff:10.0.0.0/104", "::ffff:0.0.0.0/8",
 		}).Draw(t, "source")
 		p.Sources = append(p.Sources, netip.MustParsePrefix(s))
 	}
 	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "targets") {
-		if a := addr("target", "10.0.0.5", "10.0.0.6", "2001:db8::5", "127.0.0.1", "192.0.2.7", "0.0.0.0", "fe80::1%a"); a.IsValid() {
+		if a := addr("target", "10.0.0.5", "10.0.0.6", "2001:db8::5", "127.0.0.1", "192.0.2.7", "0.0.0.0",
+			"fe80::1%a"); a.IsValid() {
 			to := ports("ports of the target")
 			for to == (Ports{}) {
 				to = ports("ports of the target, again")
@@ -143,8 +148,10 @@ func newAgreesWithParse(t *rapid.T) {
 // Whatever a mapping is read from, New makes the same of its parts; and what it prints is its spec and its options.
 func FuzzPartsOfParse(f *testing.F) {
 	for _, line := range []string{
-		"443:8443", "8000-8010:9000-9010/udp --name x -4", "[2001:db8::7]:443:[2001:db8::5]:1,[2001:db8::6]:2 --sticky --forward",
-		"1:2 -6 --source 10.0.0.0/8,::/0 --interface=#x --temporary", "1:2 --stateless --hide", "1:2 --service a\\x2db.service",
+		"443:8443", "8000-8010:9000-9010/udp --name x -4",
+		"[2001:db8::7]:443:[2001:db8::5]:1,[2001:db8::6]:2 --sticky --forward",
+		"1:2 -6 --source 10.0.0.0/8,::/0 --interface=#x --temporary", "1:2 --stateless --hide",
+		"1:2 --service a\\x2db.service",
 	} {
 		f.Add(line)
 	}
@@ -172,10 +179,11 @@ func TestNew(t *testing.T) {
 	one, other := Ports{First: 443}, Ports{First: 8443}
 	host := Target{netip.MustParseAddr("10.0.0.5"), other}
 	for want, p := range map[string]Parts{
-		":/tcp: a port is missing":                       {},
-		"443:8443/: not a protocol":                      {ListenPorts: one, TargetPorts: other, Protocols: 4},
-		"443:8443/tcp: families: neither IPv4 nor IPv6":  {ListenPorts: one, TargetPorts: other, Families: 4},
-		"443:8443/tcp: --source: not a network":          {ListenPorts: one, TargetPorts: other, Sources: make([]netip.Prefix, 1)},
+		":/tcp: a port is missing":                      {},
+		"443:8443/: not a protocol":                     {ListenPorts: one, TargetPorts: other, Protocols: 4},
+		"443:8443/tcp: families: neither IPv4 nor IPv6": {ListenPorts: one, TargetPorts: other, Families: 4},
+		"443:8443/tcp: --source: not a network": {
+			ListenPorts: one, TargetPorts: other, Sources: make([]netip.Prefix, 1)},
 		"443:10.0.0.5:/tcp: 10.0.0.5: the target's port": {ListenPorts: one, Targets: []Target{{Addr: host.Addr}}},
 		"443:8443/tcp: 8443: not a target":               {ListenPorts: one, Targets: []Target{{Ports: other}}},
 		"443:10.0.0.5:8443/tcp: 8443: ports of this host beside targets": {
@@ -203,8 +211,9 @@ func TestNew(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for line, want := range map[string]string{
 		"443:8443": "",
-		"443:8443/tcp,udp --hide --source 10.0.0.0/8 --owner www-data -4 --name shop": "name=shop source=10.0.0.0/8 owner=www-data hide=",
-		"443:8443 -6 --interface=-x --temporary":                                      "ipv6= interface=-x temporary=",
+		"443:8443/tcp,udp --hide --source 10.0.0.0/8 --owner www-data -4 --name shop": "name=shop source=10.0.0.0/8 " +
+			"owner=www-data hide=",
+		"443:8443 -6 --interface=-x --temporary": "ipv6= interface=-x temporary=",
 	} {
 		var got []string
 		for _, o := range must(t, line)[0].Options() {
@@ -232,7 +241,8 @@ func TestTargets(t *testing.T) {
 		m := must(t, line)[0]
 		ports, here := m.TargetPorts()
 		port, ok := m.TargetOf(444)
-		if here != want.here || ok != here || here != (ports.Count() == 3) || port != want.port || len(m.Targets()) != want.others {
+		if here != want.here || ok != here || here != (ports.Count() == 3) || port != want.port ||
+			len(m.Targets()) != want.others {
 			t.Errorf("%s: %v, %v; %d, %v; %v", line, ports, here, port, ok, m.Targets())
 		}
 		for _, no := range []uint16{0, 442, 446} {

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Ports is a range of ports, both ends included, 1-65535. A single port has First equal to Last. The zero Ports are none.
+// Ports is a range of ports, both ends included, 1-65535. A single port has First equal to Last. The zero Ports are
+// none.
 type Ports struct{ First, Last uint16 }
 
 // Count returns how many ports there are.
@@ -64,7 +65,8 @@ func (p Ports) check() *InvalidError {
 	case p.First == 0 || p.Last == 0:
 		return notAPort("0")
 	case p.Last < p.First:
-		return &InvalidError{Part: p.String(), Why: "the range runs backwards", Fix: "write " + Ports{p.Last, p.First}.String()}
+		return &InvalidError{Part: p.String(), Why: "the range runs backwards",
+			Fix: "write " + Ports{p.Last, p.First}.String()}
 	}
 	return nil
 }
@@ -78,7 +80,8 @@ func parsePort(s string) (uint16, *InvalidError) {
 	n := 0
 	for i := 0; i < len(s); i++ {
 		if s[i] < '0' || s[i] > '9' {
-			return 0, &InvalidError{Part: s, Why: "not a port number or service name", Fix: "ports are 1-65535, a range is 8000-8010"}
+			return 0, &InvalidError{Part: s, Why: "not a port number or service name",
+				Fix: "ports are 1-65535, a range is 8000-8010"}
 		}
 		if n = n*10 + int(s[i]-'0'); n > 65535 {
 			break
@@ -106,12 +109,15 @@ func parseService(name string, protocols Protocols, services Services) (Ports, *
 			continue // one of tcp,udp may be unregistered: the other one's number is meant
 		}
 		if found != 0 && port != found {
-			return Ports{}, &InvalidError{Part: name, Why: fmt.Sprintf("has other ports over tcp (%d) and udp (%d)", found, port), Fix: "write the number"}
+			return Ports{},
+				&InvalidError{Part: name, Why: fmt.Sprintf("has other ports over tcp (%d) and udp (%d)", found, port),
+					Fix: "write the number"}
 		}
 		found = port
 	}
 	if found == 0 {
-		return Ports{}, &InvalidError{Part: name, Why: "not a service that this host knows", Fix: "write the port's number"}
+		return Ports{}, &InvalidError{Part: name, Why: "not a service that this host knows",
+			Fix: "write the port's number"}
 	}
 	return Ports{uint16(found), uint16(found)}, nil
 }

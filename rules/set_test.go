@@ -42,7 +42,8 @@ func TestConflicts(t *testing.T) {
 			switch {
 			case c.over == "" && err != nil:
 				t.Errorf("%v: %v", order, err)
-			case c.over != "" && (!errors.As(err, &conflict) || conflict.Over != c.over || !conflict.With.Equal(pair[0]) || !conflict.Mapping.Equal(pair[1])):
+			case c.over != "" && (!errors.As(err, &conflict) || conflict.Over != c.over ||
+				!conflict.With.Equal(pair[0]) || !conflict.Mapping.Equal(pair[1])):
 				t.Errorf("%v: got %v, want a conflict over %s", order, err, c.over)
 			}
 		}
@@ -128,11 +129,13 @@ func TestSetIsAList(t *testing.T) {
 			t.Errorf("Replace accepts %v beside each other", more)
 		}
 	}
-	if renamed, old, err := set.Replace(must(t, "81:8081 --name web")...); err != nil || renamed.Len() != 3 || len(old[0]) != 1 || !old[0][0].Equal(ms[1]) {
+	if renamed, old, err := set.Replace(must(t, "81:8081 --name web")...); err != nil || renamed.Len() != 3 ||
+		len(old[0]) != 1 || !old[0][0].Equal(ms[1]) {
 		t.Errorf("Replace, by its name: %v, %v, %v", renamed.Mappings(), old, err)
 	}
 	change := set.Diff(replaced)
-	if got := fmt.Sprint(change.Remove, change.Add); got != "[443:8443/tcp 443:8443/udp] [443:9443/tcp,udp 81:8081/tcp]" {
+	if got := fmt.Sprint(change.Remove,
+		change.Add); got != "[443:8443/tcp 443:8443/udp] [443:9443/tcp,udp 81:8081/tcp]" {
 		t.Errorf("Diff: %s", got)
 	}
 	if rest := set.Remove(ms[0]); rest.Len() != 2 || rest.Has(ms[0]) || !set.Has(ms[0]) {
@@ -141,13 +144,16 @@ func TestSetIsAList(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	set, err := NewSet(must(t, "443:8443 --name shop", "443:8443/udp", "192.0.2.7:80:8080", "8000-8010:9000-9010", "90:1 --source 10.0.0.0/8 --name 443", "90:1 --source 11.0.0.0/8")...)
+	set, err := NewSet(must(t, "443:8443 --name shop", "443:8443/udp", "192.0.2.7:80:8080", "8000-8010:9000-9010",
+		"90:1 --source 10.0.0.0/8 --name 443", "90:1 --source 11.0.0.0/8")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]int{
-		"shop": 1, "443/tcp": 1, "443/udp": 1, "https/tcp": 1, "443": 3, "192.0.2.7:80": 1, "80": 1, "8000-8010": 1, "443:8443/tcp": 1, "443:8443": 1,
-		"90": 2, "90:1": 2, "90:1 --source 11.0.0.0/8": 1, "90:1 --source 12.0.0.0/8": 0, "8005": 0, "nosuch": 0, "": 0, "444": 0, "443/tcp,udp": 0,
+		"shop": 1, "443/tcp": 1, "443/udp": 1, "https/tcp": 1, "443": 3, "192.0.2.7:80": 1, "80": 1, "8000-8010": 1,
+		"443:8443/tcp": 1, "443:8443": 1,
+		"90": 2, "90:1": 2, "90:1 --source 11.0.0.0/8": 1, "90:1 --source 12.0.0.0/8": 0, "8005": 0, "nosuch": 0, "": 0,
+		"444": 0, "443/tcp,udp": 0,
 	} {
 		if found := set.Find(text, testServices); len(found) != want {
 			t.Errorf("%q finds %v, want %d", text, found, want)
@@ -156,7 +162,8 @@ func TestFind(t *testing.T) {
 }
 
 func TestOracle(t *testing.T) {
-	set, err := NewSet(must(t, "443:8443", "8000-8010:9000-9010/tcp,udp", "192.0.2.7:80:8080", "81:8081 -6", "82:8082 --source 10.0.0.0/8", "83:8083 --interface eth0", "84:10.0.0.5:8084,10.0.0.6:8085")...)
+	set, err := NewSet(must(t, "443:8443", "8000-8010:9000-9010/tcp,udp", "192.0.2.7:80:8080", "81:8081 -6",
+		"82:8082 --source 10.0.0.0/8", "83:8083 --interface eth0", "84:10.0.0.5:8084,10.0.0.6:8085")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,25 +173,34 @@ func TestOracle(t *testing.T) {
 		elsewhere                        bool
 		want                             string
 	}{
-		{what: "to this host", source: "198.51.100.1", destination: "192.0.2.1:443", iface: "eth0", protocol: TCP, want: "192.0.2.1:8443"},
+		{what: "to this host", source: "198.51.100.1", destination: "192.0.2.1:443", iface: "eth0", protocol: TCP,
+			want: "192.0.2.1:8443"},
 		{what: "from this host", source: "::1", destination: "[::1]:443", protocol: TCP, want: "[::1]:8443"},
-		{what: "forwarded", source: "198.51.100.1", destination: "203.0.113.1:443", iface: "eth0", protocol: TCP, elsewhere: true},
+		{what: "forwarded", source: "198.51.100.1", destination: "203.0.113.1:443", iface: "eth0", protocol: TCP,
+			elsewhere: true},
 		{what: "the other protocol", source: "198.51.100.1", destination: "192.0.2.1:443", protocol: UDP},
-		{what: "a port of a range", source: "198.51.100.1", destination: "192.0.2.1:8003", protocol: UDP, want: "192.0.2.1:9003"},
-		{what: "the listen address", source: "198.51.100.1", destination: "192.0.2.7:80", protocol: TCP, want: "192.0.2.7:8080"},
+		{what: "a port of a range", source: "198.51.100.1", destination: "192.0.2.1:8003", protocol: UDP,
+			want: "192.0.2.1:9003"},
+		{what: "the listen address", source: "198.51.100.1", destination: "192.0.2.7:80", protocol: TCP,
+			want: "192.0.2.7:8080"},
 		{what: "another address", source: "198.51.100.1", destination: "192.0.2.8:80", protocol: TCP},
-		{what: "the family", source: "2001:db8::1", destination: "[2001:db8::2]:81", protocol: TCP, want: "[2001:db8::2]:8081"},
+		{what: "the family", source: "2001:db8::1", destination: "[2001:db8::2]:81", protocol: TCP,
+			want: "[2001:db8::2]:8081"},
 		{what: "the other family", source: "198.51.100.1", destination: "192.0.2.1:81", protocol: TCP},
 		{what: "a source", source: "10.1.2.3", destination: "192.0.2.1:82", protocol: TCP, want: "192.0.2.1:8082"},
-		{what: "an IPv4 source as an IPv6 one", source: "::ffff:10.1.2.3", destination: "192.0.2.1:82", protocol: TCP, want: "192.0.2.1:8082"},
+		{what: "an IPv4 source as an IPv6 one", source: "::ffff:10.1.2.3", destination: "192.0.2.1:82", protocol: TCP,
+			want: "192.0.2.1:8082"},
 		{what: "another source", source: "11.1.2.3", destination: "192.0.2.1:82", protocol: TCP},
-		{what: "the interface", source: "11.1.2.3", destination: "192.0.2.1:83", iface: "eth0", protocol: TCP, want: "192.0.2.1:8083"},
+		{what: "the interface", source: "11.1.2.3", destination: "192.0.2.1:83", iface: "eth0", protocol: TCP,
+			want: "192.0.2.1:8083"},
 		{what: "another interface", source: "11.1.2.3", destination: "192.0.2.1:83", iface: "eth1", protocol: TCP},
 		{what: "an interface, from this host", source: "192.0.2.1", destination: "192.0.2.1:83", protocol: TCP},
-		{what: "several targets", source: "11.1.2.3", destination: "192.0.2.1:84", protocol: TCP, want: "10.0.0.5:8084,10.0.0.6:8085"},
+		{what: "several targets", source: "11.1.2.3", destination: "192.0.2.1:84", protocol: TCP,
+			want: "10.0.0.5:8084,10.0.0.6:8085"},
 	} {
 		decision, mapped := set.Route(Packet{
-			Protocol: c.protocol, Source: netip.MustParseAddr(c.source), Destination: netip.MustParseAddrPort(c.destination),
+			Protocol: c.protocol, Source: netip.MustParseAddr(c.source),
+			Destination:      netip.MustParseAddrPort(c.destination),
 			DestinationLocal: !c.elsewhere, Interface: c.iface,
 		})
 		var to []string
@@ -202,10 +218,12 @@ func randomMapping(t *rapid.T) (Mapping, bool) {
 	width := rapid.IntRange(0, 3).Draw(t, "width")
 	target := rapid.IntRange(1, 20).Draw(t, "target")
 	line := fmt.Sprintf("%s%d-%d:%d-%d/%s%s%s%s",
-		rapid.SampledFrom([]string{"", "", "192.0.2.1:", "192.0.2.2:", "[2001:db8::1]:"}).Draw(t, "listen"), first, first+width, target, target+width,
+		rapid.SampledFrom([]string{"", "", "192.0.2.1:", "192.0.2.2:", "[2001:db8::1]:"}).Draw(t, "listen"), first,
+		first+width, target, target+width,
 		rapid.SampledFrom([]string{"tcp", "udp", "tcp,udp"}).Draw(t, "protocols"),
 		rapid.SampledFrom([]string{"", "", " -4", " -6"}).Draw(t, "family"),
-		rapid.SampledFrom([]string{"", "", " --source 10.0.0.0/8", " --source 10.1.0.0/16,2001:db8::/32", " --source 192.168.0.0/16"}).Draw(t, "source"),
+		rapid.SampledFrom([]string{"", "", " --source 10.0.0.0/8", " --source 10.1.0.0/16,2001:db8::/32",
+			" --source 192.168.0.0/16"}).Draw(t, "source"),
 		rapid.SampledFrom([]string{"", "", " --interface a", " --interface b"}).Draw(t, "interface"))
 	m, err := Parse(line)
 	return m, err == nil
@@ -213,14 +231,16 @@ func randomMapping(t *rapid.T) (Mapping, bool) {
 
 func randomPacket(t *rapid.T) Packet {
 	v6 := rapid.Bool().Draw(t, "v6")
-	sources, destinations := []string{"10.1.0.1", "10.2.0.1", "192.168.0.1", "203.0.113.1"}, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+	sources, destinations := []string{"10.1.0.1", "10.2.0.1", "192.168.0.1", "203.0.113.1"},
+		[]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}
 	if v6 {
 		sources, destinations = []string{"2001:db8::9", "2001:db9::9"}, []string{"2001:db8::1", "2001:db8::2"}
 	}
 	return Packet{
-		Protocol:         rapid.SampledFrom([]Protocols{TCP, UDP}).Draw(t, "protocol"),
-		Source:           netip.MustParseAddr(rapid.SampledFrom(sources).Draw(t, "from")),
-		Destination:      netip.AddrPortFrom(netip.MustParseAddr(rapid.SampledFrom(destinations).Draw(t, "to")), uint16(rapid.IntRange(1, 16).Draw(t, "port"))),
+		Protocol: rapid.SampledFrom([]Protocols{TCP, UDP}).Draw(t, "protocol"),
+		Source:   netip.MustParseAddr(rapid.SampledFrom(sources).Draw(t, "from")),
+		Destination: netip.AddrPortFrom(netip.MustParseAddr(rapid.SampledFrom(destinations).Draw(t, "to")),
+			uint16(rapid.IntRange(1, 16).Draw(t, "port"))),
 		Interface:        rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "iface"),
 		DestinationLocal: true,
 	}

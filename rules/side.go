@@ -8,9 +8,11 @@ import "net/netip"
 func (m *Mapping) setListen(a netip.Addr) *InvalidError {
 	switch {
 	case a.IsUnspecified() && a.Is4():
-		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -4 for IPv4 only"}
+		return &InvalidError{Part: a.String(), Why: "stands for every address",
+			Fix: "leave it out; add -4 for IPv4 only"}
 	case a.IsUnspecified():
-		return &InvalidError{Part: a.String(), Why: "stands for every address", Fix: "leave it out; add -6 for IPv6 only"}
+		return &InvalidError{Part: a.String(), Why: "stands for every address",
+			Fix: "leave it out; add -6 for IPv6 only"}
 	case isGroup(a):
 		return &InvalidError{Part: a.String(), Why: "not an address of a host",
 			Fix: "listen on an address that `ip address` shows"}
@@ -22,7 +24,8 @@ func (m *Mapping) setListen(a netip.Addr) *InvalidError {
 // addTarget adds a target, which gets its ports later.
 func (m *Mapping) addTarget(a netip.Addr) *InvalidError {
 	if a.IsUnspecified() || isGroup(a) {
-		return &InvalidError{Part: a.String(), Why: "not an address of a host", Fix: "leave it out for a server on this host"}
+		return &InvalidError{Part: a.String(), Why: "not an address of a host",
+			Fix: "leave it out for a server on this host"}
 	}
 	e := m.edit()
 	e.targets = append(e.targets, Target{Addr: a})
@@ -34,7 +37,8 @@ func isGroup(a netip.Addr) bool {
 	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// checkAddr refuses an address with a zone, and an IPv4 address inside an IPv6 one. The error shows it as it was written.
+// checkAddr refuses an address with a zone, and an IPv4 address inside an IPv6 one. The error shows it as it was
+// written.
 func checkAddr(a netip.Addr, written string) *InvalidError {
 	switch {
 	case a.Zone() != "":
@@ -42,7 +46,8 @@ func checkAddr(a netip.Addr, written string) *InvalidError {
 		return &InvalidError{Part: written, Why: "a zone is not part of an address",
 			Fix: "leave %" + zone + " out and add --interface " + zone}
 	case a.Is4In6():
-		return &InvalidError{Part: written, Why: "an IPv4 address inside an IPv6 one", Fix: "write " + a.Unmap().String()}
+		return &InvalidError{Part: written, Why: "an IPv4 address inside an IPv6 one",
+			Fix: "write " + a.Unmap().String()}
 	}
 	return nil
 }

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// Which mappings claim the same packet can be asked pair by pair; of 100,000 that share a port there are too many pairs. So
-// mappings are cut into parts of one protocol, one family and one source network, and those that may meet stand in one lane.
-// Of two networks that overlap one lies inside the other: each part looks into the lanes of its own network and of those
-// around it, and not into those inside, since what is there looks out. A mapping that stays takes out the later ones that it
-// meets, so each is met once.
+// Which mappings claim the same packet can be asked pair by pair; of 100,000 that share a port there are too many
+// pairs. So mappings are cut into parts of one protocol, one family and one source network, and those that may meet
+// stand in one lane. Of two networks that overlap one lies inside the other: each part looks into the lanes of its own
+// network and of those around it, and not into those inside, since what is there looks out. A mapping that stays takes
+// out the later ones that it meets, so each is met once.
 
 type sieve struct {
 	*fitting
@@ -153,7 +153,8 @@ func (s *sieve) decide(at int) error {
 	}
 	for _, l := range lanes {
 		until := l.until(ports.Last)
-		for found := l.waiting.next(ports.First, 0, until); found >= 0; found = l.waiting.next(ports.First, found, until) {
+		for found := l.waiting.next(ports.First, 0, until); found >= 0; found = l.waiting.next(ports.First, found,
+			until) {
 			if err := s.step(); err != nil {
 				return err
 			}

@@ -159,7 +159,8 @@ func bareIPv6(s string) *InvalidError {
 			if rest == "" {
 				rest = ":443"
 			}
-			return &InvalidError{Part: s, Why: "an IPv6 address without brackets", Fix: "write [" + a.WithZone("").String() + "]" + Printable(rest)}
+			return &InvalidError{Part: s, Why: "an IPv6 address without brackets",
+				Fix: "write [" + a.WithZone("").String() + "]" + Printable(rest)}
 		}
 	}
 	return nil

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// appendWords splits a line as a shell splits the words of a command: at spaces and tabs, up to a word that begins with '#'.
-// Quotes mean nothing: no part of a mapping can hold a space.
+// appendWords splits a line as a shell splits the words of a command: at spaces and tabs, up to a word that begins with
+// '#'. Quotes mean nothing: no part of a mapping can hold a space.
 func appendWords(words []string, line string) []string {
 	start := -1
 	for i := 0; i < len(line); i++ {
@@ -35,13 +35,14 @@ func checkName(s string) *InvalidError {
 		ok = isAlnum(s[i]) || strings.IndexByte("._-", s[i]) >= 0
 	}
 	if !ok {
-		return &InvalidError{Part: s, Why: "not a name", Fix: "a name has 1-63 letters, digits, dots, dashes and underscores, and starts with a letter or digit"}
+		return &InvalidError{Part: s, Why: "not a name",
+			Fix: "a name has 1-63 letters, digits, dots, dashes and underscores, and starts with a letter or digit"}
 	}
 	return nil
 }
 
-// checkInterface accepts what the kernel accepts as a device name (net/core/dev.c, dev_valid_name) and no more, less what
-// could not be told from a wildcard or could not be quoted in a saved rule set.
+// checkInterface accepts what the kernel accepts as a device name (net/core/dev.c, dev_valid_name) and no more, less
+// what could not be told from a wildcard or could not be quoted in a saved rule set.
 func checkInterface(s string) *InvalidError {
 	const fix = "an interface name is 1-15 bytes as `ip link` shows it"
 	switch {
@@ -50,9 +51,11 @@ func checkInterface(s string) *InvalidError {
 	case len(s) > 15: // IFNAMSIZ is 16 with the NUL, linux/if.h
 		return &InvalidError{Part: s, Why: "longer than 15 bytes", Fix: fix}
 	case s == "lo":
-		return &InvalidError{Part: s, Why: "only this host's own connections pass lo, and --interface excludes them", Fix: "for local clients alone listen on 127.0.0.1 or [::1]"}
+		return &InvalidError{Part: s, Why: "only this host's own connections pass lo, and --interface excludes them",
+			Fix: "for local clients alone listen on 127.0.0.1 or [::1]"}
 	case strings.ContainsRune(s, '*') || strings.HasSuffix(s, "+"):
-		return &InvalidError{Part: s, Why: "wildcards are not taken", Fix: "name one interface, and write one mapping for each"}
+		return &InvalidError{Part: s, Why: "wildcards are not taken",
+			Fix: "name one interface, and write one mapping for each"}
 	case !utf8.ValidString(s) || strings.ContainsAny(s, "/:\"\\"):
 		return &InvalidError{Part: s, Why: "not an interface name", Fix: fix}
 	}
@@ -83,7 +86,8 @@ func checkUnit(s string) *InvalidError {
 		ok = isAlnum(s[i]) || strings.IndexByte(":_.@-\\", s[i]) >= 0
 	}
 	if !ok {
-		return &InvalidError{Part: s, Why: "not a systemd unit", Fix: "write it as `systemctl` shows it, for example shop.service"}
+		return &InvalidError{Part: s, Why: "not a systemd unit",
+			Fix: "write it as `systemctl` shows it, for example shop.service"}
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 	return cmd
 }
 
-func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *servers.Found, o reconcile.AddOptions, force bool) error {
+func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *servers.Found, o reconcile.AddOptions,
+	force bool) error {
 	return a.with(func(h *reconcile.Host) error {
 		if !force {
 			h.Guard = a.guardServers(found)
@@ -116,8 +117,8 @@ func addOption(flags *pflag.FlagSet, option rules.Option, words *[]string) {
 	}
 }
 
-// Set takes of a switch what pflag takes of its own; the last counts. What else is given to one the grammar refuses, as in the
-// file.
+// Set takes of a switch what pflag takes of its own; the last counts. What else is given to one the grammar refuses, as
+// in the file.
 func (f optionFlag) Set(value string) error {
 	word := "--" + f.option.Name
 	if on, err := strconv.ParseBool(value); f.option.Argument == "" && err == nil {

@@ -81,7 +81,8 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.config, "config", defaultConfig, "the `FILE` with the saved mappings")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
-	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.watch(), a.enable(), a.disable(), a.export(), a.demo(), a.demoStage(), a.manual(), a.version())
+	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.watch(), a.enable(), a.disable(),
+		a.export(), a.demo(), a.demoStage(), a.manual(), a.version())
 	for _, later := range [...]string{"check", "trace"} {
 		root.AddCommand(notYet(later))
 	}
@@ -99,8 +100,8 @@ func completes(word string) bool {
 	return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
 }
 
-// takeOnce has each flag with a value refuse a second one: which of two files or packet filters is meant cannot be known. Those
-// of a mapping have the rules of its grammar.
+// takeOnce has each flag with a value refuse a second one: which of two files or packet filters is meant cannot be
+// known. Those of a mapping have the rules of its grammar.
 func takeOnce(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if _, ofMapping := f.Value.(optionFlag); !ofMapping && f.NoOptDefVal == "" {

@@ -18,8 +18,8 @@ func (a *app) apply() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the kernel match the file, in one transaction",
-		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved file's place.
-Temporary mappings stay.
+		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved
+file's place. Temporary mappings stay.
 
 If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped
 name look the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.`,
@@ -64,7 +64,8 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 	cmd.Flags().BoolVar(&o.Empty, "empty", false, "remove all mappings if the file has none or does not exist")
 	cmd.Flags().BoolVar(&force, "force", false, "take even the port of your SSH connection")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
-	cmd.Flags().BoolVar(&keepGoing, "keep-going", false, "leave out lines that are wrong, and say which: what the boot unit does")
+	cmd.Flags().BoolVar(&keepGoing, "keep-going", false,
+		"leave out lines that are wrong, and say which: what the boot unit does")
 	return cmd
 }
 
@@ -147,7 +148,8 @@ func (a *app) flush() *cobra.Command {
 				a.outcomes(report, dryRun)
 				if h.Run.Watched() {
 					a.notes(finding.Finding{
-						ID: finding.WatchRunning, Text: "a watch runs, and puts back what a flush takes away", Remedy: a.boot().EndWatch(),
+						ID: finding.WatchRunning, Text: "a watch runs, and puts back what a flush takes away",
+						Remedy: a.boot().EndWatch(),
 					})
 				}
 				return nil

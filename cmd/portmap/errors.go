@@ -63,17 +63,26 @@ func sentences() []sentence {
 		{is: as[*rules.ConflictError], code: exitFailed, remedy: conflictRemedy},
 		{is: as[*rules.LoopError], code: exitFailed, remedy: says("remove one of them")},
 		{is: as[*reconcile.EmptyError], code: exitFailed, remedy: emptyRemedy},
-		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string { return "if you mean it: " + a.command("--force") }},
+		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string {
+			return "if you mean it: " + a.command("--force")
+		}},
 		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`sudo portmap list` shows them")},
-		{is: as[usageError], code: exitUsage, remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
-		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) }, code: exitNotPermitted, remedy: permission},
-		{is: errno(syscall.EPERM), code: exitNotPermitted, why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
+		{is: as[usageError], code: exitUsage,
+			remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
+		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) },
+			code: exitNotPermitted, remedy: permission},
+		{is: errno(syscall.EPERM), code: exitNotPermitted,
+			why: "not permitted; the kernel's packet rules need root or CAP_NET_ADMIN", remedy: sudo},
 		{is: isErr(fs.ErrPermission), code: exitNotPermitted},
 		{is: errno(syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
-			why: "this kernel has no nf_tables, or lacks a part of it", remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
-		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed, remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
+			why:    "this kernel has no nf_tables, or lacks a part of it",
+			remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
+		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed,
+			remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
 		{is: errno(syscall.EROFS), code: exitFailed, remedy: readOnlyRemedy},
-		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed, why: "the kernel has no memory for that many rules; nothing was changed", remedy: says("as root in the first user namespace the limits are higher")},
+		{is: errno(syscall.ENOMEM, syscall.ENOBUFS, syscall.EMSGSIZE), code: exitFailed,
+			why:    "the kernel has no memory for that many rules; nothing was changed",
+			remedy: says("as root in the first user namespace the limits are higher")},
 		{is: as[*store.RefusedError], code: exitFailed, remedy: ownRemedy},
 		{is: isErr(store.ErrLocked), code: exitFailed, remedy: says("wait for it, or find it with `pgrep -a portmap`")},
 		{is: hasRemedy, code: exitFailed, remedy: ownRemedy},
@@ -116,8 +125,8 @@ func says(text string) func(*app, error) string {
 	return func(*app, error) string { return text }
 }
 
-// emptyRemedy names the command that removes everything; watch is not told to apply. After an interrupted change, it also
-// names the one that saves what the change did.
+// emptyRemedy names the command that removes everything; watch is not told to apply. After an interrupted change, it
+// also names the one that saves what the change did.
 func emptyRemedy(a *app, err error) string {
 	var empty *reconcile.EmptyError
 	if errors.As(err, &empty) && empty.Interrupted {
@@ -125,7 +134,8 @@ func emptyRemedy(a *app, err error) string {
 			a.here("list", "-o", "plain"), a.here("apply", "-f", "-"), a.here("remove", "--all"))
 	}
 	if empty != nil && empty.Others {
-		return fmt.Sprintf("nothing was changed; `%s` names the file of each; if this file is to have none: %s", a.here("list"), a.command("--empty"))
+		return fmt.Sprintf("nothing was changed; `%s` names the file of each; if this file is to have none: %s",
+			a.here("list"), a.command("--empty"))
 	}
 	if a.name != "apply" {
 		return "nothing was removed; to remove all of them: " + a.here("remove", "--all")
@@ -176,7 +186,8 @@ func conflictRemedy(a *app, err error) string {
 		return "choose another name; `sudo portmap list` shows those that are taken"
 	case slices.Contains(a.args, "--replace"), a.typedBoth(conflict):
 		return "leave one of them out"
-	case conflict.Mapping.ListenPorts() != conflict.With.ListenPorts() || conflict.Mapping.Protocols() != conflict.With.Protocols():
+	case conflict.Mapping.ListenPorts() != conflict.With.ListenPorts() ||
+		conflict.Mapping.Protocols() != conflict.With.Protocols():
 		return "to put it in the place of all of that one: " + a.command("--replace")
 	}
 	return "to put it in that one's place: " + a.command("--replace")
@@ -232,7 +243,8 @@ func (e *whatError) Error() string { return e.what + ": " + e.error.Error() }
 func (e *whatError) Unwrap() error { return e.error }
 
 func what(err error, format string, args ...any) error {
-	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) || as[*rules.ConflictError](err) ||
+	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) ||
+		as[*rules.ConflictError](err) ||
 		as[*rules.LoopError](err) || as[*sshError](err) || as[*refusal](err) {
 		return err // these begin with the mapping themselves
 	}

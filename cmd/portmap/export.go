@@ -22,7 +22,8 @@ func (a *app) export() *cobra.Command {
 		Long: `Print the saved mappings as rules that do the same. It needs no root, and touches nothing.
 
 Once loaded, the rules are portmap's: list shows them, remove takes them away. The output for nft has both families,
-and replaces the table inet portmap. The output for iptables has one family, and its rules are added to those that are there.`,
+and replaces the table inet portmap. The output for iptables has one family, and its rules are added to those that are
+there.`,
 		Example: `  portmap export --format nft | sudo nft -f -
   portmap export --format iptables | sudo iptables-restore --noflush
   portmap export --format iptables -6 | sudo ip6tables-restore --noflush

@@ -29,26 +29,34 @@ func findings() []struct {
 	}{
 		{"no-server", "broken", "no server listens on port 8443/tcp yet; connections are refused until one does", "",
 			"no server listens on port 8443/tcp yet; connections are refused until one does"},
-		{"ports-swapped", "broken", "no server listens on port 443/tcp, and one on 8443: the public port comes first", swap,
+		{"ports-swapped", "broken", "no server listens on port 443/tcp, and one on 8443: the public port comes first",
+			swap,
 			"no server listens on port 443/tcp, and one on 8443: the public port comes first; to swap them: " + swap},
-		{"loopback-only", "broken", "a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address", "",
+		{"loopback-only", "broken",
+			"a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address", "",
 			"warning: a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address"},
-		{"server-shadowed", "risk", "a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead", "",
+		{"server-shadowed", "risk",
+			"a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead", "",
 			"warning: a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead"},
-		{"address-absent", "broken", "no interface of this host has the address 192.0.2.1 now; `ip address` shows them", "",
+		{"address-absent", "broken", "no interface of this host has the address 192.0.2.1 now; `ip address` shows them",
+			"",
 			"warning: no interface of this host has the address 192.0.2.1 now; `ip address` shows them"},
 		{"interface-absent", "broken", "this host has no interface eth9 now; `ip link` shows them", "",
 			"warning: this host has no interface eth9 now; `ip link` shows them"},
-		{"interface-altname", "broken", "enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0", "",
+		{"interface-altname", "broken",
+			"enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0", "",
 			"warning: enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"},
-		{"shared-target", "risk", "80:8443/tcp and 443:8443/tcp end at one port", "sudo sysctl -w net.ipv4.tcp_early_demux=0",
-			"warning: 80:8443/tcp and 443:8443/tcp end at one port; to prevent it: sudo sysctl -w net.ipv4.tcp_early_demux=0"},
+		{"shared-target", "risk", "80:8443/tcp and 443:8443/tcp end at one port",
+			"sudo sysctl -w net.ipv4.tcp_early_demux=0",
+			"warning: 80:8443/tcp and 443:8443/tcp end at one port; to prevent it: sudo sysctl -w " +
+				"net.ipv4.tcp_early_demux=0"},
 
 		{"foreign-rule-first", "broken", "another rule translates port 443 already: x; it comes first", "",
 			"warning: another rule translates port 443 already: x; it comes first"},
 		{"foreign-rule-tied", "risk", "another rule translates port 443 already: x; whether depends", "",
 			"warning: another rule translates port 443 already: x; whether depends"},
-		{"foreign-rule-shadowed", "risk", "another rule translates port 443 already: x; new connections go to port 8443 instead", "",
+		{"foreign-rule-shadowed", "risk",
+			"another rule translates port 443 already: x; new connections go to port 8443 instead", "",
 			"warning: another rule translates port 443 already: x; new connections go to port 8443 instead"},
 		{"untracked", "broken", "a rule keeps packets to port 443 out of connection tracking: x", "",
 			"warning: a rule keeps packets to port 443 out of connection tracking: x"},
@@ -65,15 +73,21 @@ func findings() []struct {
 			"at boot " + defaultConfig + " cannot be read, since it leads to /root/x; to mend that: " + copy},
 		{"boot-file-unreadable", "risk", "at boot " + defaultConfig + " cannot be read, since only another user may",
 			"sudo chmod o+r " + defaultConfig,
-			"at boot " + defaultConfig + " cannot be read, since only another user may; to mend that: sudo chmod o+r " + defaultConfig},
-		{"firewalld-reload", "risk", "firewalld takes these rules away when it is reloaded", "sudo systemctl enable --now portmap-watch",
-			"firewalld takes these rules away when it is reloaded; to have them back each time: sudo systemctl enable --now portmap-watch"},
-		{"watch-running", "hint", "a watch runs, and puts back what a flush takes away", "sudo systemctl stop portmap-watch portmap-reapply",
-			"a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop portmap-watch portmap-reapply"},
+			"at boot " + defaultConfig + " cannot be read, since only another user may; to mend that: sudo chmod o+r " +
+				defaultConfig},
+		{"firewalld-reload", "risk", "firewalld takes these rules away when it is reloaded",
+			"sudo systemctl enable --now portmap-watch",
+			"firewalld takes these rules away when it is reloaded; to have them back each time: sudo systemctl " +
+				"enable --now portmap-watch"},
+		{"watch-running", "hint", "a watch runs, and puts back what a flush takes away",
+			"sudo systemctl stop portmap-watch portmap-reapply",
+			"a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop portmap-watch " +
+				"portmap-reapply"},
 
 		{"rules-damaged", "broken", "the rules in the kernel are damaged (x)", "sudo portmap apply",
 			"warning: the rules in the kernel are damaged (x); to make them again: sudo portmap apply"},
-		{"rules-foreign", "broken", "the rules in the kernel are damaged (x); to take it out", "sudo nft delete chain inet portmap x",
+		{"rules-foreign", "broken", "the rules in the kernel are damaged (x); to take it out",
+			"sudo nft delete chain inet portmap x",
 			"warning: the rules in the kernel are damaged (x); to take it out: sudo nft delete chain inet portmap x"},
 		{"other-backend", "risk", "mappings are live in nft, and belong into iptables", "",
 			"mappings are live in nft, and belong into iptables"},
@@ -81,17 +95,23 @@ func findings() []struct {
 			"the rules are those of iptables-nft; this host has iptables-legacy, too"},
 		{"family-missing", "risk", "this host has no ip6tables: mapped for IPv4 only", "",
 			"warning: this host has no ip6tables: mapped for IPv4 only"},
-		{"conntrack-stale", "risk", "open connections may go their old way for a while: x", "sudo modprobe nf_conntrack_netlink",
-			"warning: open connections may go their old way for a while: x; to have that: sudo modprobe nf_conntrack_netlink"},
-		{"temporary-lost", "broken", "temporary mappings are not put back: x", "", "warning: temporary mappings are not put back: x"},
+		{"conntrack-stale", "risk", "open connections may go their old way for a while: x",
+			"sudo modprobe nf_conntrack_netlink",
+			"warning: open connections may go their old way for a while: x; to have that: sudo modprobe " +
+				"nf_conntrack_netlink"},
+		{"temporary-lost", "broken", "temporary mappings are not put back: x", "",
+			"warning: temporary mappings are not put back: x"},
 
-		{"no-mappings", "hint", "no mappings", "sudo portmap add 443:8443", "no mappings; the first one: sudo portmap add 443:8443"},
+		{"no-mappings", "hint", "no mappings", "sudo portmap add 443:8443",
+			"no mappings; the first one: sudo portmap add 443:8443"},
 		{"file-missing", "hint", "portmap.conf does not exist", "", "portmap.conf does not exist"},
 		{"file-invalid", "broken", "portmap.conf: line 2: x", "", "warning: portmap.conf: line 2: x"},
-		{"line-left-out", "broken", "portmap.conf: line 2: x; left out", "", "warning: portmap.conf: line 2: x; left out"},
+		{"line-left-out", "broken", "portmap.conf: line 2: x; left out", "",
+			"warning: portmap.conf: line 2: x; left out"},
 		{"change-leftover", "hint", "what a change that was killed left behind stays: x", "",
 			"warning: what a change that was killed left behind stays: x"},
-		{"other-file", "hint", "443:8443/tcp is of another file, b.conf", "", "443:8443/tcp is of another file, b.conf"},
+		{"other-file", "hint", "443:8443/tcp is of another file, b.conf", "",
+			"443:8443/tcp is of another file, b.conf"},
 		{"other-file-keeps", "hint", "not removed, since another file holds them, b.conf: 443:8443/tcp", "",
 			"not removed, since another file holds them, b.conf: 443:8443/tcp"},
 		{"other-file-conflict", "broken", "443:9443/tcp: 443/tcp is already taken by 443:8443/tcp, of b.conf", "",
@@ -139,8 +159,8 @@ func TestFindingsQuietly(t *testing.T) {
 	}
 }
 
-// checkCommand fails for a line that a shell or portmap would not take. Of others' commands it knows the names: not each host
-// that runs the tests has them.
+// checkCommand fails for a line that a shell or portmap would not take. Of others' commands it knows the names: not
+// each host that runs the tests has them.
 func checkCommand(t *testing.T, line string) {
 	t.Helper()
 	words := strings.Fields(line)

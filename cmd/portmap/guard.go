@@ -27,7 +27,8 @@ func (a *app) guardConnection(incoming []reconcile.Outcome, above bool) error {
 	for _, in := range incoming {
 		m := in.Mapping
 		packet := rules.Packet{
-			Protocol: rules.TCP, Source: conn.Client, Destination: conn.Server, DestinationLocal: true, Interface: m.Interface(),
+			Protocol: rules.TCP, Source: conn.Client, Destination: conn.Server, DestinationLocal: true,
+			Interface: m.Interface(),
 		}
 		if m.Claims(packet) {
 			return &sshError{m, conn}
@@ -39,7 +40,8 @@ func (a *app) guardConnection(incoming []reconcile.Outcome, above bool) error {
 // guardServers refuses, beyond that, mappings that cut a server off from its clients.
 func (a *app) guardServers(found *servers.Found) func([]reconcile.Outcome) error {
 	return func(incoming []reconcile.Outcome) error {
-		listens := func(in reconcile.Outcome) bool { return len(found.Shadowed(in.Mapping)) > 0 } // as sshd would have to
+		// as sshd would have to
+		listens := func(in reconcile.Outcome) bool { return len(found.Shadowed(in.Mapping)) > 0 }
 		if err := a.guardConnection(incoming, slices.ContainsFunc(incoming, listens)); err != nil {
 			return err
 		}
@@ -74,12 +76,14 @@ func (a *app) wayOut(err error) string {
 	case cut.Swapped():
 		return "the public port comes first: " + a.swapped(cut.Mapping) + "; if you mean it: " + force
 	case cut.Near.Port != 0:
-		return "have that one listen on every address first, then add the mapping; to cut the clients off until then: " + force
+		return "have that one listen on every address first, then add the mapping; to cut the clients off until " +
+			"then: " + force
 	case cut.Partly && cut.Families == rules.IPv6:
 		return "have the server on the target port listen on [::], or leave IPv6 as it is: " + a.command("-4") +
 			"; if you mean it: " + force
 	}
-	return "start the server on the target port first, then add the mapping; to cut the clients off until then: " + force
+	return "start the server on the target port first, then add the mapping; to cut the clients off until then: " +
+		force
 }
 
 // swapped returns the line that was typed with the ports of one mapping the other way round.
@@ -91,7 +95,8 @@ func (a *app) swapped(m rules.Mapping) string {
 	return pasted(args)
 }
 
-// typedBoth reports whether the two mappings of a conflict stand on the command line: --replace makes no room between them.
+// typedBoth reports whether the two mappings of a conflict stand on the command line: --replace makes no room between
+// them.
 func (a *app) typedBoth(c *rules.ConflictError) bool {
 	return c.Mapping.Spec() != c.With.Spec() && a.typed(c.With) >= 0
 }

@@ -28,7 +28,8 @@ States:
   damaged     somebody changed the rules in the kernel: sudo portmap apply makes them again
   temporary   live, but in no file
 
-If a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of the error.`,
+If a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of the
+error.`,
 		Example: `  portmap list
   portmap list -o wide
   portmap list -o json
@@ -60,7 +61,8 @@ If a line of the file is wrong, the other mappings are shown, the error names th
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "the `FORMAT`: table, wide, json or plain")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second, until interrupted")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "plain"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "plain"},
+		cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -106,8 +108,9 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 	}
 }
 
-// plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves what
-// was lost. Temporary mappings are in no file, so not here either. Of a file that is wrong and not to be shown, its mappings are.
+// plain prints the file as it is, and behind it what only the kernel has: fed to apply, it changes nothing, or saves
+// what was lost. Temporary mappings are in no file, so not here either. Of a file that is wrong and not to be shown,
+// its mappings are.
 func (a *app) plain(l reconcile.Listing) error {
 	a.notes(l.Damage()...)
 	text := l.File

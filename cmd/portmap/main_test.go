@@ -27,7 +27,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, programs)
 }
 
-// nobodyBoots hides a running systemd, in our own mount namespace: what is said of the next boot is none of the transcripts'.
+// nobodyBoots hides a running systemd, in our own mount namespace: what is said of the next boot is none of the
+// transcripts'.
 func nobodyBoots() {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return
@@ -50,7 +51,8 @@ func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: ownNetwork,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode, "serve": serve, "stop": stop},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode,
+			"serve": serve, "stop": stop},
 	})
 }
 

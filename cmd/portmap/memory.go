@@ -10,12 +10,13 @@ import (
 	"strings"
 )
 
-// collectAbove is how much memory piles up before the garbage collector starts. Most runs last milliseconds and end before.
+// collectAbove is how much memory piles up before the garbage collector starts. Most runs last milliseconds and end
+// before.
 const collectAbove = 80 << 20
 
-// tuneCollector keeps the collector from running before there is much to collect: more than collectAbove, or half of what the
-// control group has. Once it runs it runs as always, so that a large file costs what it needs, and no more than
-// three quarters of what the group has as long as that is possible.
+// tuneCollector keeps the collector from running before there is much to collect: more than collectAbove, or half of
+// what the control group has. Once it runs it runs as always, so that a large file costs what it needs, and no more
+// than three quarters of what the group has as long as that is possible.
 func tuneCollector(limit int64) {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(min(collectAbove, limit/2))
@@ -26,8 +27,9 @@ func tuneCollector(limit int64) {
 	})
 }
 
-// memoryLimit returns how many bytes the control group of this process, or one above it, may use (cgroups(7); memory.max of
-// version 2, memory.limit_in_bytes of version 1). The root is that of the file system. Without a limit it is [math.MaxInt64].
+// memoryLimit returns how many bytes the control group of this process, or one above it, may use (cgroups(7);
+// memory.max of version 2, memory.limit_in_bytes of version 1). The root is that of the file system. Without a limit it
+// is [math.MaxInt64].
 func memoryLimit(root string) int64 {
 	limit := int64(math.MaxInt64)
 	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))

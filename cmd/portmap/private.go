@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// privateError is what is said about a line of a file that whoever typed sudo may not read: which, and what is wrong, and
-// nothing of what stands there. With sudo for portmap alone, an error that quotes a line would be a way to read any file.
+// privateError is what is said about a line of a file that whoever typed sudo may not read: which, and what is wrong,
+// and nothing of what stands there. With sudo for portmap alone, an error that quotes a line would be a way to read any
+// file.
 type privateError struct {
 	file, user string
 	line       int
@@ -24,7 +25,8 @@ type privateError struct {
 }
 
 func (e *privateError) Error() string {
-	return fmt.Sprintf("%s: line %d: %s; it is not shown, since %s may not read the file", e.file, e.line, e.why, e.user)
+	return fmt.Sprintf("%s: line %d: %s; it is not shown, since %s may not read the file", e.file, e.line, e.why,
+		e.user)
 }
 
 // withoutQuotes takes out of an error about a line what the line says.
@@ -45,8 +47,8 @@ func (a *app) withoutQuotes(err error) error {
 	return e
 }
 
-// open opens a file that was named on the command line, with a flag of open(2). Errors about lines are about that file from now
-// on: under sudo, those of one that the user could not have opened quote nothing.
+// open opens a file that was named on the command line, with a flag of open(2). Errors about lines are about that file
+// from now on: under sudo, those of one that the user could not have opened quote nothing.
 func (a *app) open(file string, flag int) (*os.File, error) {
 	a.notShown = nil
 	uid, err := strconv.Atoi(a.getenv("SUDO_UID"))
@@ -80,8 +82,9 @@ const overflowID = 65534
 // notShown is a file of which nothing is quoted, and for whom.
 type notShown struct{ file, user string }
 
-// openAs opens a file as another user would, with that user's groups: both are a thread's own to the kernel (setfsuid(2)), which
-// then also takes the capabilities away that pass by permissions (capabilities(7)). The thread ends with it.
+// openAs opens a file as another user would, with that user's groups: both are a thread's own to the kernel
+// (setfsuid(2)), which then also takes the capabilities away that pass by permissions (capabilities(7)). The thread
+// ends with it.
 func openAs(uid, gid int, path string, flag int) (*os.File, error) {
 	type result struct {
 		file *os.File
@@ -111,7 +114,8 @@ func beUser(uid, gid int) error {
 		}
 	}
 	// Not syscall.Setgroups, which is for all threads of the process.
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])),
+		0); errno != 0 {
 		return errno
 	}
 	if err := unix.Setfsgid(gid); err != nil {

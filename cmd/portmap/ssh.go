@@ -14,5 +14,6 @@ type sshError struct {
 }
 
 func (e *sshError) Error() string {
-	return fmt.Sprintf("%s: takes port %d, by which you are connected over SSH from %s", e.mapping.Spec(), e.conn.Server.Port(), e.conn.Client)
+	return fmt.Sprintf("%s: takes port %d, by which you are connected over SSH from %s", e.mapping.Spec(),
+		e.conn.Server.Port(), e.conn.Client)
 }

@@ -28,7 +28,9 @@ func columns(wide bool) []column {
 			}})
 	}
 	all = append(all,
-		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string { return thousands(r.Connections) }},
+		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string {
+			return thousands(r.Connections)
+		}},
 		column{title: "NAME", cell: func(r reconcile.Row) string { return r.Mapping.Name() }})
 	if wide {
 		all = append(all, column{title: "OPTIONS", cell: options})

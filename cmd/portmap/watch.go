@@ -16,7 +16,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// watchInterval is how long an edit through a symbolic link, or a change of which the kernel did not tell, can go unnoticed.
+// watchInterval is how long an edit through a symbolic link, or a change of which the kernel did not tell, can go
+// unnoticed.
 const watchInterval = 2 * time.Second
 
 func (a *app) watch() *cobra.Command {
@@ -24,9 +25,9 @@ func (a *app) watch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Stay, put back what others flush, and apply the file when it is edited",
-		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An invalid edit is reported, and
-the last valid version stays live. If the file is invalid at the start, its valid lines are applied. SIGHUP applies the file
-again. SIGTERM and SIGINT end it and leave the rules.
+		Long: `Stay, put back what others take out of the kernel, and apply the file when it is edited. An invalid edit
+is reported, and the last valid version stays live. If the file is invalid at the start, its valid lines are applied.
+SIGHUP applies the file again. SIGTERM and SIGINT end it and leave the rules.
 
 It also puts back what portmap flush takes away: end it first.`,
 		Example: `  portmap watch

@@ -35,7 +35,8 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 				c.File+" is not restored at boot: only "+h.File+" is, the file of commands without --config", "")
 		}
 	case state == Masked:
-		add(finding.BootMasked, "not restored at boot, since the unit is masked", unmask(unit)+" && sudo portmap enable")
+		add(finding.BootMasked, "not restored at boot, since the unit is masked",
+			unmask(unit)+" && sudo portmap enable")
 	case state == On && hidden != "":
 		add(finding.BootFileHidden, "at boot "+c.File+" cannot be read, since it leads to "+hidden, bringBack(c.File))
 	case state == Off && (c.First || h.State(false) == On):
@@ -44,7 +45,8 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 		add(finding.BootFileUnreadable,
 			"at boot "+c.File+" cannot be read, since only another user may", "sudo chmod o+r "+shell.Quote(c.File))
 	}
-	if s, ok := h.init().(systemd); ok && c.First && c.Shared && s.there(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
+	if s, ok := h.init().(systemd); ok && c.First && c.Shared &&
+		s.there(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
 		add(finding.FirewalldReload,
 			"firewalld takes these rules away when it is reloaded", "sudo systemctl enable --now portmap-watch")
 	}

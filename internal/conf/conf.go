@@ -56,8 +56,8 @@ func (r Reader) Parse(ctx context.Context, content []byte) (Text, error) {
 	return t, nil
 }
 
-// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong with
-// each, in order; of more than a thousand it says how many. The error is that of the context.
+// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong
+// with each, in order; of more than a thousand it says how many. The error is that of the context.
 func (r Reader) ParseGood(ctx context.Context, content []byte) (Text, []*LineError, error) {
 	t := Text{content: string(content)}
 	var list faults
@@ -77,7 +77,8 @@ func (r Reader) ParseGood(ctx context.Context, content []byte) (Text, []*LineErr
 
 // Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, as
 // [Reader.ParseGood] does.
-func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError, err error) {
+func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError,
+	err error) {
 	var list faults
 	var refused []rules.Mapping
 	good = t
@@ -178,7 +179,8 @@ func (t *Text) readLine(parser *rules.Parser, backends []string, text string, at
 	case strings.HasPrefix(text, "backend") && words(text)[0] == "backend":
 		return t.readBackend(backends, words(text))
 	case len(t.mappings) == rules.MaxPorts:
-		return &rules.InvalidError{Mapping: words(text)[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts), Fix: "take lines out that stand there twice"}
+		return &rules.InvalidError{Mapping: words(text)[0], Why: fmt.Sprintf("more than %d mappings", rules.MaxPorts),
+			Fix: "take lines out that stand there twice"}
 	}
 	m, err := parser.Parse(text)
 	if err != nil {
@@ -250,8 +252,8 @@ func (t Text) Backend() string { return t.backend }
 // String returns the file's content.
 func (t Text) String() string { return t.content }
 
-// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is wrong
-// with such a line, [Reader.Parse] says.
+// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is
+// wrong with such a line, [Reader.Parse] says.
 func Backend(content []byte) string {
 	_, _, name := backendLine(content)
 	return name

@@ -104,9 +104,11 @@ func TestEdit(t *testing.T) {
 			strings.Replace(sample, "443:8443/tcp,udp --name shop # the shop\n", "443:9443/tcp # the shop\n", 1)},
 		{"one in the place of two", []rules.Mapping{shop, web}, []rules.Mapping{next}, [][]rules.Mapping{{shop, web}},
 			"# what this host serves\r\n443:9443/tcp # the shop\n\n\tbackend nft\n# end"},
-		{"one in the place of one that stands twice", []rules.Mapping{web}, []rules.Mapping{more}, [][]rules.Mapping{{web}},
+		{"one in the place of one that stands twice", []rules.Mapping{web}, []rules.Mapping{more},
+			[][]rules.Mapping{{web}},
 			strings.Replace(sample, " 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n", "81:8081/tcp\n", 1)},
-		{"one in the place of one that is elsewhere", []rules.Mapping{elsewhere}, []rules.Mapping{more}, [][]rules.Mapping{{elsewhere}},
+		{"one in the place of one that is elsewhere", []rules.Mapping{elsewhere}, []rules.Mapping{more},
+			[][]rules.Mapping{{elsewhere}},
 			sample + "\n81:8081/tcp\n"},
 	} {
 		if got := string(read(t, sample).Edit(c.remove, c.add, c.replaced)); got != c.want {

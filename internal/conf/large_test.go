@@ -51,7 +51,8 @@ func TestLargeFiles(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, more, err := text.Without(context.Background(), refuseMore); err != nil || len(wrong) > maxFaults+1 || len(more) > maxFaults+1 {
+		if _, more, err := text.Without(context.Background(), refuseMore); err != nil || len(wrong) > maxFaults+1 ||
+			len(more) > maxFaults+1 {
 			t.Errorf("%s: %d and %d lines are wrong, %v", name, len(wrong), len(more), err)
 		}
 		if _, err := rules.NewSet(text.Set().Mappings()...); err != nil {
@@ -74,7 +75,9 @@ func TestLargeFiles(t *testing.T) {
 
 // Of very many wrong lines some are named, and the others counted.
 func TestManyWrongLinesAreCounted(t *testing.T) {
-	_, wrong, err := known.ParseGood(context.Background(), []byte(strings.Repeat("x\n", maxFaults+500)+"443:8443\n443:8444\n"))
+	_, wrong,
+		err := known.ParseGood(context.Background(),
+		[]byte(strings.Repeat("x\n", maxFaults+500)+"443:8443\n443:8444\n"))
 	if err != nil || len(wrong) != maxFaults+1 {
 		t.Fatalf("%d lines, %v", len(wrong), err)
 	}

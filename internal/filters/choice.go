@@ -18,7 +18,8 @@ func Requested(kinds []Kind, flag, saved string) (string, error) {
 	case slices.Contains(names, flag):
 		return flag, nil
 	}
-	return "", &rules.InvalidError{Mapping: "--backend", Part: flag, Why: "not a backend", Fix: "write " + Or(append([]string{"auto"}, names...))}
+	return "", &rules.InvalidError{Mapping: "--backend", Part: flag, Why: "not a backend",
+		Fix: "write " + Or(append([]string{"auto"}, names...))}
 }
 
 // Or lists words: "auto, nft or iptables".
@@ -50,7 +51,8 @@ type choice struct {
 	from []int
 }
 
-// choose decides. The error is a [*NoneError], or what is wrong with the one kind that is to be used or to be moved from.
+// choose decides. The error is a [*NoneError], or what is wrong with the one kind that is to be used or to be moved
+// from.
 func choose(f facts) (choice, error) {
 	c := choice{use: f.preferred()}
 	use := f.kinds[c.use]
@@ -83,7 +85,8 @@ func (f facts) preferred() int {
 	return 0
 }
 
-// none is the error for a kind that cannot be used. The first kind needs no package, so whether it is usable is always said.
+// none is the error for a kind that cannot be used. The first kind needs no package, so whether it is usable is always
+// said.
 func (f facts) none(use fact) error {
 	if f.kinds[0].unusable == nil {
 		return use.unusable

@@ -12,7 +12,8 @@ func TestChoose(t *testing.T) {
 	unusable := func(err error, cure string) fact { return fact{unusable: &UnusableError{err, cure}} }
 	usable, holds, denied := fact{}, fact{holds: true}, fact{denied: true}
 	missing := unusable(nft.ErrMissing, "sudo modprobe nf_tables")
-	old := unusable(errors.New("nf_tables: operation not supported"), "use a newer kernel") // an old kernel's answer to the try
+	// an old kernel's answer to the try
+	old := unusable(errors.New("nf_tables: operation not supported"), "use a newer kernel")
 	without := unusable(errors.New("this host has no iptables"), "install iptables")
 	onlyNFT := unusable(errors.New("this host has no iptables-legacy"), "install iptables-legacy")
 	stuck := onlyNFT
@@ -56,7 +57,8 @@ func TestChoose(t *testing.T) {
 			err: "this host has no iptables-legacy"},
 		{what: "nft, no nf_tables", facts: both("nft", missing, usable), err: "this kernel has no nf_tables",
 			remedy: "sudo modprobe nf_tables, or use iptables: sudo portmap apply --backend iptables"},
-		{what: "nft, no nf_tables, iptables holds", facts: both("nft", missing, holds), err: "this kernel has no nf_tables",
+		{what: "nft, no nf_tables, iptables holds", facts: both("nft", missing, holds),
+			err:    "this kernel has no nf_tables",
 			remedy: "sudo modprobe nf_tables, or use iptables: sudo portmap apply --backend iptables"},
 		{what: "nft, nothing is usable", facts: both("nft", missing, onlyNFT),
 			err: "this kernel has no nf_tables, and this host has no iptables-legacy", remedy: load},
@@ -66,12 +68,14 @@ func TestChoose(t *testing.T) {
 		{what: "iptables, both hold", facts: both("iptables", holds, holds), want: use(iptables, nft)},
 		{what: "iptables, no nf_tables", facts: both("iptables", missing, usable), want: use(iptables)},
 		{what: "iptables, there is none", facts: both("iptables", usable, without), err: "this host has no iptables"},
-		{what: "iptables, there is none, nft holds", facts: both("iptables", holds, without), err: "this host has no iptables"},
+		{what: "iptables, there is none, nft holds", facts: both("iptables", holds, without),
+			err: "this host has no iptables"},
 		{what: "iptables, nothing is usable", facts: both("iptables", missing, onlyNFT),
 			err: "this kernel has no nf_tables, and this host has no iptables-legacy", remedy: load},
 
 		{what: "three, and the last two hold", facts: three("", usable, holds, holds), want: use(1, 2)},
-		{what: "three, and two hold beside the one that is requested", facts: three("b", holds, usable, holds), want: use(1, 0, 2)},
+		{what: "three, and two hold beside the one that is requested", facts: three("b", holds, usable, holds),
+			want: use(1, 0, 2)},
 		{what: "three, and the first two cannot be used", facts: three("", missing, without, usable), want: use(2)},
 	} {
 		got, err := choose(c.facts)

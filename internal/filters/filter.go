@@ -6,12 +6,13 @@ import (
 	"portmap/rules"
 )
 
-// Filter is a packet filter that is open, with what is known of it beside its mappings. A zero field says that there is nothing
-// to know.
+// Filter is a packet filter that is open, with what is known of it beside its mappings. A zero field says that there is
+// nothing to know.
 type Filter struct {
 	rules.Backend
 
-	Used, Other string                                    // which of several rule sets it changes, and which the host has, too
+	// which of several rule sets it changes, and which the host has, too
+	Used, Other string
 	Describe    func(context.Context) string              // the variant, its version and the program
 	Limits      func() (lacks rules.Families, why string) // what this host cannot do
 	Changes     func() (rules.Changes, error)             // opens what tells of changes by others; nil: nothing does
@@ -20,7 +21,7 @@ type Filter struct {
 	Legacy       bool // its rules are in x_tables: those of iptables-legacy
 }
 
-// String names it as exactly as this host tells.
+// Description names it as exactly as this host tells.
 func (f *Filter) Description(ctx context.Context) string {
 	if f.Describe == nil {
 		return f.Name()

@@ -16,8 +16,8 @@ import (
 type Kind struct {
 	Name string // as --backend, the file and export --format call it
 
-	// Present reports whether it holds mappings of ours. It is quick. The errors of Present, Try and Open that concern the choice
-	// are [*UnusableError] and [*DeniedError].
+	// Present reports whether it holds mappings of ours. It is quick. The errors of Present, Try and Open that concern
+	// the choice are [*UnusableError] and [*DeniedError].
 	Present func(context.Context) (bool, error)
 
 	// Try finds out whether the kernel can do what mappings need, without leaving a trace.
@@ -26,7 +26,8 @@ type Kind struct {
 	// Open opens it for use.
 	Open func(context.Context) (*Filter, error)
 
-	// Export writes a Set as text that its own tool loads: the part for some families, where a text is for one family only.
+	// Export writes a Set as text that its own tool loads: the part for some families, where a text is for one family
+	// only.
 	Export func(io.Writer, rules.Set, rules.Families) error
 }
 
@@ -38,7 +39,8 @@ func All() []Kind {
 			Export: func(w io.Writer, set rules.Set, _ rules.Families) error { return nft.WriteText(w, set) },
 		},
 		{
-			Name: "iptables", Present: presentIPTables, Try: func(context.Context) error { return nil }, Open: openIPTables,
+			Name: "iptables", Present: presentIPTables, Try: func(context.Context) error { return nil },
+			Open:   openIPTables,
 			Export: ipt.WriteText,
 		},
 	}
@@ -98,8 +100,8 @@ func noNFT(err error) error {
 	return &UnusableError{Err: err, Cure: "use Linux 5.11 or newer, which has all that nft needs"}
 }
 
-// deniedNFT wraps what says that nf_tables is there and not to be used: a missing permission, or a table of our name that is
-// not ours.
+// deniedNFT wraps what says that nf_tables is there and not to be used: a missing permission, or a table of our name
+// that is not ours.
 func deniedNFT(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.As(err, new(*nft.ForeignError)) || errors.As(err, new(*nft.OwnedError)) {
 		return &DeniedError{err}
@@ -108,12 +110,14 @@ func deniedNFT(err error) error {
 }
 
 // lacking reports whether an error of nf_tables says that the kernel has no part of it that is needed (nf_tables_api.c,
-// nft_expr_type_get and nft_chain_validate_hook). Any other error is of the moment, and no reason to use iptables for good.
+// nft_expr_type_get and nft_chain_validate_hook). Any other error is of the moment, and no reason to use iptables for
+// good.
 func lacking(err error) bool {
 	if errors.Is(err, nft.ErrMissing) {
 		return true
 	}
-	for _, errno := range [...]unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EINVAL, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT} {
+	for _, errno := range [...]unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EINVAL, unix.EAFNOSUPPORT,
+		unix.EPROTONOSUPPORT} {
 		if errors.Is(err, errno) {
 			return true
 		}
@@ -139,7 +143,8 @@ func openIPTables(ctx context.Context) (*Filter, error) {
 		changes = func() (rules.Changes, error) { return ipt.ListenLegacy() }
 	}
 	return &Filter{
-		Backend: b, Used: string(used), Other: string(other), Describe: b.Describe, Limits: b.Limits, SharesTables: true,
-		Legacy: used == ipt.Legacy, Changes: changes,
+		Backend: b, Used: string(used), Other: string(other), Describe: b.Describe, Limits: b.Limits,
+		SharesTables: true,
+		Legacy:       used == ipt.Legacy, Changes: changes,
 	}, nil
 }

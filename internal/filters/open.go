@@ -21,8 +21,9 @@ func (o *Opened) Close() error {
 	return errors.Join(errs...)
 }
 
-// Open chooses and opens the packet filter of this host: the requested one; if there is no request the one that holds mappings
-// already, else the first that this host can use. Everywhere looks for mappings in others also if one holds some.
+// Open chooses and opens the packet filter of this host: the requested one; if there is no request the one that holds
+// mappings already, else the first that this host can use. Everywhere looks for mappings in others also if one holds
+// some.
 func Open(ctx context.Context, kinds []Kind, requested string, everywhere bool) (*Opened, error) {
 	f, err := survey(ctx, kinds, requested, everywhere)
 	if err != nil {

@@ -17,8 +17,9 @@ const (
 
 // Findings about rules of other tools.
 const (
-	ForeignRuleFirst    ID = "foreign-rule-first"    // another rule takes the packets before the mapping
-	ForeignRuleTied     ID = "foreign-rule-tied"     // another rule or the mapping: the chain that was made first decides
+	ForeignRuleFirst ID = "foreign-rule-first" // another rule takes the packets before the mapping
+	// another rule or the mapping: the chain that was made first decides
+	ForeignRuleTied     ID = "foreign-rule-tied"
 	ForeignRuleShadowed ID = "foreign-rule-shadowed" // the mapping takes the packets of another rule
 	Untracked           ID = "untracked"             // a rule keeps the packets out of connection tracking
 )
@@ -36,8 +37,9 @@ const (
 
 // Findings about the rules in the kernel.
 const (
-	RulesDamaged   ID = "rules-damaged"   // the rules are not as portmap leaves them
-	RulesForeign   ID = "rules-foreign"   // others put something among the rules, and they cannot be made again before it is out
+	RulesDamaged ID = "rules-damaged" // the rules are not as portmap leaves them
+	// others put something among the rules, and they cannot be made again before it is out
+	RulesForeign   ID = "rules-foreign"
 	OtherBackend   ID = "other-backend"   // mappings are live in another backend than the one to be used
 	OtherVariant   ID = "other-variant"   // this host has two variants of iptables
 	FamilyMissing  ID = "family-missing"  // this host's iptables cannot do one address family
@@ -47,14 +49,15 @@ const (
 
 // Findings about files.
 const (
-	NoMappings          ID = "no-mappings"           // there is no mapping at all
-	FileMissing         ID = "file-missing"          // there is no saved file
-	FileInvalid         ID = "file-invalid"          // the saved file has an invalid line
-	LineLeftOut         ID = "line-left-out"         // an invalid line was left out of what was applied
-	ChangeLeftover      ID = "change-leftover"       // what a killed change left behind cannot be removed
-	OtherFile           ID = "other-file"            // another file holds the mapping
-	OtherFileKeeps      ID = "other-file-keeps"      // mappings stay live, since another file holds them, too
-	OtherFileConflict   ID = "other-file-conflict"   // a mapping of another file is taken away: it is in the way of this file's
+	NoMappings     ID = "no-mappings"      // there is no mapping at all
+	FileMissing    ID = "file-missing"     // there is no saved file
+	FileInvalid    ID = "file-invalid"     // the saved file has an invalid line
+	LineLeftOut    ID = "line-left-out"    // an invalid line was left out of what was applied
+	ChangeLeftover ID = "change-leftover"  // what a killed change left behind cannot be removed
+	OtherFile      ID = "other-file"       // another file holds the mapping
+	OtherFileKeeps ID = "other-file-keeps" // mappings stay live, since another file holds them, too
+	// a mapping of another file is taken away: it is in the way of this file's
+	OtherFileConflict   ID = "other-file-conflict"
 	OtherFileUnreadable ID = "other-file-unreadable" // it is not known which mappings another file holds
 )
 

@@ -26,9 +26,9 @@ const (
 
 // On returns the same host on another kernel: for the functions that it runs, and for the programs that these start.
 //
-// With NoTables the garbage collector rests until the test ends. A function that waits for a socket from replaceSockets is in a
-// system call that the Go scheduler takes for a short one: a collector that stops all of the process would wait for it, and
-// replaceSockets for the collector.
+// With NoTables the garbage collector rests until the test ends. A function that waits for a socket from replaceSockets
+// is in a system call that the Go scheduler takes for a short one: a collector that stops all of the process would wait
+// for it, and replaceSockets for the collector.
 func (h *Host) On(k Kernel) *Host {
 	if k == NoTables {
 		percent := debug.SetGCPercent(-1)

@@ -36,7 +36,8 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 	return advice
 }
 
-// Untracked is Advise for mappings that are live: only of rules that keep packets from them, one finding for each mapping.
+// Untracked is Advise for mappings that are live: only of rules that keep packets from them, one finding for each
+// mapping.
 func Untracked(found Rules) (advice []finding.Finding) {
 	for _, m := range found.mappings {
 		met := slices.DeleteFunc(found.Meet(m), func(met Met) bool { return !met.Untracks })

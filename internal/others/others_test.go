@@ -116,25 +116,48 @@ func shapes() []foreignRules {
 			add: "127.0.0.1:443:8443"},
 		{name: "of another network card", nft: byHand(`iifname "eth1" tcp dport 443 dnat to 10.0.0.5`),
 			add: "443:8443 --interface eth0"},
-		{name: "legacy, of its family", lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
-			add: "443:8443 -6", says: []string{"table nat of ip6tables-legacy, chain PREROUTING: tcp dport 443 redirect to :9000"}},
-		{name: "legacy, of the other family", lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
-			add: "443:8443 -4"},
-		{name: "a comment that looks like it", lines: []string{`iptables-legacy -t nat -A PREROUTING -p tcp --dport 444 -m comment --comment --dport|443 -j REDIRECT --to-ports 9000`}},
-		{name: "ip6tables-nft", lines: []string{"ip6tables-nft -t nat -A PREROUTING -p tcp --dport 443 -j DNAT --to-destination [2001:db8::9]:444"},
+		{name: "legacy, of its family",
+			lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
+			add:   "443:8443 -6",
+			says:  []string{"table nat of ip6tables-legacy, chain PREROUTING: tcp dport 443 redirect to :9000"}},
+		{name: "legacy, of the other family",
+			lines: []string{"ip6tables-legacy -t nat -A PREROUTING -p tcp --dport 443 -j REDIRECT --to-ports 9000"},
+			add:   "443:8443 -4"},
+		{name: "a comment that looks like it",
+			lines: []string{
+				"iptables-legacy -t nat -A PREROUTING -p tcp --dport 444 -m comment --comment --dport|443 " +
+					"-j REDIRECT --to-ports 9000"}},
+		{name: "ip6tables-nft",
+			lines: []string{"ip6tables-nft -t nat -A PREROUTING -p tcp --dport 443 -j DNAT --to-destination " +
+				"[2001:db8::9]:444"},
 			says: []string{"table ip6 nat, chain PREROUTING: tcp dport 443 dnat to [2001:db8::9]:444"}},
-		{name: "one that comes first", nft: "table ip mine { chain pre { type nat hook prerouting priority -150; tcp dport 443 redirect to :8444; } }",
-			says: []string{"; it comes first, and what it takes does not reach port 8443"}, id: finding.ForeignRuleFirst},
-		{name: "one of our priority", nft: "table ip mine { chain pre { type nat hook prerouting priority -101; tcp dport 443 redirect to :8444; } }",
-			says: []string{"; whether new connections go to port 8443 instead depends on which chain was made first"}, id: finding.ForeignRuleTied},
-		{name: "notrack", nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 443 notrack; udp dport 53 notrack; } }",
-			says: []string{"a rule keeps packets to port 443 out of connection tracking: table ip mine, chain pre: tcp dport 443 notrack; they do not reach port 8443"}, id: finding.Untracked},
-		{name: "notrack of others", nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 444 notrack; udp dport 443 notrack; } }"},
-		{name: "notrack, iptables-nft", lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
-			says: []string{"table ip raw, chain PREROUTING: tcp dport 443 notrack"}, id: finding.Untracked},
-		{name: "notrack, iptables-legacy", lines: []string{"iptables-legacy -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
-			says: []string{"table raw of iptables-legacy, chain PREROUTING: tcp dport 443 notrack"}, id: finding.Untracked},
-		{name: "CT without notrack", lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --zone 1"}},
+		{name: "one that comes first",
+			nft: "table ip mine { chain pre { type nat hook prerouting priority -150; tcp dport 443 redirect to " +
+				":8444; } }",
+			says: []string{"; it comes first, and what it takes does not reach port 8443"},
+			id:   finding.ForeignRuleFirst},
+		{name: "one of our priority",
+			nft: "table ip mine { chain pre { type nat hook prerouting priority -101; tcp dport 443 redirect to " +
+				":8444; } }",
+			says: []string{"; whether new connections go to port 8443 instead depends on which chain was made first"},
+			id:   finding.ForeignRuleTied},
+		{name: "notrack",
+			nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 443 notrack; udp " +
+				"dport 53 notrack; } }",
+			says: []string{"a rule keeps packets to port 443 out of connection tracking: table ip mine, chain pre: " +
+				"tcp dport 443 notrack; they do not reach port 8443"}, id: finding.Untracked},
+		{name: "notrack of others",
+			nft: "table ip mine { chain pre { type filter hook prerouting priority raw; tcp dport 444 notrack; udp " +
+				"dport 443 notrack; } }"},
+		{name: "notrack, iptables-nft",
+			lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
+			says:  []string{"table ip raw, chain PREROUTING: tcp dport 443 notrack"}, id: finding.Untracked},
+		{name: "notrack, iptables-legacy",
+			lines: []string{"iptables-legacy -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"},
+			says:  []string{"table raw of iptables-legacy, chain PREROUTING: tcp dport 443 notrack"},
+			id:    finding.Untracked},
+		{name: "CT without notrack",
+			lines: []string{"iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --zone 1"}},
 	}
 }
 
@@ -200,7 +223,8 @@ func TestSameRuleByTwoWays(t *testing.T) {
 		for _, own := range []bool{c.first, c.second} {
 			m := anyPacket()
 			m.ports, m.own = []rules.Ports{{First: 443, Last: 443}}, own
-			found.add(Rule{System: IPTables, Table: "ip nat", Chain: "DOCKER", rule: rule{match: m, action: translate, to: "dnat"}})
+			found.add(Rule{System: IPTables, Table: "ip nat", Chain: "DOCKER",
+				rule: rule{match: m, action: translate, to: "dnat"}})
 		}
 		if len(found.list) != 1 || found.list[0].match.own != c.own {
 			t.Errorf("own %t, then %t: %+v", c.first, c.second, found.list)
@@ -214,9 +238,11 @@ func BenchmarkLook(b *testing.B) {
 	for _, ports := range []int{0, 1, 300, 3000} {
 		b.Run(fmt.Sprint(ports), func(b *testing.B) {
 			host := lab.New(b).Host("host")
-			text := "*nat\n-N DOCKER\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
+			text := "*nat\n-N DOCKER\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n" +
+				"-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER\n"
 			for i := range ports {
-				text += fmt.Sprintf("-A DOCKER -p tcp -m tcp --dport %d -j DNAT --to-destination 172.17.0.2:80\n", 443+i)
+				text += fmt.Sprintf("-A DOCKER -p tcp -m tcp --dport %d -j DNAT --to-destination 172.17.0.2:80\n",
+					443+i)
 			}
 			if ports > 0 {
 				cmd := exec.Command("iptables-nft-restore")

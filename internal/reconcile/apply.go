@@ -54,8 +54,8 @@ func (e *EmptyError) Error() string {
 	return text
 }
 
-// Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes the
-// saved file's place. Temporary mappings stay. The error for a file without a mapping is an [*EmptyError].
+// Apply makes the kernel match the saved file, in one transaction. With content, that content is applied and then takes
+// the saved file's place. Temporary mappings stay. The error for a file without a mapping is an [*EmptyError].
 func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Report, error) {
 	lock, err := h.lock(ctx, o.DryRun)
 	if err != nil {
@@ -98,7 +98,8 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		report.Warnings = h.leftOut
 		return report, nil
 	}
-	p := plan{from: d.from, aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice), asked: d.asked(h.saidIn(ctx, saved))}
+	p := plan{from: d.from, aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice),
+		asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	if o.Empty && d.removesAll() && h.Run.Watched() {
 		p.save = true // a watch that refused the file learns from its being written again that this is meant
@@ -126,7 +127,8 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 		return nil
 	}
 	own := next.Name == h.File.Path
-	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: own && saved == nil, Interrupted: own && interrupted}
+	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: own && saved == nil, Interrupted: own &&
+		interrupted}
 	if len(h.leftOut) > 0 {
 		return fmt.Errorf("%w (%s)", empty, h.leftOut[0].Text)
 	}
@@ -220,13 +222,14 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 		return Difference{}, err
 	}
 	return Difference{
-		Change: toAim(live.Live, aim), Damaged: live.Damaged, Foreign: live.Foreign, aim: aim, saved: text.Set().Len(), from: live,
+		Change: toAim(live.Live, aim), Damaged: live.Damaged, Foreign: live.Foreign, aim: aim, saved: text.Set().Len(),
+		from:      live,
 		temporary: s.temporary, repair: h.typed("apply"),
 	}, nil
 }
 
-// withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of theirs
-// that is in the way of ours goes.
+// withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of
+// theirs that is in the way of ours goes.
 func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
 	aim := s.own
 	for _, m := range s.others.held(rules.Minus(mappings(live), s.own.Mappings())) {
@@ -271,11 +274,13 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	if dryRun {
 		return report, nil
 	}
-	_, report.Warnings, err = h.commit(ctx, lock, plan{from: live, change: change, asked: h.saidIn(ctx, saved).Diff(rules.Set{})})
+	_, report.Warnings,
+		err = h.commit(ctx, lock, plan{from: live, change: change, asked: h.saidIn(ctx, saved).Diff(rules.Set{})})
 	return report, err
 }
 
-// outcomesOf tells a change mapping by mapping. After a Reset, what was there before and is there again has not changed.
+// outcomesOf tells a change mapping by mapping. After a Reset, what was there before and is there again has not
+// changed.
 func outcomesOf(c rules.Change) []Outcome {
 	outcomes := make([]Outcome, 0, len(c.Remove)+len(c.Add))
 	remove, add := c.Remove, c.Add

@@ -25,7 +25,8 @@ type plan struct {
 }
 
 // commit carries a plan out, and returns what it came to in the kernel.
-func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []finding.Finding, err error) {
+func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []finding.Finding,
+	err error) {
 	steps := h.kernelSteps(p, &done)
 	if p.save {
 		steps = saving(lock, p, steps)
@@ -41,8 +42,8 @@ func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Chan
 	return done, append(warnings, h.applied(ctx, p, done)...), nil
 }
 
-// saving puts steps between the two that change the file: the new one is on the disk before they begin, and takes the old one's
-// place behind them.
+// saving puts steps between the two that change the file: the new one is on the disk before they begin, and takes the
+// old one's place behind them.
 func saving(lock *locks, p plan, steps []step) []step {
 	var staged *store.Staged
 	stage := step{
@@ -60,8 +61,8 @@ func saving(lock *locks, p plan, steps []step) []step {
 	return slices.Concat([]step{stage}, steps, []step{commit})
 }
 
-// kernelSteps are the steps that change packet filters: the one in use first, so that there is no moment without rules. Done is
-// what they come to.
+// kernelSteps are the steps that change packet filters: the one in use first, so that there is no moment without rules.
+// Done is what they come to.
 func (h *Host) kernelSteps(p plan, done *rules.Change) []step {
 	if h.moves() {
 		*done = p.change
@@ -116,8 +117,8 @@ func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings
 	return warnings
 }
 
-// toKernel applies the change, and returns what it came to. Where the kernel holds something else than was believed, it is
-// read, and the change is made to fit.
+// toKernel applies the change, and returns what it came to. Where the kernel holds something else than was believed, it
+// is read, and the change is made to fit.
 func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if p.change.Empty() {
 		return p.change, nil
@@ -137,8 +138,8 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	return fitted, h.filter.Apply(ctx, fitted)
 }
 
-// fit makes a change that was meant for another state do what it was meant to do to this one, and no more. Mappings that
-// only the kernel has stay. The error for one that is in the way is a [*rules.ConflictError].
+// fit makes a change that was meant for another state do what it was meant to do to this one, and no more. Mappings
+// that only the kernel has stay. The error for one that is in the way is a [*rules.ConflictError].
 func fit(p plan, live rules.Live) (rules.Change, error) {
 	set, err := live.Set()
 	damaged := live.Damaged != "" || err != nil

@@ -19,8 +19,8 @@ type AddOptions struct {
 	DryRun  bool
 }
 
-// Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel have lost
-// it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
+// Add installs and saves mappings, all of them or none. One that is there already stays as it is; should the kernel
+// have lost it, it is put back. The error for one that is in the way of another is a [*rules.ConflictError].
 func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Report, error) {
 	if err := h.supports(ctx, add); err != nil {
 		return Report{}, err
@@ -66,7 +66,8 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 	})
 }
 
-// supports asks the packet filter about mappings that are more than plain ones: before the lock, which needs more rights.
+// supports asks the packet filter about mappings that are more than plain ones: before the lock, which needs more
+// rights.
 func (h *Host) supports(ctx context.Context, add []rules.Mapping) error {
 	for _, m := range add {
 		if m.Plain() {
@@ -90,8 +91,8 @@ func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
 	return Outcome{Verb: Replaced, Mapping: m, Old: replaced}
 }
 
-// Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes; it
-// must mean exactly one. The error is a [*SelectError].
+// Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes;
+// it must mean exactly one. The error is a [*SelectError].
 func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Report, error) {
 	return h.edit(ctx, editing{dryRun: dryRun}, func(s state) (edition, error) {
 		known, err := h.known(ctx, s, selectors)
@@ -143,8 +144,8 @@ func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
 	})
 }
 
-// known returns the mappings among which selectors choose: what is saved or temporary, and when that is not enough, what
-// only the kernel has.
+// known returns the mappings among which selectors choose: what is saved or temporary, and when that is not enough,
+// what only the kernel has.
 func (h *Host) known(ctx context.Context, s state, selectors []string) (rules.Set, error) {
 	for _, selector := range selectors {
 		if len(s.all.Find(selector, h.Services)) == 0 {
@@ -219,7 +220,8 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	}
 	p := e.plan(s, h.Choice)
 	p.replace = o.replace
-	report.First = s.text.Set().Len() == 0 && slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
+	report.First = s.text.Set().Len() == 0 &&
+		slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
 	report.Legacy, report.Shared = h.filter.Legacy, h.filter.SharesTables
 	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
@@ -237,7 +239,8 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	return report, err
 }
 
-// gone reports live mappings that no file had and that went: added ones took their place, or a change that died had left them.
+// gone reports live mappings that no file had and that went: added ones took their place, or a change that died had
+// left them.
 func (r *Report) gone(gone []rules.Mapping) {
 	left := gone
 	for i := range r.Outcomes {
@@ -293,7 +296,8 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 // plan turns the edition into what is to be done to kernel and file.
 func (e *edition) plan(s state, choice string) plan {
 	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
-	p := plan{from: e.from, aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove), Add: s.others.without(e.add)}, others: s.others.set}
+	p := plan{from: e.from, aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove),
+		Add: s.others.without(e.add)}, others: s.others.set}
 	p.change = rules.Change{Reset: e.reset, Remove: p.asked.Remove, Add: p.asked.Add, Before: s.all.Mappings()}
 	var save []rules.Mapping
 	var inPlaceOf [][]rules.Mapping
@@ -307,15 +311,15 @@ func (e *edition) plan(s state, choice string) plan {
 	if len(e.add)+len(e.lookFor) > 0 {
 		p.content = conf.SetBackend(p.content, choice)
 	}
-	// After the removal of everything the file is written in any case: it is how a watch that refused it learns that this
-	// is meant.
+	// After the removal of everything the file is written in any case: it is how a watch that refused it learns that
+	// this is meant.
 	p.save = e.everything || string(p.content) != s.text.String()
 	return p
 }
 
-// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for mappings
-// that should be live already, where nothing seems to be left, so that the table goes, too, and for one to remove whose place a
-// mapping of another file may have: a kernel deletes by place.
+// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for
+// mappings that should be live already, where nothing seems to be left, so that the table goes, too, and for one to
+// remove whose place a mapping of another file may have: a kernel deletes by place.
 func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *locks) error {
 	interrupted := lock.interrupted()
 	last := e.aim.Len() == 0 && len(e.remove) > 0
@@ -330,14 +334,16 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 	switch {
 	case interrupted && !e.everything:
 		p.change = toAim(live.Live, unite(e.aim, s.others.held(mappings(live.Live))))
-		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)), rules.Mapping.Temporary)
+		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)),
+			rules.Mapping.Temporary)
 		if s.text.Set().Len() == 0 && len(unasked) > 0 {
 			return &EmptyError{Name: h.File.Path, Mappings: len(unasked), Interrupted: true}
 		}
 	case last && len(rules.Minus(mappings(live.Live), p.change.Remove)) == 0:
 		p.change = rules.Change{Reset: true, Remove: mappings(live.Live)}
 	default:
-		asked := plan{aim: e.aim, change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
+		asked := plan{aim: e.aim,
+			change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live.Live); err != nil {
 			return err
 		}

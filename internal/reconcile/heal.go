@@ -42,13 +42,13 @@ type Healing struct {
 	// Seen is the content at the last look, nil for none. Good is the last one that could be applied.
 	Seen, Good []byte
 
-	// Temporary mappings were live at the last look. Those that were lost together with others are put back with them; one
-	// that is gone alone was removed.
+	// Temporary mappings were live at the last look. Those that were lost together with others are put back with them;
+	// one that is gone alone was removed.
 	Temporary []rules.Mapping
 
-	// Keep makes the kernel match Good in place of the file's content, and leaves the file as it is: its content is not to be
-	// applied. A Good without a mapping removes none. StillWrong is asked under the lock whether the file is still not to be
-	// applied; if not, nothing is done.
+	// Keep makes the kernel match Good in place of the file's content, and leaves the file as it is: its content is not
+	// to be applied. A Good without a mapping removes none. StillWrong is asked under the lock whether the file is
+	// still not to be applied; if not, nothing is done.
 	Keep       bool
 	StillWrong func() bool
 }
@@ -61,8 +61,8 @@ type Healed struct {
 	Edited    bool            // the content is another one than the one that was seen
 }
 
-// Heal makes the kernel match the file. It looks without the lock first, because mostly there is nothing to do, and must not
-// hold up others then. A file that was written meanwhile is read again under the lock.
+// Heal makes the kernel match the file. It looks without the lock first, because mostly there is nothing to do, and
+// must not hold up others then. A file that was written meanwhile is read again under the lock.
 func (h *Host) Heal(ctx context.Context, g Healing) (Healed, error) {
 	content := Content{h.File.Path, g.Read.Content}
 	if g.Keep {
@@ -77,7 +77,8 @@ func (h *Host) Heal(ctx context.Context, g Healing) (Healed, error) {
 		return Healed{}, err
 	}
 	if d.Change.Empty() {
-		return Healed{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}, nil
+		return Healed{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary,
+			Edited: g.edited()}, nil
 	}
 	return h.healLocked(ctx, g, content, text, d.temporary)
 }
@@ -85,7 +86,8 @@ func (h *Host) Heal(ctx context.Context, g Healing) (Healed, error) {
 func (g *Healing) edited() bool { return g.Seen != nil && !bytes.Equal(g.Read.Content, g.Seen) }
 
 // healLocked is the second half of Heal. Temporary mappings that were live when it began are not lost either.
-func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text conf.Text, temporary []rules.Mapping) (Healed, error) {
+func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text conf.Text,
+	temporary []rules.Mapping) (Healed, error) {
 	lock, err := h.lockForHeal(ctx, g.Keep)
 	if err != nil {
 		return Healed{}, err
@@ -148,8 +150,8 @@ func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text 
 	return healed, err
 }
 
-// lockForHeal locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command can
-// change it either.
+// lockForHeal locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command
+// can change it either.
 func (h *Host) lockForHeal(ctx context.Context, keep bool) (*locks, error) {
 	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
 	if err != nil {
@@ -178,8 +180,8 @@ func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) (
 	return h.applied(ctx, p, done), nil
 }
 
-// putBack adds to a difference the temporary mappings that went with others. If they do not go with what is to be live, that
-// stands.
+// putBack adds to a difference the temporary mappings that went with others. If they do not go with what is to be live,
+// that stands.
 func (h *Host) putBack(ctx context.Context, healed *Healed, d *Difference, g Healing, lost []rules.Mapping) error {
 	if len(lost) == 0 {
 		return nil
@@ -220,8 +222,8 @@ const (
 	goneWithThem                // a mapping that was to stay went: everything was flushed
 )
 
-// witness finds out, from what the difference has to put back, whether more than temporary mappings were taken away. After an
-// edit only a mapping that the file had before and still has can tell.
+// witness finds out, from what the difference has to put back, whether more than temporary mappings were taken away.
+// After an edit only a mapping that the file had before and still has can tell.
 func (h *Host) witness(ctx context.Context, d Difference, edited bool, good []byte) (witness, error) {
 	if !edited || d.Damaged != "" {
 		return goneWithThem, nil

@@ -7,7 +7,8 @@ import (
 	"portmap/rules"
 )
 
-// Why temporary mappings are gone: what was to stay and went, or stayed, tells; where nothing was to stay, nobody knows.
+// Why temporary mappings are gone: what was to stay and went, or stayed, tells; where nothing was to stay, nobody
+// knows.
 func TestWhyTheyAreGone(t *testing.T) {
 	const before = "443:8443\n80:8080\n"
 	for _, c := range []struct {
@@ -23,7 +24,8 @@ func TestWhyTheyAreGone(t *testing.T) {
 		{"no edit, the rules are damaged", before, false, nil, "a rule is gone", goneWithThem},
 		{"the first look, all went", before, true, nil, "", goneWithThem},
 		{"one is new, and one of the others went", before + "81:8081\n", false, []string{"443:8443"}, "", goneWithThem},
-		{"one is new, and the others stay", before + "81:8081\n", false, []string{"443:8443", "80:8080"}, "", stillThere},
+		{"one is new, and the others stay", before + "81:8081\n", false, []string{"443:8443", "80:8080"}, "",
+			stillThere},
 		{"one is out, and the other stays", "443:8443\n", false, []string{"443:8443", "80:8080"}, "", stillThere},
 		{"all are new, and those before are there", "81:8081\n", false, []string{"443:8443", "80:8080"}, "", noWitness},
 		{"all are new, and those before went", "81:8081\n", false, nil, "", noWitness},

@@ -32,7 +32,8 @@ type Host struct {
 	// Guard may refuse a change before anything is changed, by what would become of the mappings; nil refuses nothing.
 	Guard func([]Outcome) error
 
-	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change stands.
+	// Forget deletes connection-tracking entries that a change has made untrue. An error is a warning: the change
+	// stands.
 	Forget func(context.Context, flows.Change) error
 
 	filter  *filters.Opened   // nil before it is open

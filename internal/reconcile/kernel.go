@@ -43,7 +43,8 @@ func (h *Host) lookAtKernel(ctx context.Context) (kernel, error) {
 				k.Mappings = append(k.Mappings, o)
 			}
 		}
-		k.Foreign, k.Damaged = "", fmt.Sprintf("mappings are live in %s, and belong into %s", h.fromNames(), h.filter.Name())
+		k.Foreign, k.Damaged = "", fmt.Sprintf("mappings are live in %s, and belong into %s", h.fromNames(),
+			h.filter.Name())
 	}
 	return k, nil
 }

@@ -49,7 +49,8 @@ type Listing struct {
 	repair string // the command that makes damaged rules again
 }
 
-// Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by hand.
+// Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by
+// hand.
 func (l Listing) Unsaved() []rules.Mapping {
 	var found []rules.Mapping
 	for _, r := range l.Rows {
@@ -66,12 +67,14 @@ func (l Listing) Findings() []finding.Finding {
 	for _, r := range l.Rows {
 		if !r.Saved && r.File != "" {
 			list = append(list, finding.Finding{
-				ID: finding.OtherFile, Mapping: r.Mapping, Text: fmt.Sprintf("%s is of another file, %s", r.Mapping.Spec(), r.File),
+				ID: finding.OtherFile, Mapping: r.Mapping,
+				Text: fmt.Sprintf("%s is of another file, %s", r.Mapping.Spec(), r.File),
 			})
 		}
 	}
 	if len(l.Rows) == 0 && l.Wrong == nil {
-		list = append(list, finding.Finding{ID: finding.NoMappings, Text: "no mappings", Remedy: "sudo portmap add 443:8443"})
+		list = append(list, finding.Finding{ID: finding.NoMappings, Text: "no mappings",
+			Remedy: "sudo portmap add 443:8443"})
 	}
 	return list
 }
@@ -92,8 +95,8 @@ func damage(why, foreign, repair string) []finding.Finding {
 	return []finding.Finding{{ID: finding.RulesForeign, Text: text + "; " + do, Remedy: command}}
 }
 
-// List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the file that
-// is wrong does not hide the others, nor what is live: see Listing.Wrong.
+// List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the
+// file that is wrong does not hide the others, nor what is live: see Listing.Wrong.
 func (h *Host) List(ctx context.Context) (Listing, error) {
 	content, err := h.File.Read()
 	if err != nil {
@@ -113,7 +116,8 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	l := Listing{
-		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged, Foreign: live.Foreign, Wrong: wrong,
+		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged,
+		Foreign: live.Foreign, Wrong: wrong,
 		repair: h.typed("apply"),
 	}
 	if h.moves() { // all packets are served, by another backend than the one asked for

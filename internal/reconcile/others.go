@@ -14,8 +14,8 @@ import (
 	"portmap/rules"
 )
 
-// others is what other files of this host hold: those that were named by --config when mappings went into the kernel. A change
-// that starts from one file leaves their mappings alone.
+// others is what other files of this host hold: those that were named by --config when mappings went into the kernel. A
+// change that starts from one file leaves their mappings alone.
 type others struct {
 	set        rules.Set         // those that go with each other
 	files      map[string]string // by the text of each mapping: the file that has it
@@ -166,8 +166,9 @@ func (e *OtherFileError) Remedy() string {
 	return fmt.Sprintf("to take that away: sudo portmap --config %s remove '%s'", shell.Quote(e.File), e.Conflict.With)
 }
 
-// recordFile records that our file has mappings in the kernel, for those who start from another file. It comes before the
-// change: a watch of another file would remove them otherwise. A change that fails leaves a file recorded that holds nothing.
+// recordFile records that our file has mappings in the kernel, for those who start from another file. It comes before
+// the change: a watch of another file would remove them otherwise. A change that fails leaves a file recorded that
+// holds nothing.
 func (h *Host) recordFile(content []byte) {
 	path, err := filepath.Abs(h.File.Path)
 	if err != nil || len(content) == 0 {

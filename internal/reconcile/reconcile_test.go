@@ -128,11 +128,13 @@ func TestFailingSteps(t *testing.T) {
 		"the kernel refuses": func(_ *Host, k *fake) {
 			k.before = func(rules.Change) error { return unix.ENOMEM }
 		},
-		"the file cannot be replaced": func(h *Host, k *fake) { // a folder stands in its place by the time of the rename
+		"the file cannot be replaced": func(h *Host, k *fake) {
+			// a folder stands in its place by the time of the rename
 			k.before = func(rules.Change) error {
 				k.before = nil
 				content, err := os.ReadFile(h.File.Path)
-				return errors.Join(err, os.Remove(h.File.Path), os.MkdirAll(filepath.Join(h.File.Path, "in the way"), 0o755),
+				return errors.Join(err, os.Remove(h.File.Path), os.MkdirAll(filepath.Join(h.File.Path, "in the way"),
+					0o755),
 					os.WriteFile(h.File.Path+".saved", content, 0o644))
 			}
 		},
@@ -197,7 +199,8 @@ func TestUndoGoesOnWhenCanceled(t *testing.T) {
 		return errors.Join(os.Remove(h.File.Path), os.MkdirAll(filepath.Join(h.File.Path, "in the way"), 0o755))
 	}
 	h.filter = &filters.Opened{Filter: &filters.Filter{Backend: canceling{kernel, cancel}}}
-	if _, err := h.Add(ctx, lab.Mappings(t, "80:8080"), AddOptions{}); err == nil || errors.As(err, new(*store.UndoError)) {
+	if _, err := h.Add(ctx, lab.Mappings(t, "80:8080"), AddOptions{}); err == nil ||
+		errors.As(err, new(*store.UndoError)) {
 		t.Errorf("error is %v", err)
 	}
 	if got := kernel.texts(); got != "443:8443/tcp" {
@@ -227,7 +230,8 @@ func TestKernelIsNotLockedForLong(t *testing.T) {
 	}
 	defer held.Close()
 	h.File.LockTimeout = -1
-	if _, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{}); !errors.Is(err, store.ErrLocked) {
+	if _, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{}); !errors.Is(err,
+		store.ErrLocked) {
 		t.Errorf("error is %v, want that it is locked", err)
 	}
 	kernel, err := h.Run.Lock(context.Background(), -1)
@@ -253,25 +257,29 @@ func TestDrift(t *testing.T) {
 			_, err := h.Remove(context.Background(), []string{"443"}, false)
 			return err
 		}, "444:8444/tcp"},
-		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
-			_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
-			if !errors.As(err, new(*rules.ConflictError)) {
-				return fmt.Errorf("add of what is taken by an unsaved mapping: %w", err)
-			}
-			report, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{Replace: true})
-			if err == nil && (report.Outcomes[0].Verb != Replaced || report.Outcomes[0].Old[0].String() != "80:1/tcp") {
-				return fmt.Errorf("%+v", report.Outcomes)
-			}
-			return err
-		}, "443:8443/tcp\n444:8444/tcp\n80:8080/tcp"},
-		{"to remove from what is damaged, beside something unsaved", []string{"444:8444", "80:1"}, "a rule is gone", func(h *Host) error {
-			_, err := h.Remove(context.Background(), []string{"443"}, false)
-			return err
-		}, "444:8444/tcp\n80:1/tcp"},
-		{"to remove the last of the file, beside something unsaved", []string{"443:8443", "444:8444", "80:1"}, "", func(h *Host) error {
-			_, err := h.Remove(context.Background(), []string{"443", "444"}, false)
-			return err
-		}, "80:1/tcp"},
+		{"to add what something unsaved is in the way of", []string{"443:8443", "444:8444", "80:1"}, "",
+			func(h *Host) error {
+				_, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{})
+				if !errors.As(err, new(*rules.ConflictError)) {
+					return fmt.Errorf("add of what is taken by an unsaved mapping: %w", err)
+				}
+				report, err := h.Add(context.Background(), lab.Mappings(t, "80:8080"), AddOptions{Replace: true})
+				if err == nil &&
+					(report.Outcomes[0].Verb != Replaced || report.Outcomes[0].Old[0].String() != "80:1/tcp") {
+					return fmt.Errorf("%+v", report.Outcomes)
+				}
+				return err
+			}, "443:8443/tcp\n444:8444/tcp\n80:8080/tcp"},
+		{"to remove from what is damaged, beside something unsaved", []string{"444:8444", "80:1"}, "a rule is gone",
+			func(h *Host) error {
+				_, err := h.Remove(context.Background(), []string{"443"}, false)
+				return err
+			}, "444:8444/tcp\n80:1/tcp"},
+		{"to remove the last of the file, beside something unsaved", []string{"443:8443", "444:8444", "80:1"}, "",
+			func(h *Host) error {
+				_, err := h.Remove(context.Background(), []string{"443", "444"}, false)
+				return err
+			}, "80:1/tcp"},
 		{"to add again what the kernel has lost", nil, "", func(h *Host) error {
 			_, err := h.Add(context.Background(), lab.Mappings(t, "443:8443"), AddOptions{})
 			return err
@@ -365,7 +373,8 @@ func TestForgetFails(t *testing.T) {
 	h, _ := host(t)
 	h.Forget = func(context.Context, flows.Change) error { return unix.EOPNOTSUPP }
 	report, err := h.Add(context.Background(), lab.Mappings(t, "443:8443/udp"), AddOptions{})
-	if err != nil || len(report.Warnings) != 1 || report.Warnings[0].ID != finding.ConntrackStale || report.Warnings[0].Remedy != "" {
+	if err != nil || len(report.Warnings) != 1 || report.Warnings[0].ID != finding.ConntrackStale ||
+		report.Warnings[0].Remedy != "" {
 		t.Errorf("%+v, %v", report, err)
 	}
 	if got := saved(t, h); got != "443:8443/udp\n" {

@@ -14,8 +14,8 @@ type step struct {
 	what string                      // what undo puts back, for the error if it cannot
 }
 
-// carryOut does steps in order. If one fails, those before it are undone, the last one first. The error is that of the step;
-// if something could not be put back, it is a [*store.UndoError].
+// carryOut does steps in order. If one fails, those before it are undone, the last one first. The error is that of the
+// step; if something could not be put back, it is a [*store.UndoError].
 func carryOut(ctx context.Context, steps []step) error {
 	for i, s := range steps {
 		if err := s.do(ctx); err != nil {

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Advise returns what a person should know of mappings that were just added: that no server is there yet, that one answers
-// this host only, that a process listens on the listen port itself and will not get all new connections, that nothing can
-// arrive where the host lacks the address or the interface.
+// Advise returns what a person should know of mappings that were just added: that no server is there yet, that one
+// answers this host only, that a process listens on the listen port itself and will not get all new connections, that
+// nothing can arrive where the host lacks the address or the interface.
 func Advise(added []rules.Mapping, found Found) []finding.Finding {
 	if found.byPort == nil {
 		return nil // it was not to be found out
@@ -147,8 +147,9 @@ func absent(m rules.Mapping) (advice []finding.Finding) {
 	return advice
 }
 
-// noInterface tells of an interface by whose name no packet arrives. The kernel finds an interface by an alternative name, too (`ip link
-// property add`), but its rules compare the name alone (nft_meta.c, nft_meta_get_eval_ifname; x_tables.h, ifname_compare).
+// noInterface tells of an interface by whose name no packet arrives. The kernel finds an interface by an alternative
+// name, too (`ip link property add`), but its rules compare the name alone (nft_meta.c, nft_meta_get_eval_ifname;
+// x_tables.h, ifname_compare).
 func noInterface(m rules.Mapping) []finding.Finding {
 	name := m.Interface()
 	link, err := vnetlink.LinkByName(name)

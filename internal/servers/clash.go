@@ -69,7 +69,8 @@ func SharedTarget(k Kernel, added, all []rules.Mapping) []finding.Finding {
 		if with != nil {
 			return []finding.Finding{{
 				ID: finding.SharedTarget, Mapping: *with,
-				Text: fmt.Sprintf("%s and %s end at one port; Linux %s lets a client hang that uses one port of its own for both",
+				Text: fmt.Sprintf("%s and %s end at one port; Linux %s lets a client hang that uses one port of its "+
+					"own for both",
 					with.Spec(), all[i].Spec(), k.Release),
 				Remedy: "sudo sysctl -w net.ipv4.tcp_early_demux=0",
 			}}

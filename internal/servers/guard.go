@@ -104,7 +104,8 @@ func (f *Found) eachLosing(in *Incoming, visit func(s socket, listen uint16)) {
 		}
 		f.each(&old, target, func(s socket) {
 			listen := old.ListenPorts().First + (s.local.Port() - target.First)
-			if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) && s.answers(in.Listen(), in.Families()) {
+			if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) &&
+				s.answers(in.Listen(), in.Families()) {
 				visit(s, listen)
 			}
 		})

@@ -112,7 +112,8 @@ func TestSSHServers(t *testing.T) {
 			0o644)); err != nil {
 			t.Fatal(err)
 		}
-		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"}, "80": {"1", "701"}, "81": {"700", "701"}} {
+		for inode, pids := range map[string][]string{"77": {"1", "700"}, "78": {"701"}, "79": {"702"},
+			"80": {"1", "701"}, "81": {"700", "701"}} {
 			for _, p := range pids {
 				if p == pid {
 					if err := os.Symlink("socket:["+inode+"]", filepath.Join(dir, inode)); err != nil {
@@ -124,7 +125,8 @@ func TestSSHServers(t *testing.T) {
 	}
 	got := processes(proc, map[uint32]bool{77: true, 78: true, 79: true, 80: true, 81: true})
 	for inode, want := range map[uint32]process{
-		77: {1, "systemd", true}, 78: {701, "node", false}, 79: {702, "dropbear", true}, 80: {1, "systemd", false}, 81: {700, "sshd", true},
+		77: {1, "systemd", true}, 78: {701, "node", false}, 79: {702, "dropbear", true}, 80: {1, "systemd", false},
+		81: {700, "sshd", true},
 	} {
 		if got[inode] != want {
 			t.Errorf("socket %d: %+v, want %+v", inode, got[inode], want)
@@ -132,7 +134,8 @@ func TestSSHServers(t *testing.T) {
 	}
 }
 
-// Before the first connection, systemd alone has the socket of ssh.socket. Another one's server on port 22 is no SSH server.
+// Before the first connection, systemd alone has the socket of ssh.socket. Another one's server on port 22 is no SSH
+// server.
 func TestSocketOfSSH(t *testing.T) {
 	for _, c := range []struct {
 		protocol rules.Protocols

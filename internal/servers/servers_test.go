@@ -121,33 +121,53 @@ func TestAdvice(t *testing.T) {
 		text string
 	}
 	for line, want := range map[string]wants{
-		"80:8080":                  {{finding.NoServer, "no server listens on port 8080/tcp yet; connections are refused until one does"}},
-		"80:8444":                  nil,
-		"80:8443":                  {{finding.LoopbackOnly, "listens at 127.0.0.1:8443, where other hosts do not reach it"}},
-		"127.0.0.1:80:8443":        nil,
-		"443:8444":                 {{finding.ServerShadowed, "listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"}},
-		"443:8080":                 {{finding.ServerShadowed, "listens on port 443 itself"}, {finding.NoServer, "no server listens on port 8080/tcp"}},
-		"192.0.2.1:80:8443":        {{finding.AddressAbsent, "no interface of this host has the address 192.0.2.1 now"}, {finding.NoServer, "no server listens"}},
+		"80:8080": {
+			{finding.NoServer, "no server listens on port 8080/tcp yet; connections are refused until one does"}},
+		"80:8444": nil,
+		"80:8443": {
+			{finding.LoopbackOnly, "listens at 127.0.0.1:8443, where other hosts do not reach it"}},
+		"127.0.0.1:80:8443": nil,
+		"443:8444": {
+			{finding.ServerShadowed,
+				"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"}},
+		"443:8080": {{finding.ServerShadowed, "listens on port 443 itself"},
+			{finding.NoServer, "no server listens on port 8080/tcp"}},
+		"192.0.2.1:80:8443": {{finding.AddressAbsent, "no interface of this host has the address 192.0.2.1 now"},
+			{finding.NoServer, "no server listens"}},
 		"80:8444 --interface eth9": {{finding.InterfaceAbsent, "this host has no interface eth9 now"}},
 		"80:8444 --interface eth0": nil,
 		// Rules know the name alone.
-		"80:8444 --interface enp3s0":   {{finding.InterfaceAltname, "enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"}},
-		"198.51.100.7:80:8444":         nil, // a route of type local leads to them
-		"[2001:db8:a::7]:80:8444":      {{finding.NoServer, "no server listens"}},
-		"198.51.101.7:80:8444":         {{finding.AddressAbsent, "no interface of this host has the address 198.51.101.7 now"}},
-		"192.0.2.77:80:8444":           nil, // an interface that is down has it
-		"443:8444 --interface eth0":    {{finding.ServerShadowed, "at 0.0.0.0:443; new connections that arrive on eth0 go to port 8444 instead; others stay with it"}},
-		"8443:8444 --interface eth0":   nil, // which only this host reaches
-		"443:8444 --source 10.0.0.0/8": {{finding.ServerShadowed, "; new connections from 10.0.0.0/8 go to port 8444 instead; others stay with it"}},
-		"443:8444 --source 10.1.0.0/16,10.2.0.0/16,10.3.0.0/16,10.4.0.0/16": {{finding.ServerShadowed, "from 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, and 1 more go"}},
-		"198.51.100.7:443:8444": {{finding.ServerShadowed, "new connections to 198.51.100.7 go to port 8444 instead; others stay with it"}},
-		"446:8444":              {{finding.ServerShadowed, "at [::]:446; new connections go to port 8444 instead"}},
-		"446:8444 -4":           {{finding.ServerShadowed, "at [::]:446; new connections over IPv4 go to port 8444 instead; others stay with it"}},
-		"8444:444":              {{finding.ServerShadowed, "listens on port 8444 itself"}, {finding.PortsSwapped, "the public port comes first; to swap them: sudo portmap remove 8444 && sudo portmap add 444:8444/tcp"}},
-		"440-445:8440-8445":     {{finding.ServerShadowed, "listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"}},
-		"90:10.0.0.5:8443":      nil,
-		"443:10.0.0.5:8443":     {{finding.ServerShadowed, "listens on port 443 itself"}},
-		"443:8444/udp":          {{finding.NoServer, "no server listens on port 8444/udp yet"}},
+		"80:8444 --interface enp3s0": {
+			{finding.InterfaceAltname,
+				"enp3s0 is another name of eth0, by which no packet arrives; write --interface eth0"}},
+		"198.51.100.7:80:8444":    nil, // a route of type local leads to them
+		"[2001:db8:a::7]:80:8444": {{finding.NoServer, "no server listens"}},
+		"198.51.101.7:80:8444": {
+			{finding.AddressAbsent, "no interface of this host has the address 198.51.101.7 now"}},
+		"192.0.2.77:80:8444": nil, // an interface that is down has it
+		"443:8444 --interface eth0": {
+			{finding.ServerShadowed,
+				"at 0.0.0.0:443; new connections that arrive on eth0 go to port 8444 instead; others stay with it"}},
+		"8443:8444 --interface eth0": nil, // which only this host reaches
+		"443:8444 --source 10.0.0.0/8": {
+			{finding.ServerShadowed, "; new connections from 10.0.0.0/8 go to port 8444 instead; others stay with it"}},
+		"443:8444 --source 10.1.0.0/16,10.2.0.0/16,10.3.0.0/16,10.4.0.0/16": {
+			{finding.ServerShadowed, "from 10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, and 1 more go"}},
+		"198.51.100.7:443:8444": {
+			{finding.ServerShadowed, "new connections to 198.51.100.7 go to port 8444 instead; others stay with it"}},
+		"446:8444": {{finding.ServerShadowed, "at [::]:446; new connections go to port 8444 instead"}},
+		"446:8444 -4": {
+			{finding.ServerShadowed,
+				"at [::]:446; new connections over IPv4 go to port 8444 instead; others stay with it"}},
+		"8444:444": {{finding.ServerShadowed, "listens on port 8444 itself"},
+			{finding.PortsSwapped,
+				"the public port comes first; to swap them: sudo portmap remove 8444 && sudo portmap add " +
+					"444:8444/tcp"}},
+		"440-445:8440-8445": {
+			{finding.ServerShadowed, "listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8443"}},
+		"90:10.0.0.5:8443":  nil,
+		"443:10.0.0.5:8443": {{finding.ServerShadowed, "listens on port 443 itself"}},
+		"443:8444/udp":      {{finding.NoServer, "no server listens on port 8444/udp yet"}},
 	} {
 		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m)
@@ -155,7 +175,8 @@ func TestAdvice(t *testing.T) {
 		host.Do(func() { got = Advise([]rules.Mapping{m}, found) })
 		ok := len(got) == len(want)
 		for i := range want {
-			ok = ok && got[i].ID == want[i].id && got[i].Mapping.Equal(m) && strings.Contains(got[i].Line(), want[i].text)
+			ok = ok && got[i].ID == want[i].id && got[i].Mapping.Equal(m) &&
+				strings.Contains(got[i].Line(), want[i].text)
 		}
 		if !ok {
 			t.Errorf("%s: got %q, want %q", line, got, want)

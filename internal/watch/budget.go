@@ -2,9 +2,9 @@ package watch
 
 import "time"
 
-// budget holds the process to a share of one core, whatever others do to the kernel's rules. What was saved up may be spent
-// at once, so that a single disturbance is met without delay. Where the rules are many or the host is slow, so that a look
-// costs more than the share of the longest pause, the pause stands: to be down for longer would be worse.
+// budget holds the process to a share of one core, whatever others do to the kernel's rules. What was saved up may be
+// spent at once, so that a single disturbance is met without delay. Where the rules are many or the host is slow, so
+// that a look costs more than the share of the longest pause, the pause stands: to be down for longer would be worse.
 type budget struct {
 	share   int           // one part in so many
 	reserve time.Duration // of CPU time that can be saved up
@@ -13,8 +13,8 @@ type budget struct {
 	full    time.Time     // when all that can be saved up will be
 }
 
-// rested notes that a look begins, and what was used since the last one. That was over a while, and has no part in when this
-// look may begin: the pause would else grow by what it costs to wake up from it, and never end.
+// rested notes that a look begins, and what was used since the last one. That was over a while, and has no part in when
+// this look may begin: the pause would else grow by what it costs to wake up from it, and never end.
 func (b *budget) rested(now time.Time, used time.Duration) {
 	b.spend(now, used)
 	if b.full.Before(now) {

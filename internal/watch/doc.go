@@ -1,5 +1,5 @@
-// Package watch stays, and keeps what is live as the file says: it puts back what others take out of the kernel, and applies
-// the file when it is edited.
+// Package watch stays, and keeps what is live as the file says: it puts back what others take out of the kernel, and
+// applies the file when it is edited.
 //
 //	a notification of nf_tables   \
 //	the generation, looked at      > pace: when to look -> Healer: what is missing, put it back -> a line in the log

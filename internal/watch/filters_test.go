@@ -38,8 +38,8 @@ func lines(live rules.Live) string {
 	return text
 }
 
-// Nothing but the table of filters knows which there are: one more is added to, listed, fixed by a file, watched, and mappings
-// move to it and from it.
+// Nothing but the table of filters knows which there are: one more is added to, listed, fixed by a file, watched, and
+// mappings move to it and from it.
 func TestOneMoreFilter(t *testing.T) {
 	ctx := t.Context()
 	first, second := &memory{name: "first"}, &memory{name: "second"}
@@ -64,7 +64,8 @@ func TestOneMoreFilter(t *testing.T) {
 		if lines(move.from.live) != "" || lines(move.to.live) != "80:8080/tcp\n"+temporary+"443:8443/tcp\n" {
 			t.Fatalf("to the %s: live are\n%s and\n%s", move.choice, lines(move.from.live), lines(move.to.live))
 		}
-		if saved, err := h.File.Read(); err != nil || string(saved) != "backend "+move.choice+"\n443:8443\n80:8080/tcp\n" {
+		if saved, err := h.File.Read(); err != nil || string(saved) != "backend "+move.choice+
+			"\n443:8443\n80:8080/tcp\n" {
 			t.Fatalf("to the %s: saved are %q, %v", move.choice, saved, err)
 		}
 		mover.Close()
@@ -75,9 +76,12 @@ func TestOneMoreFilter(t *testing.T) {
 	}
 	watched := &reconcile.Host{Kinds: kinds, File: h.File, Run: h.Run}
 	mender := NewMender(watched)
-	run(t, &script{heal: func(int) (Healed, error) { return mender.Heal(context.Background()) }}, func(w *Watch) { w.Interval = 10 * time.Millisecond })
+	run(t, &script{heal: func(int) (Healed, error) { return mender.Heal(context.Background()) }}, func(w *Watch) {
+		w.Interval = 10 * time.Millisecond
+	})
 	second.put(rules.Set{})
-	for end := time.Now().Add(5 * time.Second); second.text() != "80:8080/tcp\n"+temporary+"443:8443/tcp\n"; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); second.text() != "80:8080/tcp\n"+temporary+
+		"443:8443/tcp\n"; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("5 s after the flush live are\n%s", second.text())
 		}
@@ -146,7 +150,8 @@ func TestMoveThatFails(t *testing.T) {
 	}
 }
 
-// A heal reads the file once, parses it once, looks at the kernel at most twice, and makes one change, temporary mappings included.
+// A heal reads the file once, parses it once, looks at the kernel at most twice, and makes one change, temporary
+// mappings included.
 func TestHealIsOneChange(t *testing.T) {
 	filter := &memory{name: "memory"}
 	h := hostWith(t, filter.with(), "web:8443\n80:8080\n")
@@ -179,11 +184,14 @@ func TestHealIsOneChange(t *testing.T) {
 		parses, filter.looks, filter.reads, filter.changes = 0, 0, 0, 0
 		opened()
 		healed, err := mender.Heal(t.Context())
-		if err != nil || healed.Total != 3 || lines(filter.live) != "80:8080/tcp\n81:8081/tcp --temporary\n443:8443/tcp\n" {
+		if err != nil || healed.Total != 3 ||
+			lines(filter.live) != "80:8080/tcp\n81:8081/tcp --temporary\n443:8443/tcp\n" {
 			t.Errorf("%s: %+v, %v; live are\n%s", c.what, healed, err, lines(filter.live))
 		}
-		if n := opened(); n != 1 || parses != 1 || filter.looks != c.looks || filter.reads != c.looks || filter.changes != c.changes {
-			t.Errorf("%s: the file was opened %d times, parsed %d; %d looks at the kernel and %d at the temporary mappings, %d changes",
+		if n := opened(); n != 1 || parses != 1 || filter.looks != c.looks || filter.reads != c.looks ||
+			filter.changes != c.changes {
+			t.Errorf("%s: the file was opened %d times, parsed %d; %d looks at the kernel and %d at the temporary "+
+				"mappings, %d changes",
 				c.what, n, parses, filter.looks, filter.reads, filter.changes)
 		}
 	}

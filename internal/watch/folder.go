@@ -47,8 +47,8 @@ func (f *Folder) Differs() bool {
 	return !os.SameFile(now, before) || now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())
 }
 
-// Unfinished reports whether the file looks as if somebody was still writing it: it is empty, does not end with a line, or is
-// not there. Events do not tell when a writer closes it (inotify(7) could, fsnotify does not pass it on).
+// Unfinished reports whether the file looks as if somebody was still writing it: it is empty, does not end with a line,
+// or is not there. Events do not tell when a writer closes it (inotify(7) could, fsnotify does not pass it on).
 func (f *Folder) Unfinished() bool {
 	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // should it be a FIFO, do not wait for its writer
 	if err != nil {

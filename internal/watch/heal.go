@@ -9,12 +9,12 @@ import (
 
 // Healer makes the kernel hold what it should.
 type Healer interface {
-	// Heal looks, and where the kernel holds something else than it should, changes it. It may return before ctx is done
-	// only when it either did that or returns the error that kept it from it.
+	// Heal looks, and where the kernel holds something else than it should, changes it. It may return before ctx is
+	// done only when it either did that or returns the error that kept it from it.
 	Heal(ctx context.Context) (Healed, error)
 
-	// Changes returns what tells of changes to the rules that Heal looks at; nil if nothing does. It is another one after these
-	// have moved.
+	// Changes returns what tells of changes to the rules that Heal looks at; nil if nothing does. It is another one
+	// after these have moved.
 	Changes(ctx context.Context) rules.Changes
 }
 

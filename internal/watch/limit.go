@@ -2,8 +2,8 @@ package watch
 
 import "time"
 
-// limit keeps two tools from undoing each other's work at full speed. In peace some changes may follow each other at once.
-// When more are needed, it is a fight: then each has to wait, and longer each time, until what was put back has
+// limit keeps two tools from undoing each other's work at full speed. In peace some changes may follow each other at
+// once. When more are needed, it is a fight: then each has to wait, and longer each time, until what was put back has
 // lasted for a whole pause.
 type limit struct {
 	burst       int           // changes at once

@@ -21,8 +21,10 @@ func TestLimit(t *testing.T) {
 		{"a burst at once, then longer and longer pauses", []heal{
 			{0, 0}, {0.1, 0.1}, {0.2, 0.2}, {0.3, 5.2}, {5.3, 15.2}, {15.3, 35.2}, {35.3, 55.2}, {55.3, 75.2},
 		}},
-		{"each as late as one comes back: never a pause", []heal{{0, 0}, {5, 5}, {10, 10}, {15, 15}, {20, 20}, {25, 25}}},
-		{"two of a burst come back in time", []heal{{0, 0}, {0.1, 0.1}, {10.2, 10.2}, {10.3, 10.3}, {10.4, 10.4}, {10.5, 15.4}}},
+		{"each as late as one comes back: never a pause", []heal{{0, 0}, {5, 5}, {10, 10}, {15, 15}, {20, 20},
+			{25, 25}}},
+		{"two of a burst come back in time", []heal{{0, 0}, {0.1, 0.1}, {10.2, 10.2}, {10.3, 10.3}, {10.4, 10.4},
+			{10.5, 15.4}}},
 		{"a fight ends when what was put back lasts for the pause", []heal{
 			{0, 0}, {0, 0}, {0, 0}, {1, 5}, {16, 16}, {16.1, 16.1}, {16.2, 16.2}, {16.3, 21.2},
 		}},
@@ -73,9 +75,9 @@ func newBudget() budget {
 	return budget{share: 32, reserve: 50 * time.Millisecond, longest: 10 * time.Second}
 }
 
-func (b *budget) look(seconds float64, cost time.Duration) {
-	b.rested(at(seconds), 0)
-	b.looked(at(seconds), cost)
+func (b *budget) look(cost time.Duration) {
+	b.rested(at(0), 0)
+	b.looked(at(0), cost)
 }
 
 func TestBudget(t *testing.T) {
@@ -84,12 +86,12 @@ func TestBudget(t *testing.T) {
 		t.Error("nothing was spent, and it waits")
 	}
 	for range 5 {
-		b.look(0, 10*time.Millisecond)
+		b.look(10 * time.Millisecond)
 	}
 	if b.next().After(at(0)) {
 		t.Error("what was saved up cannot be spent")
 	}
-	b.look(0, 10*time.Millisecond)
+	b.look(10 * time.Millisecond)
 	if want := at(0.32); !b.next().Equal(want) {
 		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))
 	}
@@ -108,7 +110,7 @@ func TestBudget(t *testing.T) {
 // What little is used in an hour of peace is no reason to wait.
 func TestBudgetAfterPeace(t *testing.T) {
 	b := newBudget()
-	b.look(0, 10*time.Millisecond)
+	b.look(10 * time.Millisecond)
 	b.rested(at(3600), 50*time.Second)
 	b.looked(at(3600), 10*time.Millisecond)
 	if b.next().After(at(3600)) {
@@ -120,7 +122,7 @@ func TestBudgetAfterPeace(t *testing.T) {
 func TestBudgetForDearLooks(t *testing.T) {
 	b := newBudget()
 	for _, cost := range []time.Duration{200, 200, 20} {
-		b.look(0, cost*time.Millisecond)
+		b.look(cost * time.Millisecond)
 		if b.next().After(at(0)) {
 			t.Errorf("it waits until %v", b.next().Sub(start))
 		}
@@ -131,7 +133,7 @@ func TestBudgetForDearLooks(t *testing.T) {
 func TestBudgetHasALongestPause(t *testing.T) {
 	b := newBudget()
 	for range 10 {
-		b.look(0, time.Second)
+		b.look(time.Second)
 	}
 	if want := at(10); !b.next().Equal(want) {
 		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))

@@ -115,7 +115,9 @@ func (l *Log) failed(err error) {
 func (l *Log) forget() { l.wrong, l.trouble = "", "" }
 
 func (l *Log) fight(times int, pause time.Duration, by []string) {
-	l.print(warning, "put back %d times, and still something takes the rules away%s: now at most once in %s, and less often while that lasts", times, after(by), pause)
+	l.print(warning,
+		"put back %d times, and still something takes the rules away%s: now at most once in %s, and less often while "+
+			"that lasts", times, after(by), pause)
 }
 
 func parts(h Healed, added, removed string) (list []string) {

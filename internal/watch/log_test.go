@@ -32,26 +32,33 @@ func TestLogLines(t *testing.T) {
 		want string
 	}{
 		{"nothing", func(l *Log) { l.healed(Healed{Edited: true, Total: 3}, []string{"nft"}) }, ""},
-		{"begin", func(l *Log) { l.watching(1); l.watching(0) }, "portmap: watching 1 mapping\nportmap: watching 0 mappings\n"},
-		{"put back", func(l *Log) { l.healed(Healed{Added: one}, []string{"nft"}) }, "portmap: put back 443:8443/tcp after a change by nft\n"},
+		{"begin", func(l *Log) { l.watching(1); l.watching(0) },
+			"portmap: watching 1 mapping\nportmap: watching 0 mappings\n"},
+		{"put back", func(l *Log) { l.healed(Healed{Added: one}, []string{"nft"}) },
+			"portmap: put back 443:8443/tcp after a change by nft\n"},
 		{"by nobody known", func(l *Log) { l.healed(Healed{Added: one}, nil) }, "portmap: put back 443:8443/tcp\n"},
 		{"by somebody with a strange name", func(l *Log) { l.healed(Healed{Added: one}, []string{"a\nb", "c"}) },
 			"portmap: put back 443:8443/tcp after a change by \"a\\nb\", c\n"},
-		{"many", func(l *Log) { l.healed(Healed{Added: many}, nil) }, "portmap: put back 1:11/tcp, 2:12/tcp, 3:13/tcp, 4:14/tcp, 5:15/tcp and 2 more\n"},
+		{"many", func(l *Log) { l.healed(Healed{Added: many}, nil) },
+			"portmap: put back 1:11/tcp, 2:12/tcp, 3:13/tcp, 4:14/tcp, 5:15/tcp and 2 more\n"},
 		{"took out", func(l *Log) { l.healed(Healed{Removed: one}, nil) }, "portmap: took out 443:8443/tcp\n"},
-		{"damage", func(l *Log) { l.healed(Healed{Damage: "a chain is gone"}, nil) }, "portmap: made the rules anew (a chain is gone)\n"},
+		{"damage", func(l *Log) { l.healed(Healed{Damage: "a chain is gone"}, nil) },
+			"portmap: made the rules anew (a chain is gone)\n"},
 		{"edit", func(l *Log) { l.healed(Healed{Edited: true, Added: one, Removed: many[:2]}, nil) },
 			"portmap: the file was edited: removed 1:11/tcp, 2:12/tcp, added 443:8443/tcp\n"},
 		{"a wrong edit, once", func(l *Log) { l.healed(wrong, nil); l.healed(wrong, nil) },
 			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n"},
 		{"a wrong edit, right again", func(l *Log) { l.healed(wrong, nil); l.healed(Healed{}, nil) },
-			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\nportmap: the file is right again\n"},
+			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n" +
+				"portmap: the file is right again\n"},
 		{"a wrong edit, when somebody asks", func(l *Log) { l.healed(wrong, nil); l.forget(); l.healed(wrong, nil) },
-			strings.Repeat("portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n", 2)},
+			strings.Repeat("portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n",
+				2)},
 		{"no mapping from the start", func(l *Log) {
 			l.healed(Healed{Partly: true, Wrong: &reconcile.EmptyError{Name: "f", Mappings: 2}}, nil)
 		},
-			"portmap: f has no mapping, and 2 mappings are in place\nportmap: what is live stays, but is not put back if others flush it: the file does not have it\n"},
+			"portmap: f has no mapping, and 2 mappings are in place\n" +
+				"portmap: what is live stays, but is not put back if others flush it: the file does not have it\n"},
 		{"trouble, once", func(l *Log) {
 			l.failed(errors.New("no memory"))
 			l.failed(errors.New("no memory"))
@@ -59,7 +66,8 @@ func TestLogLines(t *testing.T) {
 		},
 			"portmap: no memory\nportmap: watch: it works again\n"},
 		{"a fight", func(l *Log) { l.fight(10, 5*time.Second, []string{"nft"}) },
-			"portmap: put back 10 times, and still something takes the rules away after a change by nft: now at most once in 5s, and less often while that lasts\n"},
+			"portmap: put back 10 times, and still something takes the rules away after a change by nft: now at most " +
+				"once in 5s, and less often while that lasts\n"},
 		{"quiet", func(l *Log) {
 			l.Quiet = true
 			l.healed(Healed{Added: one, Warnings: []finding.Finding{{ID: finding.LineLeftOut, Text: "a thing"}}}, nil)
@@ -67,7 +75,8 @@ func TestLogLines(t *testing.T) {
 		},
 			"portmap: warning: a thing\nportmap: no memory\n"},
 		{"journal", func(l *Log) { l.Journal = true; l.healed(Healed{Added: one, Wrong: wrong.Wrong}, nil) },
-			"<4>portmap: line 3 is wrong\n<4>  write another\n<4>portmap: what the file said before stays live\n<5>portmap: put back 443:8443/tcp\n"},
+			"<4>portmap: line 3 is wrong\n<4>  write another\n<4>portmap: what the file said before stays live\n" +
+				"<5>portmap: put back 443:8443/tcp\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

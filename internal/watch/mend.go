@@ -18,8 +18,9 @@ import (
 type Mender struct {
 	host *reconcile.Host
 
-	seen      []byte // the file at the last look that came to an end, right or wrong
-	good      []byte // the last that could be applied, or the first, of which some lines could; nil before there was one
+	seen []byte // the file at the last look that came to an end, right or wrong
+	// the last that could be applied, or the first, of which some lines could; nil before there was one
+	good      []byte
 	temporary []rules.Mapping
 	filter    *filters.Filter // whose changes are heard
 	changes   rules.Changes   // nil: nothing tells of them
@@ -40,8 +41,8 @@ func NewMender(h *reconcile.Host) *Mender {
 	return m
 }
 
-// Heal makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none, its valid
-// lines are applied. Of a file that cannot be read nothing is known then: the error is its.
+// Heal makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none,
+// its valid lines are applied. Of a file that cannot be read nothing is known then: the error is its.
 func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 	read, wrong := m.host.ReadFile()
 	g := reconcile.Healing{Read: read, Seen: m.seen, Good: m.good, Temporary: m.temporary}
@@ -94,7 +95,8 @@ func (m *Mender) edited(g reconcile.Healing) bool {
 
 // healed remembers what a heal left live, and tells what it did.
 func (m *Mender) healed(report reconcile.Healed, err error) Healed {
-	h := Healed{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary), Warnings: report.Warnings}
+	h := Healed{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary),
+		Warnings: report.Warnings}
 	if err == nil {
 		m.temporary = report.Temporary
 	}
@@ -152,8 +154,9 @@ func (m *Mender) Close() error {
 	return m.changes.Close()
 }
 
-// blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter cannot be
-// opened is the fault of a file that has just begun to name it, and that another file has the port, of an edit.
+// blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter
+// cannot be opened is the fault of a file that has just begun to name it, and that another file has the port, of an
+// edit.
 func (m *Mender) blames(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
@@ -163,8 +166,8 @@ func (m *Mender) blames(err error, content []byte) bool {
 		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
 }
 
-// stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a command
-// may have written another.
+// stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a
+// command may have written another.
 func (m *Mender) stillWrong() bool {
 	content, err := m.host.File.Read()
 	if err != nil {

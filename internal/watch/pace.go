@@ -88,8 +88,8 @@ func (p *pace) due() (at time.Time) {
 	return at
 }
 
-// listens reports whether it is worth while to hear of more changes. When a look is put off anyway they tell nothing new,
-// and the kernel may drop them: that too is a notification.
+// listens reports whether it is worth while to hear of more changes. When a look is put off anyway they tell nothing
+// new, and the kernel may drop them: that too is a notification.
 func (p *pace) listens(now time.Time) bool {
 	if now.Before(p.budget.next()) {
 		return false

@@ -67,7 +67,7 @@ func TestDue(t *testing.T) {
 // spendAll looks until nothing is saved up any more, and ten milliseconds are owed.
 func spendAll(p *pace) {
 	for range 6 {
-		p.budget.look(0, 10*time.Millisecond)
+		p.budget.look(10 * time.Millisecond)
 	}
 }
 

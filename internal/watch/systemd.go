@@ -42,8 +42,8 @@ func (s Supervisor) Tell(lines ...string) {
 	_, _ = conn.Write([]byte(strings.Join(lines, "\n")))
 }
 
-// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). A terminal that was
-// started by a service has the variable too, and is none.
+// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). A terminal
+// that was started by a service has the variable too, and is none.
 func ToJournal(getenv func(string) string, file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {

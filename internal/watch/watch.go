@@ -36,13 +36,15 @@ type Watch struct {
 	count   int
 }
 
-// lookWithin bounds one look, most of which can be waiting for the lock. The service manager must not take it for death.
+// lookWithin bounds one look, most of which can be waiting for the lock. The service manager must not take it for
+// death.
 const lookWithin = 10 * time.Second
 
 // looksAnyway is after how many Intervals the rules are looked at although a mark that has to be asked for is the same.
 const looksAnyway = 15
 
-// Run applies the file and stays until ctx is done or its time is over, which is no error. What is live then stays live.
+// Run applies the file and stays until ctx is done or its time is over, which is no error. What is live then stays
+// live.
 func (w *Watch) Run(ctx context.Context) error {
 	w.pace = newPace()
 	defer w.unfollow()
@@ -53,7 +55,8 @@ func (w *Watch) Run(ctx context.Context) error {
 	defer w.Supervisor.Tell("STOPPING=1")
 	poll := time.NewTicker(w.Interval)
 	defer poll.Stop()
-	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0) // twice as often as it wants to hear of us
+	// twice as often as it wants to hear of us
+	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0)
 	defer stop()
 	over, cancel := ticker(w.For, w.For > 0)
 	defer cancel()

@@ -50,7 +50,8 @@ func run(t *testing.T, s *script, set func(*Watch)) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now, CPU: func() time.Duration { return 0 }}
+	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
+		CPU: func() time.Duration { return 0 }}
 	set(w)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
@@ -94,7 +95,8 @@ func TestErrorAtTheStartEndsIt(t *testing.T) {
 	defer file.Close()
 	broken := errors.New("broken")
 	s := &script{heal: func(int) (Healed, error) { return Healed{}, broken }}
-	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now, CPU: ProcessCPU}
+	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
+		CPU: ProcessCPU}
 	if err := w.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("it ended with %v", err)
 	}
@@ -154,7 +156,8 @@ func TestUnfinished(t *testing.T) {
 	if !file.Unfinished() {
 		t.Error("no file is a whole one")
 	}
-	for content, want := range map[string]bool{"": true, "443:84": true, "443:8443\n80": true, "\n": false, "443:8443\n": false} {
+	for content, want := range map[string]bool{"": true, "443:84": true, "443:8443\n80": true, "\n": false,
+		"443:8443\n": false} {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +192,8 @@ func TestDiffers(t *testing.T) {
 			return errors.Join(write(target, "443:8443\n80:8080\n"), os.Chtimes(target, long, long.Add(time.Second)))
 		}},
 		{"is another, alike", func() error {
-			return errors.Join(write(target+".new", "443:9443\n80:9090\n"), os.Chtimes(target+".new", long, long.Add(time.Second)),
+			return errors.Join(write(target+".new", "443:9443\n80:9090\n"),
+				os.Chtimes(target+".new", long, long.Add(time.Second)),
 				os.Rename(target+".new", target))
 		}},
 		{"is removed", func() error { return os.Remove(target) }},
@@ -240,13 +244,14 @@ func TestEditAndHangupAskForALook(t *testing.T) {
 func TestOwnChangesAskForNoLook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }), heal: func(look int) (Healed, error) {
-		if look != 2 {
-			return Healed{}, nil
-		}
-		host.Run("nft", "add table inet mended")
-		return Healed{Added: make([]rules.Mapping, 1)}, nil
-	}}
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
+		heal: func(look int) (Healed, error) {
+			if look != 2 {
+				return Healed{}, nil
+			}
+			host.Run("nft", "add table inet mended")
+			return Healed{Added: make([]rules.Mapping, 1)}, nil
+		}}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
 	s.stays(t, 2)
@@ -258,14 +263,15 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 func TestChangesBesideOwnAskForALook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }), heal: func(look int) (Healed, error) {
-		if look != 2 {
-			return Healed{}, nil
-		}
-		host.Run("nft", "add table inet mended")
-		host.Run("nft", "delete table inet other")
-		return Healed{Added: make([]rules.Mapping, 1)}, nil
-	}}
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
+		heal: func(look int) (Healed, error) {
+			if look != 2 {
+				return Healed{}, nil
+			}
+			host.Run("nft", "add table inet mended")
+			host.Run("nft", "delete table inet other")
+			return Healed{Added: make([]rules.Mapping, 1)}, nil
+		}}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
 	s.until(t, 3)
@@ -299,8 +305,8 @@ func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
 	s.stays(t, 3)
 }
 
-// glancing starts a Watch of a host with one rule of iptables-legacy in each family. heal is told which look it is, and how to
-// change the table of IPv4, and returns whether it did.
+// glancing starts a Watch of a host with one rule of iptables-legacy in each family. heal is told which look it is, and
+// how to change the table of IPv4, and returns whether it did.
 func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab.Host, *script) {
 	t.Helper()
 	lab.Need(t, "iptables", "nft")
@@ -309,12 +315,13 @@ func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab
 		host.Run(iptables, "-t", "nat", "-A", "OUTPUT", "-j", "RETURN")
 	}
 	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() }), heal: func(look int) (healed Healed, _ error) {
-		if heal(look, nat) {
-			healed.Damage = "mended"
-		}
-		return healed, nil
-	}}
+	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() }),
+		heal: func(look int) (healed Healed, _ error) {
+			if heal(look, nat) {
+				healed.Damage = "mended"
+			}
+			return healed, nil
+		}}
 	run(t, s, func(*Watch) {})
 	return host, s
 }

@@ -1,8 +1,8 @@
-// Package ruletext writes the text of a mapping into the comments of its rules, and reads it from there, so that the kernel
-// alone tells what is live.
+// Package ruletext writes the text of a mapping into the comments of its rules, and reads it from there, so that the
+// kernel alone tells what is live.
 //
-// A comment is short, and some texts are long. A long text is cut into pieces, which have comments of their own, and a mark
-// stands in its place. No text of a mapping begins like a mark.
+// A comment is short, and some texts are long. A long text is cut into pieces, which have comments of their own, and a
+// mark stands in its place. No text of a mapping begins like a mark.
 package ruletext
 
 import (
@@ -27,8 +27,8 @@ func mark(text string) string {
 	return fmt.Sprintf("~%016x", h.Sum64())
 }
 
-// Pieces returns the comments, of at most most bytes each, that together hold a text for which a mark stands. It returns none
-// if the comment is the text itself. [Join] puts pieces together again.
+// Pieces returns the comments, of at most most bytes each, that together hold a text for which a mark stands. It
+// returns none if the comment is the text itself. [Join] puts pieces together again.
 func Pieces(text string, most int) []string {
 	if len(text) <= most {
 		return nil
@@ -43,8 +43,8 @@ func Pieces(text string, most int) []string {
 	return pieces
 }
 
-// Join returns the texts that comments hold: each text that was cut by its mark, and each whole one by itself. It leaves out a
-// mark of which a piece is missing or changed.
+// Join returns the texts that comments hold: each text that was cut by its mark, and each whole one by itself. It
+// leaves out a mark of which a piece is missing or changed.
 func Join(comments []string) map[string]string {
 	texts := map[string]string{}
 	pieces := map[string][]string{}
