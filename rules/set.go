@@ -51,6 +51,9 @@ func (s Set) Has(m Mapping) bool {
 // [*ConflictError], a [*LoopError], or an [*InvalidError] where there are too many; in a conflict, With is a mapping
 // that came before. The slice belongs to the Set from then on.
 func (s Set) Add(more ...Mapping) (Set, error) {
+	if len(more) == 0 {
+		return s, nil // many callers have none, and a large Set
+	}
 	all := more
 	if len(s.mappings) > 0 {
 		all = slices.Concat(s.mappings, more)
