@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes looks at the nat tables of iptables-legacy. The kernel tells nobody of their changes, but one look is two
+// Changes looks at the nat tables of iptables-legacy. The kernel sends no notices of their changes, but one look is two
 // system calls and no process, so it can be had many times a second. A mark is a hash of what a look sees: how many
 // rules there are, how long they are and where the chains begin. Counters have no part in it. Rules that were exchanged
 // for others of the same size look the same. It is a [rules.Changes].

@@ -63,10 +63,10 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 		return err
 	}
 	defer file.Close()
-	mender := watch.NewMender(h)
-	defer mender.Close()
+	repairer := watch.NewHostRepairer(h)
+	defer repairer.Close()
 	w := watch.Watch{
-		Healer: mender, Log: a.watchLog(), File: file, Reload: hangup,
+		Repairer: repairer, Log: a.watchLog(), File: file, Reload: hangup,
 		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
 		Interval:   watchInterval, For: lasting, Now: time.Now, CPU: watch.ProcessCPU,
 	}

@@ -85,10 +85,10 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		}
 	}
 	report := Report{
-		Outcomes: outcomesOf(d.Change), Total: d.aim.Len(), Damaged: d.Damaged, Content: next.Bytes, Difference: d,
+		Outcomes: outcomesOf(d.Change), Total: d.desired.Len(), Damaged: d.Damaged, Content: next.Bytes, Difference: d,
 		Legacy: h.filter.Legacy, Shared: h.filter.SharesTables,
 	}
-	if report.Moved = h.moved(d.aim.Len(), o.DryRun); len(report.Outcomes) > 0 {
+	if report.Moved = h.moved(d.desired.Len(), o.DryRun); len(report.Outcomes) > 0 {
 		report.Notes = append(report.Notes, h.variantNote()...)
 	}
 	if err := h.guard(report.Outcomes); err != nil {
@@ -98,7 +98,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		report.Warnings = h.leftOut
 		return report, nil
 	}
-	p := plan{from: d.from, aim: d.aim, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice),
+	p := plan{from: d.from, desired: d.desired, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice),
 		asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	if o.Empty && d.removesAll() && h.Run.Watched() {
@@ -141,9 +141,9 @@ type Difference struct {
 	Damaged string // what is wrong with the rules in the kernel, or ""
 	Foreign string // how to take out what others put among them, where Apply would be refused for it
 
-	aim   rules.Set
-	saved int    // how many of aim the file has
-	from  kernel // what it starts from
+	desired rules.Set
+	saved   int    // how many of the desired mappings the file has
+	from    kernel // what it starts from
 
 	temporary []rules.Mapping // that are live
 	repair    string          // the command that makes damaged rules again
@@ -152,8 +152,8 @@ type Difference struct {
 // Damage returns one finding if the rules in the kernel are damaged, else none.
 func (d Difference) Damage() []finding.Finding { return damage(d.Damaged, d.Foreign, d.repair) }
 
-// Aim returns what should be live: the file's mappings and temporary ones.
-func (d Difference) Aim() rules.Set { return d.aim }
+// Desired returns what should be live: the file's mappings and temporary ones.
+func (d Difference) Desired() rules.Set { return d.desired }
 
 // removesAll reports whether the file has no mapping, and some that last would go.
 func (d Difference) removesAll() bool {
@@ -163,7 +163,7 @@ func (d Difference) removesAll() bool {
 // removed counts the mappings that would go, without temporary ones.
 func (d Difference) removed() (count int) {
 	for _, m := range d.Change.Remove {
-		if lasting(m) && !d.aim.Has(m) {
+		if lasting(m) && !d.desired.Has(m) {
 			count++
 		}
 	}
@@ -172,7 +172,7 @@ func (d Difference) removed() (count int) {
 
 // lasting counts the mappings that are to be live, without temporary ones.
 func (d Difference) lasting() (count int) {
-	for _, m := range d.aim.Mappings() {
+	for _, m := range d.desired.Mappings() {
 		if lasting(m) {
 			count++
 		}
@@ -182,7 +182,7 @@ func (d Difference) lasting() (count int) {
 
 func lasting(m rules.Mapping) bool { return !m.Temporary() }
 
-// Outcomes tells the difference mapping by mapping.
+// Outcomes returns the difference, one outcome for each mapping.
 func (d Difference) Outcomes() []Outcome { return outcomesOf(d.Change) }
 
 // Diff returns what Apply would change. With content it does not look at the saved file.
@@ -217,12 +217,13 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 	if err != nil {
 		return Difference{}, err
 	}
-	aim, err := h.withOthers(s, live.Live)
+	desired, err := h.withOthers(s, live.Live)
 	if err != nil {
 		return Difference{}, err
 	}
 	return Difference{
-		Change: toAim(live.Live, aim), Damaged: live.Damaged, Foreign: live.Foreign, aim: aim, saved: text.Set().Len(),
+		Change: changeTo(live.Live, desired), Damaged: live.Damaged, Foreign: live.Foreign, desired: desired,
+		saved:     text.Set().Len(),
 		from:      live,
 		temporary: s.temporary, repair: h.typed("apply"),
 	}, nil
@@ -231,12 +232,12 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of
 // theirs that is in the way of ours goes.
 func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
-	aim := s.own
+	desired := s.own
 	for _, m := range s.others.held(rules.Minus(mappings(live), s.own.Mappings())) {
-		with, err := aim.Add(m)
+		with, err := desired.Add(m)
 		switch {
 		case err == nil:
-			aim = with
+			desired = with
 		case h.KeepGoing:
 			h.leftOut = append(h.leftOut, finding.Finding{
 				ID: finding.OtherFileConflict, Mapping: m, Text: s.others.yields(m, err).Error(),
@@ -246,7 +247,7 @@ func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
 		}
 	}
 	h.leftOut = append(h.leftOut, s.others.warning()...)
-	return aim, nil
+	return desired, nil
 }
 
 // Flush takes everything of ours out of the kernel, and leaves the file.
@@ -279,8 +280,8 @@ func (h *Host) Flush(ctx context.Context, dryRun bool) (Report, error) {
 	return report, err
 }
 
-// outcomesOf tells a change mapping by mapping. After a Reset, what was there before and is there again has not
-// changed.
+// outcomesOf returns a change as one outcome for each mapping. After a Reset, what was there before and is there again
+// has not changed.
 func outcomesOf(c rules.Change) []Outcome {
 	outcomes := make([]Outcome, 0, len(c.Remove)+len(c.Add))
 	remove, add := c.Remove, c.Add

@@ -16,12 +16,12 @@ type plan struct {
 	change  rules.Change
 	content []byte // the new file
 	save    bool   // whether the file changes at all
-	aim     rules.Set
+	desired rules.Set
 	asked   rules.Change // what becomes of the mappings that should be live; the kernel may have lost some before
-	others  rules.Set    // what other files hold beside aim
+	others  rules.Set    // what other files hold beside the desired ones
 	replace bool         // take the place of live mappings that no file has
 	keepOld bool         // the file that is replaced is kept once
-	from    kernel       // what the change starts from; not read where the file tells enough
+	from    kernel       // what the change starts from; not read if the file is enough
 }
 
 // commit carries a plan out, and returns what it came to in the kernel.
@@ -108,7 +108,7 @@ func (h *Host) applied(ctx context.Context, p plan, done rules.Change) (warnings
 		_ = from.Close()
 	}
 	h.filter.From = nil
-	warnings = append(warnings, h.limits(p.aim)...)
+	warnings = append(warnings, h.limits(p.desired)...)
 	if h.Forget != nil {
 		if err := h.Forget(ctx, p.flows(done)); err != nil {
 			warnings = append(warnings, notForgotten(err))
@@ -157,7 +157,7 @@ func fit(p plan, live rules.Live) (rules.Change, error) {
 		}
 	}
 	if damaged {
-		return rules.Change{Reset: true, Remove: mappings(live), Add: unite(p.aim, next.Mappings()).Mappings()}, nil
+		return rules.Change{Reset: true, Remove: mappings(live), Add: unite(p.desired, next.Mappings()).Mappings()}, nil
 	}
 	return set.Diff(next), nil
 }
@@ -170,11 +170,11 @@ func mappings(live rules.Live) []rules.Mapping {
 	return list
 }
 
-// toAim returns the change from what is live to what should be.
-func toAim(live rules.Live, aim rules.Set) rules.Change {
+// changeTo returns the change from what is live to what should be.
+func changeTo(live rules.Live, desired rules.Set) rules.Change {
 	set, err := live.Set()
-	if live.Damaged != "" || err != nil || aim.Len() == 0 && set.Len() > 0 {
-		return rules.Change{Reset: true, Remove: mappings(live), Add: aim.Mappings()}
+	if live.Damaged != "" || err != nil || desired.Len() == 0 && set.Len() > 0 {
+		return rules.Change{Reset: true, Remove: mappings(live), Add: desired.Mappings()}
 	}
-	return set.Diff(aim)
+	return set.Diff(desired)
 }

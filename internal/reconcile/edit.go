@@ -25,23 +25,23 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 	if err := h.supports(ctx, add); err != nil {
 		return Report{}, err
 	}
-	return h.edit(ctx, editing{dryRun: o.DryRun, replace: o.Replace}, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: o.DryRun, replace: o.Replace}, func(s state) (proposal, error) {
 		if s.clash != nil {
-			return edition{}, s.clash
+			return proposal{}, s.clash
 		}
-		var e edition
+		var e proposal
 		var err error
 		if o.Replace {
-			e.aim, e.replaced, err = s.own.Replace(add...)
+			e.desired, e.replaced, err = s.own.Replace(add...)
 		} else {
-			e.aim, err = s.own.Add(add...)
+			e.desired, err = s.own.Add(add...)
 			e.replaced = make([][]rules.Mapping, len(add))
 		}
 		if err == nil {
 			_, err = s.others.set.Add(add...)
 		}
 		if err != nil {
-			return edition{}, s.others.explain(err)
+			return proposal{}, s.others.explain(err)
 		}
 		seen := map[string]bool{}
 		for i, m := range add {
@@ -94,12 +94,12 @@ func outcomeOf(m rules.Mapping, replaced []rules.Mapping) Outcome {
 // Remove takes mappings out of the kernel and the file, all of them or none. A selector is what [rules.Set.Find] takes;
 // it must mean exactly one. The error is a [*SelectError].
 func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Report, error) {
-	return h.edit(ctx, editing{dryRun: dryRun}, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: dryRun}, func(s state) (proposal, error) {
 		known, err := h.known(ctx, s, selectors)
 		if err != nil {
-			return edition{}, err
+			return proposal{}, err
 		}
-		e := edition{}
+		e := proposal{}
 		seen := map[string]bool{}
 		for _, selector := range selectors {
 			m, err := Select(known, selector, h.Services)
@@ -107,7 +107,7 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 				err = &HeldError{m, s.others.files[m.String()]}
 			}
 			if err != nil {
-				return edition{}, err
+				return proposal{}, err
 			}
 			if !seen[m.String()] {
 				seen[m.String()] = true
@@ -118,20 +118,20 @@ func (h *Host) Remove(ctx context.Context, selectors []string, dryRun bool) (Rep
 		if stay := s.others.shared(e.remove); len(stay) > 0 {
 			e.notes = s.others.stay(stay)
 		}
-		e.aim = s.own.Remove(e.remove...)
+		e.desired = s.own.Remove(e.remove...)
 		return e, nil
 	})
 }
 
 // RemoveAll takes every mapping out of the kernel and the file.
 func (h *Host) RemoveAll(ctx context.Context, dryRun bool) (Report, error) {
-	return h.edit(ctx, editing{dryRun: dryRun, everywhere: true}, func(s state) (edition, error) {
+	return h.edit(ctx, editing{dryRun: dryRun, everywhere: true}, func(s state) (proposal, error) {
 		live, err := h.lookAtKernel(ctx)
 		if err != nil {
-			return edition{}, err
+			return proposal{}, err
 		}
 		all := append(s.own.Mappings(), rules.Minus(mappings(live.Live), s.own.Mappings())...)
-		e := edition{everything: true, reset: true, remove: all, from: live}
+		e := proposal{everything: true, reset: true, remove: all, from: live}
 		alien := s.others.held(rules.Minus(mappings(live.Live), s.own.Mappings()))
 		stay := slices.Concat(alien, s.others.shared(s.own.Mappings()))
 		if len(stay) > 0 {
@@ -171,16 +171,16 @@ func unite(s rules.Set, more []rules.Mapping) rules.Set {
 	return all
 }
 
-// edition is what an edit comes to: the parts of a plan, and what to say of it.
-type edition struct {
-	aim       rules.Set // everything that should be live afterwards
+// proposal is what an edit comes to: the parts of a plan, and what to say of it.
+type proposal struct {
+	desired   rules.Set // everything that should be live afterwards
 	remove    []rules.Mapping
 	add       []rules.Mapping
 	replaced  [][]rules.Mapping // parallel to what was asked
 	inPlaceOf [][]rules.Mapping // parallel to add
 	lookFor   []rules.Mapping   // saved already: to be put back if the kernel lost them
 	reset     bool
-	from      kernel // what it starts from; not read where the file tells enough
+	from      kernel // what it starts from; not read if the file is enough
 	outcomes  []Outcome
 
 	everything bool // nothing of our file is to stay
@@ -195,7 +195,7 @@ type editing struct {
 }
 
 // edit locks, reads, decides and commits.
-func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition, error)) (Report, error) {
+func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal, error)) (Report, error) {
 	lock, err := h.lock(ctx, o.dryRun)
 	if err != nil {
 		return Report{}, err
@@ -211,7 +211,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (edition,
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{Outcomes: e.outcomes, Total: e.aim.Len(), Notes: e.notes}
+	report := Report{Outcomes: e.outcomes, Total: e.desired.Len(), Notes: e.notes}
 	if s.all.Len() == 0 || e.reset {
 		report.Notes = append(report.Notes, h.variantNote()...) // said once, not with each change
 	}
@@ -293,10 +293,10 @@ func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
 	return &locks{file, kernel}, nil
 }
 
-// plan turns the edition into what is to be done to kernel and file.
-func (e *edition) plan(s state, choice string) plan {
+// plan returns what to change in the kernel and in the file.
+func (e *proposal) plan(s state, choice string) plan {
 	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
-	p := plan{from: e.from, aim: e.aim, asked: rules.Change{Remove: s.others.without(e.remove),
+	p := plan{from: e.from, desired: e.desired, asked: rules.Change{Remove: s.others.without(e.remove),
 		Add: s.others.without(e.add)}, others: s.others.set}
 	p.change = rules.Change{Reset: e.reset, Remove: p.asked.Remove, Add: p.asked.Add, Before: s.all.Mappings()}
 	var save []rules.Mapping
@@ -317,12 +317,12 @@ func (e *edition) plan(s state, choice string) plan {
 	return p
 }
 
-// lookCloser reads the whole kernel side where the file does not tell enough: after a change that died half way, for
+// lookCloser reads all that is live if the file is not enough to decide: after a change that died half way, for
 // mappings that should be live already, where nothing seems to be left, so that the table goes, too, and for one to
 // remove whose place a mapping of another file may have: a kernel deletes by place.
-func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, lock *locks) error {
+func (h *Host) lookCloser(ctx context.Context, s state, e *proposal, p *plan, lock *locks) error {
 	interrupted := lock.interrupted()
-	last := e.aim.Len() == 0 && len(e.remove) > 0
+	last := e.desired.Len() == 0 && len(e.remove) > 0
 	_, contested := s.others.set.Add(p.change.Remove...)
 	if e.reset || !interrupted && len(e.lookFor) == 0 && !last && contested == nil {
 		return nil
@@ -333,7 +333,7 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 	}
 	switch {
 	case interrupted && !e.everything:
-		p.change = toAim(live.Live, unite(e.aim, s.others.held(mappings(live.Live))))
+		p.change = changeTo(live.Live, unite(e.desired, s.others.held(mappings(live.Live))))
 		unasked := slices.DeleteFunc(rules.Minus(p.change.Remove, slices.Concat(p.change.Add, e.remove)),
 			rules.Mapping.Temporary)
 		if s.text.Set().Len() == 0 && len(unasked) > 0 {
@@ -342,7 +342,7 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *edition, p *plan, loc
 	case last && len(rules.Minus(mappings(live.Live), p.change.Remove)) == 0:
 		p.change = rules.Change{Reset: true, Remove: mappings(live.Live)}
 	default:
-		asked := plan{aim: e.aim,
+		asked := plan{desired: e.desired,
 			change: rules.Change{Remove: p.change.Remove, Add: append(e.lookFor, p.change.Add...)}, replace: p.replace}
 		if p.change, err = fit(asked, live.Live); err != nil {
 			return err

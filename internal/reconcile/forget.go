@@ -41,23 +41,23 @@ func (p plan) flows(done rules.Change) flows.Change {
 		Removed:  append(rules.Minus(p.asked.Remove, done.Remove), done.Remove...),
 		Added:    done.Add,
 		Restored: rules.Minus(done.Add, p.asked.Add),
-		After:    []rules.Set{p.aim, p.others},
+		After:    []rules.Set{p.desired, p.others},
 	}
 }
 
 // asked returns the part of the difference that comes from a change of the file. Before is what the file
 // said; a file that was edited by hand does not say it any more, but the kernel does. If the kernel has none
-// of the mappings, or damaged ones, others flushed them, and only the file tells.
+// of the mappings, or damaged ones, others flushed them, and only the file knows them.
 func (d Difference) asked(before rules.Set) rules.Change {
-	asked := before.Diff(d.aim)
-	if flushed := d.Damaged != "" || len(d.Change.Add) == d.aim.Len() && len(d.Change.Remove) == 0; !flushed {
+	asked := before.Diff(d.desired)
+	if flushed := d.Damaged != "" || len(d.Change.Add) == d.desired.Len() && len(d.Change.Remove) == 0; !flushed {
 		asked.Add = d.Change.Add
 	}
 	return asked
 }
 
-// saidIn returns the mappings of a file, of one that is damaged those that can be read.
+// saidIn returns the mappings of a file; of an invalid file, those of its valid lines.
 func (h *Host) saidIn(ctx context.Context, content []byte) rules.Set {
-	text, _, _ := h.reader().ParseGood(ctx, content) // without what it said, some flows are left alone
+	text, _, _ := h.reader().ParseGood(ctx, content) // if nothing can be read, some flows stay
 	return text.Set()
 }

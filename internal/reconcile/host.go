@@ -18,12 +18,12 @@ import (
 type Host struct {
 	Kinds  []filters.Kind        // the packet filters that may be used, the preferred one first
 	Choice string                // the one to use and to keep in the file; empty for what the file says
-	Opened func(*filters.Opened) // is told what was opened; may be nil
+	Opened func(*filters.Opened) // is called with what was opened; may be nil
 
 	// Command returns a command of portmap for the same file, to be pasted; nil for that of the default file.
 	Command func(words ...string) string
 
-	KeepGoing bool // lines of the file that are wrong are left out, and told as warnings
+	KeepGoing bool // leaves invalid lines of the file out, and reports them as warnings
 	File      *store.File
 	Services  rules.Services
 	Redact    func(error) error // takes out of an error about a line what may not be shown; nil shows all
@@ -206,7 +206,8 @@ func (h *Host) parse(ctx context.Context, content Content) (conf.Text, error) {
 	return text, nil
 }
 
-// parseAll is parse for a file of which all is to be live: what this version cannot do is wrong, too.
+// parseAll is parse for a file that is to be live as a whole: a mapping that the backend does not support is invalid,
+// too.
 func (h *Host) parseAll(ctx context.Context, content Content) (conf.Text, error) {
 	text, err := h.parse(ctx, content)
 	if err != nil {

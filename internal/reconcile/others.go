@@ -15,11 +15,11 @@ import (
 )
 
 // others is what other files of this host hold: those that were named by --config when mappings went into the kernel. A
-// change that starts from one file leaves their mappings alone.
+// change that starts from one file does not touch their mappings.
 type others struct {
 	set        rules.Set         // those that go with each other
 	files      map[string]string // by the text of each mapping: the file that has it
-	unreadable string            // a file of which it is not known what it holds, or ""
+	unreadable string            // a file that cannot be read, or ""
 }
 
 // otherFiles reads the files that are recorded beside ours. One that is gone holds nothing any more.

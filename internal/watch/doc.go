@@ -2,7 +2,7 @@
 // applies the file when it is edited.
 //
 //	a notification of nf_tables   \
-//	the generation, looked at      > pace: when to look -> Healer: what is missing, put it back -> a line in the log
+//	the generation, looked at      > pace: when to look -> Repairer: what is missing, put it back -> a line in the log
 //	  every few seconds           /
 //	an edit of the file, a hangup
 //

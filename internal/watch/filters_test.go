@@ -75,10 +75,11 @@ func TestOneMoreFilter(t *testing.T) {
 		t.Fatalf("listed are %+v, %v", listing, err)
 	}
 	watched := &reconcile.Host{Kinds: kinds, File: h.File, Run: h.Run}
-	mender := NewMender(watched)
-	run(t, &script{heal: func(int) (Healed, error) { return mender.Heal(context.Background()) }}, func(w *Watch) {
-		w.Interval = 10 * time.Millisecond
-	})
+	repairer := NewHostRepairer(watched)
+	run(t, &script{repair: func(int) (Repaired, error) { return repairer.Repair(context.Background()) }},
+		func(w *Watch) {
+			w.Interval = 10 * time.Millisecond
+		})
 	second.put(rules.Set{})
 	for end := time.Now().Add(5 * time.Second); second.text() != "80:8080/tcp\n"+temporary+
 		"443:8443/tcp\n"; time.Sleep(time.Millisecond) {
@@ -150,9 +151,9 @@ func TestMoveThatFails(t *testing.T) {
 	}
 }
 
-// A heal reads the file once, parses it once, looks at the kernel at most twice, and makes one change, temporary
+// A repair reads the file once, parses it once, looks at the kernel at most twice, and makes one change, temporary
 // mappings included.
-func TestHealIsOneChange(t *testing.T) {
+func TestRepairIsOneChange(t *testing.T) {
 	filter := &memory{name: "memory"}
 	h := hostWith(t, filter.with(), "web:8443\n80:8080\n")
 	parses := 0
@@ -163,8 +164,8 @@ func TestHealIsOneChange(t *testing.T) {
 		parses++
 		return 443, nil
 	}
-	mender := NewMender(h)
-	if _, err := mender.Heal(t.Context()); err != nil {
+	repairer := NewHostRepairer(h)
+	if _, err := repairer.Repair(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.Add(t.Context(), lab.Mappings(t, "81:8081 --temporary"), reconcile.AddOptions{}); err != nil {
@@ -183,10 +184,10 @@ func TestHealIsOneChange(t *testing.T) {
 		c.lose()
 		parses, filter.looks, filter.reads, filter.changes = 0, 0, 0, 0
 		opened()
-		healed, err := mender.Heal(t.Context())
-		if err != nil || healed.Total != 3 ||
+		repaired, err := repairer.Repair(t.Context())
+		if err != nil || repaired.Total != 3 ||
 			lines(filter.live) != "80:8080/tcp\n81:8081/tcp --temporary\n443:8443/tcp\n" {
-			t.Errorf("%s: %+v, %v; live are\n%s", c.what, healed, err, lines(filter.live))
+			t.Errorf("%s: %+v, %v; live are\n%s", c.what, repaired, err, lines(filter.live))
 		}
 		if n := opened(); n != 1 || parses != 1 || filter.looks != c.looks || filter.reads != c.looks ||
 			filter.changes != c.changes {

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder tells when a file may have changed. It watches the folder, since the file is replaced by another of its name.
+// Folder reports when a file may have changed. It watches the folder, because the file is replaced by another one of
+// its name.
 type Folder struct {
 	path    string
 	watcher *fsnotify.Watcher
@@ -31,7 +32,7 @@ func FolderOf(path string) (*Folder, error) {
 	return f, nil
 }
 
-// Differs reports whether the file is another than at the last call. It finds what no event tells: a file behind a
+// Differs reports whether the file is another than at the last call. It finds changes without an event: a file behind a
 // symbolic link, a folder that was replaced, a file system of another machine.
 func (f *Folder) Differs() bool {
 	_ = f.watcher.Add(filepath.Dir(f.path)) // once more does no harm, and the folder may be a new one
@@ -48,7 +49,7 @@ func (f *Folder) Differs() bool {
 }
 
 // Unfinished reports whether the file looks as if somebody was still writing it: it is empty, does not end with a line,
-// or is not there. Events do not tell when a writer closes it (inotify(7) could, fsnotify does not pass it on).
+// or is not there. No event says that a writer closed it (inotify(7) has one, fsnotify does not pass it on).
 func (f *Folder) Unfinished() bool {
 	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // should it be a FIFO, do not wait for its writer
 	if err != nil {
@@ -63,7 +64,7 @@ func (f *Folder) Unfinished() bool {
 	return err != nil || last[0] != '\n'
 }
 
-// Events is where changes of the folder are told; see About.
+// Events returns the changes of the folder; see About.
 func (f *Folder) Events() <-chan fsnotify.Event { return f.watcher.Events }
 
 // Errors must be read as Events are. An error means that some event was lost.

@@ -13,27 +13,27 @@ func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * fl
 func newLimit() limit { return limit{burst: 3, refill: 5 * time.Second, longest: 20 * time.Second} }
 
 func TestLimit(t *testing.T) {
-	type heal struct{ happened, allowed float64 } // in seconds
+	type repair struct{ happened, allowed float64 } // in seconds
 	tests := []struct {
-		name  string
-		heals []heal
+		name    string
+		repairs []repair
 	}{
-		{"a burst at once, then longer and longer pauses", []heal{
+		{"a burst at once, then longer and longer pauses", []repair{
 			{0, 0}, {0.1, 0.1}, {0.2, 0.2}, {0.3, 5.2}, {5.3, 15.2}, {15.3, 35.2}, {35.3, 55.2}, {55.3, 75.2},
 		}},
-		{"each as late as one comes back: never a pause", []heal{{0, 0}, {5, 5}, {10, 10}, {15, 15}, {20, 20},
+		{"each as late as one comes back: never a pause", []repair{{0, 0}, {5, 5}, {10, 10}, {15, 15}, {20, 20},
 			{25, 25}}},
-		{"two of a burst come back in time", []heal{{0, 0}, {0.1, 0.1}, {10.2, 10.2}, {10.3, 10.3}, {10.4, 10.4},
+		{"two of a burst come back in time", []repair{{0, 0}, {0.1, 0.1}, {10.2, 10.2}, {10.3, 10.3}, {10.4, 10.4},
 			{10.5, 15.4}}},
-		{"a fight ends when what was put back lasts for the pause", []heal{
+		{"a fight ends when what was put back lasts for the pause", []repair{
 			{0, 0}, {0, 0}, {0, 0}, {1, 5}, {16, 16}, {16.1, 16.1}, {16.2, 16.2}, {16.3, 21.2},
 		}},
-		{"and goes on when it does not", []heal{{0, 0}, {0, 0}, {0, 0}, {1, 5}, {14.9, 15}, {34.9, 35}}},
+		{"and goes on when it does not", []repair{{0, 0}, {0, 0}, {0, 0}, {1, 5}, {14.9, 15}, {34.9, 35}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLimit()
-			for i, h := range test.heals {
+			for i, h := range test.repairs {
 				got := at(h.happened)
 				if l.next().After(got) {
 					got = l.next()

@@ -11,7 +11,7 @@ import (
 	"portmap/rules"
 )
 
-// Log tells a person or the journal what happened, a line each time. What lasts is said once.
+// Log reports what happened to a person or to the journal, one line each time. What stays the same is reported once.
 type Log struct {
 	Out     io.Writer
 	Journal bool // begin lines with their priority (sd-daemon(3))
@@ -61,8 +61,8 @@ func (l *Log) watching(mappings int) {
 	l.print(notice, "watching %d %s", mappings, noun)
 }
 
-// healed tells what became of a look. By are the names of those who changed rules before it.
-func (l *Log) healed(h Healed, by []string) {
+// repaired reports what a look did. By are the names of the programs that changed rules before it.
+func (l *Log) repaired(h Repaired, by []string) {
 	if l.trouble != "" {
 		l.print(notice, "watch: it works again")
 		l.trouble = ""
@@ -80,7 +80,7 @@ func (l *Log) healed(h Healed, by []string) {
 	}
 }
 
-// file tells once that the file is wrong, and what is live instead, and once that it is right again.
+// file reports once that the file is invalid, and what is live instead, and once that it is valid again.
 func (l *Log) file(wrong error, partly bool) {
 	said := l.wrong
 	l.wrong = ""
@@ -103,7 +103,7 @@ func (l *Log) file(wrong error, partly bool) {
 	}
 }
 
-// failed tells once that a look failed.
+// failed reports once that a look failed.
 func (l *Log) failed(err error) {
 	if text := err.Error(); l.trouble != text {
 		l.trouble = text
@@ -111,7 +111,7 @@ func (l *Log) failed(err error) {
 	}
 }
 
-// forget has everything said again that lasts: somebody asks.
+// forget lets everything that still holds be reported again, because somebody asked.
 func (l *Log) forget() { l.wrong, l.trouble = "", "" }
 
 func (l *Log) fight(times int, pause time.Duration, by []string) {
@@ -120,7 +120,7 @@ func (l *Log) fight(times int, pause time.Duration, by []string) {
 			"that lasts", times, after(by), pause)
 }
 
-func parts(h Healed, added, removed string) (list []string) {
+func parts(h Repaired, added, removed string) (list []string) {
 	if len(h.Removed) > 0 {
 		list = append(list, removed+join(h.Removed))
 	}

@@ -25,44 +25,48 @@ func newLog(out *strings.Builder) *Log {
 func TestLogLines(t *testing.T) {
 	one := lab.Mappings(t, "443:8443")
 	many := lab.Mappings(t, "1:11", "2:12", "3:13", "4:14", "5:15", "6:16", "7:17")
-	wrong := Healed{Wrong: errors.New("line 3 is wrong; write another")}
+	wrong := Repaired{Wrong: errors.New("line 3 is wrong; write another")}
 	tests := []struct {
 		name string
 		tell func(*Log)
 		want string
 	}{
-		{"nothing", func(l *Log) { l.healed(Healed{Edited: true, Total: 3}, []string{"nft"}) }, ""},
+		{"nothing", func(l *Log) { l.repaired(Repaired{Edited: true, Total: 3}, []string{"nft"}) }, ""},
 		{"begin", func(l *Log) { l.watching(1); l.watching(0) },
 			"portmap: watching 1 mapping\nportmap: watching 0 mappings\n"},
-		{"put back", func(l *Log) { l.healed(Healed{Added: one}, []string{"nft"}) },
+		{"put back", func(l *Log) { l.repaired(Repaired{Added: one}, []string{"nft"}) },
 			"portmap: put back 443:8443/tcp after a change by nft\n"},
-		{"by nobody known", func(l *Log) { l.healed(Healed{Added: one}, nil) }, "portmap: put back 443:8443/tcp\n"},
-		{"by somebody with a strange name", func(l *Log) { l.healed(Healed{Added: one}, []string{"a\nb", "c"}) },
+		{"by nobody known", func(l *Log) { l.repaired(Repaired{Added: one}, nil) }, "portmap: put back 443:8443/tcp\n"},
+		{"by somebody with a strange name", func(l *Log) { l.repaired(Repaired{Added: one}, []string{"a\nb", "c"}) },
 			"portmap: put back 443:8443/tcp after a change by \"a\\nb\", c\n"},
-		{"many", func(l *Log) { l.healed(Healed{Added: many}, nil) },
+		{"many", func(l *Log) { l.repaired(Repaired{Added: many}, nil) },
 			"portmap: put back 1:11/tcp, 2:12/tcp, 3:13/tcp, 4:14/tcp, 5:15/tcp and 2 more\n"},
-		{"took out", func(l *Log) { l.healed(Healed{Removed: one}, nil) }, "portmap: took out 443:8443/tcp\n"},
-		{"damage", func(l *Log) { l.healed(Healed{Damage: "a chain is gone"}, nil) },
+		{"took out", func(l *Log) { l.repaired(Repaired{Removed: one}, nil) }, "portmap: took out 443:8443/tcp\n"},
+		{"damage", func(l *Log) { l.repaired(Repaired{Damage: "a chain is gone"}, nil) },
 			"portmap: made the rules anew (a chain is gone)\n"},
-		{"edit", func(l *Log) { l.healed(Healed{Edited: true, Added: one, Removed: many[:2]}, nil) },
+		{"edit", func(l *Log) { l.repaired(Repaired{Edited: true, Added: one, Removed: many[:2]}, nil) },
 			"portmap: the file was edited: removed 1:11/tcp, 2:12/tcp, added 443:8443/tcp\n"},
-		{"a wrong edit, once", func(l *Log) { l.healed(wrong, nil); l.healed(wrong, nil) },
+		{"a wrong edit, once", func(l *Log) { l.repaired(wrong, nil); l.repaired(wrong, nil) },
 			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n"},
-		{"a wrong edit, right again", func(l *Log) { l.healed(wrong, nil); l.healed(Healed{}, nil) },
+		{"a wrong edit, right again", func(l *Log) { l.repaired(wrong, nil); l.repaired(Repaired{}, nil) },
 			"portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n" +
 				"portmap: the file is right again\n"},
-		{"a wrong edit, when somebody asks", func(l *Log) { l.healed(wrong, nil); l.forget(); l.healed(wrong, nil) },
+		{"a wrong edit, when somebody asks", func(l *Log) {
+			l.repaired(wrong, nil)
+			l.forget()
+			l.repaired(wrong, nil)
+		},
 			strings.Repeat("portmap: line 3 is wrong\n  write another\nportmap: what the file said before stays live\n",
 				2)},
 		{"no mapping from the start", func(l *Log) {
-			l.healed(Healed{Partly: true, Wrong: &reconcile.EmptyError{Name: "f", Mappings: 2}}, nil)
+			l.repaired(Repaired{Partly: true, Wrong: &reconcile.EmptyError{Name: "f", Mappings: 2}}, nil)
 		},
 			"portmap: f has no mapping, and 2 mappings are in place\n" +
 				"portmap: what is live stays, but is not put back if others flush it: the file does not have it\n"},
 		{"trouble, once", func(l *Log) {
 			l.failed(errors.New("no memory"))
 			l.failed(errors.New("no memory"))
-			l.healed(Healed{}, nil)
+			l.repaired(Repaired{}, nil)
 		},
 			"portmap: no memory\nportmap: watch: it works again\n"},
 		{"a fight", func(l *Log) { l.fight(10, 5*time.Second, []string{"nft"}) },
@@ -70,11 +74,12 @@ func TestLogLines(t *testing.T) {
 				"once in 5s, and less often while that lasts\n"},
 		{"quiet", func(l *Log) {
 			l.Quiet = true
-			l.healed(Healed{Added: one, Warnings: []finding.Finding{{ID: finding.LineLeftOut, Text: "a thing"}}}, nil)
+			l.repaired(Repaired{Added: one, Warnings: []finding.Finding{{ID: finding.LineLeftOut, Text: "a thing"}}},
+				nil)
 			l.failed(errors.New("no memory"))
 		},
 			"portmap: warning: a thing\nportmap: no memory\n"},
-		{"journal", func(l *Log) { l.Journal = true; l.healed(Healed{Added: one, Wrong: wrong.Wrong}, nil) },
+		{"journal", func(l *Log) { l.Journal = true; l.repaired(Repaired{Added: one, Wrong: wrong.Wrong}, nil) },
 			"<4>portmap: line 3 is wrong\n<4>  write another\n<4>portmap: what the file said before stays live\n" +
 				"<5>portmap: put back 443:8443/tcp\n"},
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pace decides when to look at the kernel. It is told what happened and when, and has no clock.
+// pace decides when to look at the kernel. Its methods say what happened and when; it has no clock.
 type pace struct {
 	settle time.Duration // a burst of notifications is one disturbance
 	edit   time.Duration // an editor may write a file in pieces
@@ -36,7 +36,7 @@ func newPace() pace {
 	}
 }
 
-// disturb notes that somebody changed rules.
+// disturb records that another program changed rules.
 func (p *pace) disturb(now time.Time, by string) {
 	if p.disturbed.IsZero() {
 		p.disturbed, p.by = now, nil
@@ -88,7 +88,7 @@ func (p *pace) due() (at time.Time) {
 	return at
 }
 
-// listens reports whether it is worth while to hear of more changes. When a look is put off anyway they tell nothing
+// listens reports whether more notices are of use. When a look is put off anyway they tell nothing
 // new, and the kernel may drop them: that too is a notification.
 func (p *pace) listens(now time.Time) bool {
 	if now.Before(p.budget.next()) {

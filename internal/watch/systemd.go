@@ -28,7 +28,7 @@ func SupervisorOf(getenv func(string) string, pid int) Supervisor {
 	return s
 }
 
-// Tell sends lines such as READY=1. That nobody hears them is no error: the work goes on.
+// Tell sends lines such as READY=1. It is no error if nobody receives them: the work goes on.
 func (s Supervisor) Tell(lines ...string) {
 	if s.socket == "" {
 		return

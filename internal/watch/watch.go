@@ -14,21 +14,21 @@ import (
 
 // Watch is one run. Reload may be nil.
 type Watch struct {
-	Healer     Healer
+	Repairer   Repairer
 	Log        *Log
 	File       *Folder
-	Reload     <-chan os.Signal // the file is to be applied, and what is wrong said again
+	Reload     <-chan os.Signal // asks to apply the file, and to report again what is wrong
 	Supervisor Supervisor
-	Interval   time.Duration // between looks at what no notification tells
+	Interval   time.Duration // between looks for changes without a notice
 	For        time.Duration // how long to stay; 0 for as long as ctx lasts
 
 	Now func() time.Time
 	CPU func() time.Duration // that the process has used
 
 	pace    pace
-	changes rules.Changes       // nil: nothing tells of changes, and each Interval asks for a look
+	changes rules.Changes       // nil if there is no source: each Interval asks for a look
 	known   uint64              // the mark up to which nothing needs another look
-	notices <-chan rules.Notice // of changes; nil: nobody tells
+	notices <-chan rules.Notice // of changes; nil if there are none
 	quiet   context.CancelFunc  // ends the notices
 	asking  *time.Ticker        // when to ask for a mark; nil: never
 	polls   int
@@ -94,7 +94,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		case <-alive:
 			w.Supervisor.Tell("WATCHDOG=1")
 		case <-over:
-			w.look(ctx) // what is pending is not left to nobody
+			w.look(ctx) // what is pending is done
 			return nil
 		case <-until(w.pace.wakes(now), now):
 		}
@@ -106,18 +106,18 @@ func (w *Watch) Run(ctx context.Context) error {
 func (w *Watch) begin(ctx context.Context) error {
 	w.follow(ctx)
 	before := w.mark()
-	healed, err := w.Healer.Heal(ctx)
+	repaired, err := w.Repairer.Repair(ctx)
 	if err != nil {
 		return err
 	}
-	w.Log.healed(healed, nil)
-	w.Log.watching(healed.Total)
-	w.settled(ctx, before, healed)
+	w.Log.repaired(repaired, nil)
+	w.Log.watching(repaired.Total)
+	w.settled(ctx, before, repaired)
 	w.used = w.CPU() // what the beginning cost comes once
 	return nil
 }
 
-// look heals, and tells of it. An edit of which no event has told yet is found first.
+// look repairs, and reports it. It first finds an edit that had no event yet.
 func (w *Watch) look(ctx context.Context) {
 	if w.File.Differs() {
 		if w.edited(); w.pace.due().After(w.Now()) {
@@ -127,9 +127,9 @@ func (w *Watch) look(ctx context.Context) {
 	happened, by := w.pace.disturbed, w.pace.by
 	w.pace.budget.rested(w.Now(), w.cost())
 	before := w.mark()
-	healed, err := w.heal(ctx)
+	repaired, err := w.repair(ctx)
 	now, cost := w.Now(), w.cost()
-	if !healed.Changed() { // changes have a limit of their own
+	if !repaired.Changed() { // changes have a limit of their own
 		w.pace.budget.looked(now, cost)
 	}
 	if err != nil {
@@ -140,22 +140,22 @@ func (w *Watch) look(ctx context.Context) {
 		return
 	}
 	w.pace.done()
-	w.settled(ctx, before, healed)
-	w.Log.healed(healed, by)
-	if healed.Changed() && !healed.Edited && !happened.IsZero() {
+	w.settled(ctx, before, repaired)
+	w.Log.repaired(repaired, by)
+	if repaired.Changed() && !repaired.Edited && !happened.IsZero() {
 		w.pace.limit.spend(now, happened)
 		w.count++
 	}
 	w.Supervisor.Tell(w.status())
 }
 
-func (w *Watch) heal(ctx context.Context) (Healed, error) {
+func (w *Watch) repair(ctx context.Context) (Repaired, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	return w.Healer.Heal(ctx)
+	return w.Repairer.Repair(ctx)
 }
 
-// mark is where the changes are; 0 where that cannot be told.
+// mark returns the present mark; 0 if there is none.
 func (w *Watch) mark() uint64 {
 	if w.changes == nil {
 		return 0
@@ -168,9 +168,9 @@ func (w *Watch) mark() uint64 {
 }
 
 // settled records the mark up to which nothing needs another look.
-func (w *Watch) settled(ctx context.Context, before uint64, healed Healed) {
+func (w *Watch) settled(ctx context.Context, before uint64, repaired Repaired) {
 	if w.changes != nil {
-		w.known = w.changes.Known(w.known, before, w.mark(), healed.Changed())
+		w.known = w.changes.Known(w.known, before, w.mark(), repaired.Changed())
 	}
 	if w.follow(ctx) {
 		w.pace.disturb(w.Now(), "") // what changed before its changes were heard
@@ -179,7 +179,7 @@ func (w *Watch) settled(ctx context.Context, before uint64, healed Healed) {
 
 // follow begins to hear the changes of the rules in use, and reports whether these are now others than before.
 func (w *Watch) follow(ctx context.Context) (moved bool) {
-	changes := w.Healer.Changes(ctx)
+	changes := w.Repairer.Changes(ctx)
 	if changes == w.changes {
 		return false
 	}
@@ -222,7 +222,7 @@ func (w *Watch) hear(n rules.Notice) {
 	}
 }
 
-// ask finds a change of which nobody told.
+// ask finds a change that had no notice.
 func (w *Watch) ask() {
 	if !w.pace.disturbed.IsZero() {
 		return // and will be looked at
@@ -232,7 +232,7 @@ func (w *Watch) ask() {
 	}
 }
 
-// poll finds what nobody told and no mark showed.
+// poll finds what had no notice and changed no mark.
 func (w *Watch) poll() {
 	if w.polls++; w.suspects() {
 		w.pace.disturb(w.Now(), "")

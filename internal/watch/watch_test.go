@@ -19,21 +19,21 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// script is a Healer that does what a test says.
+// script is a Repairer that does what a test says.
 type script struct {
 	mu      sync.Mutex
-	heal    func(look int) (Healed, error)
+	repair  func(look int) (Repaired, error)
 	changes rules.Changes // nil: nothing tells of changes
 	looks   int
 }
 
 func (s *script) Changes(context.Context) rules.Changes { return s.changes }
 
-func (s *script) Heal(context.Context) (Healed, error) {
+func (s *script) Repair(context.Context) (Repaired, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looks++
-	return s.heal(s.looks)
+	return s.repair(s.looks)
 }
 
 func (s *script) looked() int {
@@ -50,7 +50,7 @@ func run(t *testing.T, s *script, set func(*Watch)) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
+	w := &Watch{Repairer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
 		CPU: func() time.Duration { return 0 }}
 	set(w)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -94,8 +94,8 @@ func TestErrorAtTheStartEndsIt(t *testing.T) {
 	}
 	defer file.Close()
 	broken := errors.New("broken")
-	s := &script{heal: func(int) (Healed, error) { return Healed{}, broken }}
-	w := &Watch{Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
+	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, broken }}
+	w := &Watch{Repairer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, Now: time.Now,
 		CPU: ProcessCPU}
 	if err := w.Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("it ended with %v", err)
@@ -103,11 +103,11 @@ func TestErrorAtTheStartEndsIt(t *testing.T) {
 }
 
 func TestLookIsRepeatedAfterAnError(t *testing.T) {
-	s := &script{heal: func(look int) (Healed, error) {
+	s := &script{repair: func(look int) (Repaired, error) {
 		if look == 2 || look == 3 {
-			return Healed{}, errors.New("no memory")
+			return Repaired{}, errors.New("no memory")
 		}
-		return Healed{}, nil
+		return Repaired{}, nil
 	}}
 	run(t, s, func(w *Watch) { w.Interval = 20 * time.Millisecond })
 	s.until(t, 5) // without Changes each Interval asks for one
@@ -115,11 +115,11 @@ func TestLookIsRepeatedAfterAnError(t *testing.T) {
 
 // An edit that cannot be applied at once is tried again at leisure, and everything else is heard meanwhile.
 func TestEditThatFailsIsNotRepeatedAtOnce(t *testing.T) {
-	s := &script{heal: func(look int) (Healed, error) {
+	s := &script{repair: func(look int) (Repaired, error) {
 		if look == 2 {
-			return Healed{}, errors.New("the lock is held")
+			return Repaired{}, errors.New("the lock is held")
 		}
-		return Healed{}, nil
+		return Repaired{}, nil
 	}}
 	hangup := make(chan os.Signal, 1)
 	run(t, s, func(w *Watch) { w.Reload = hangup })
@@ -136,9 +136,9 @@ func TestItsTimeIsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
+	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, nil }}
 	w := &Watch{
-		Healer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, For: 10 * time.Millisecond,
+		Repairer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, For: 10 * time.Millisecond,
 		Now: time.Now, CPU: ProcessCPU,
 	}
 	if err := w.Run(t.Context()); err != nil || s.looked() != 2 {
@@ -212,7 +212,7 @@ func TestDiffers(t *testing.T) {
 
 // Where even to wake up costs much, looks become few, and do not end.
 func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
-	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
+	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, nil }}
 	used := time.Duration(0)
 	run(t, s, func(w *Watch) {
 		w.Interval = 10 * time.Millisecond // without Changes each asks for a look
@@ -222,7 +222,7 @@ func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
 }
 
 func TestEditAndHangupAskForALook(t *testing.T) {
-	s := &script{heal: func(int) (Healed, error) { return Healed{}, nil }}
+	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, nil }}
 	hangup := make(chan os.Signal, 1)
 	path := run(t, s, func(w *Watch) { w.Reload = hangup })
 	if err := os.WriteFile(path+".other", nil, 0o644); err != nil { // another file of the folder
@@ -240,17 +240,17 @@ func TestEditAndHangupAskForALook(t *testing.T) {
 	s.until(t, 4)
 }
 
-// A change of the Healer's own, which the kernel tells of too, asks for no other look; somebody else's does.
+// A change of the Repairer's own, which the kernel tells of too, asks for no other look; somebody else's does.
 func TestOwnChangesAskForNoLook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
 	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
-		heal: func(look int) (Healed, error) {
+		repair: func(look int) (Repaired, error) {
 			if look != 2 {
-				return Healed{}, nil
+				return Repaired{}, nil
 			}
 			host.Run("nft", "add table inet mended")
-			return Healed{Added: make([]rules.Mapping, 1)}, nil
+			return Repaired{Added: make([]rules.Mapping, 1)}, nil
 		}}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
@@ -259,18 +259,18 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 	s.until(t, 3)
 }
 
-// What somebody else does while the Healer makes a change is seen.
+// What somebody else does while the Repairer makes a change is seen.
 func TestChangesBesideOwnAskForALook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
 	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
-		heal: func(look int) (Healed, error) {
+		repair: func(look int) (Repaired, error) {
 			if look != 2 {
-				return Healed{}, nil
+				return Repaired{}, nil
 			}
 			host.Run("nft", "add table inet mended")
 			host.Run("nft", "delete table inet other")
-			return Healed{Added: make([]rules.Mapping, 1)}, nil
+			return Repaired{Added: make([]rules.Mapping, 1)}, nil
 		}}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
@@ -305,9 +305,9 @@ func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
 	s.stays(t, 3)
 }
 
-// glancing starts a Watch of a host with one rule of iptables-legacy in each family. heal is told which look it is, and
-// how to change the table of IPv4, and returns whether it did.
-func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab.Host, *script) {
+// glancing starts a Watch of a host with one rule of iptables-legacy in each family. repair is told which look it is,
+// and how to change the table of IPv4, and returns whether it did.
+func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*lab.Host, *script) {
 	t.Helper()
 	lab.Need(t, "iptables", "nft")
 	host := lab.New(t).Host("host")
@@ -316,11 +316,11 @@ func glancing(t *testing.T, heal func(look int, nat func(...string)) bool) (*lab
 	}
 	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
 	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() }),
-		heal: func(look int) (healed Healed, _ error) {
-			if heal(look, nat) {
-				healed.Damage = "mended"
+		repair: func(look int) (repaired Repaired, _ error) {
+			if repair(look, nat) {
+				repaired.Damage = "mended"
 			}
-			return healed, nil
+			return repaired, nil
 		}}
 	run(t, s, func(*Watch) {})
 	return host, s
@@ -344,11 +344,11 @@ func TestRulesMoveToAnotherFilter(t *testing.T) {
 	host := lab.New(t).Host("host")
 	legacy := changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() })
 	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() })}
-	s.heal = func(look int) (Healed, error) {
+	s.repair = func(look int) (Repaired, error) {
 		if look == 2 {
 			s.changes = legacy
 		}
-		return Healed{}, nil
+		return Repaired{}, nil
 	}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")

@@ -14,7 +14,7 @@ import (
 	"portmap/rules"
 )
 
-// Read is a file as it was read, for [Host.Heal].
+// Read is a file as it was read, for [Host.Repair].
 type Read struct {
 	Content []byte
 	Info    os.FileInfo // of before it was read; nil if there is no file
@@ -35,8 +35,8 @@ func Same(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// Healing is what a process that stays knows, for [Host.Heal].
-type Healing struct {
+// RepairOptions is what a process that stays knows, for [Host.Repair].
+type RepairOptions struct {
 	Read Read // the file
 
 	// Seen is the content at the last look, nil for none. Good is the last one that could be applied.
@@ -53,106 +53,106 @@ type Healing struct {
 	StillWrong func() bool
 }
 
-// Healed is what Heal did.
-type Healed struct {
+// Repaired is what Repair did.
+type Repaired struct {
 	Report
 	Saved     int             // mappings of the content
 	Temporary []rules.Mapping // that are to be live now
 	Edited    bool            // the content is another one than the one that was seen
 }
 
-// Heal makes the kernel match the file. It looks without the lock first, because mostly there is nothing to do, and
+// Repair makes the kernel match the file. It looks without the lock first, because mostly there is nothing to do, and
 // must not hold up others then. A file that was written meanwhile is read again under the lock.
-func (h *Host) Heal(ctx context.Context, g Healing) (Healed, error) {
+func (h *Host) Repair(ctx context.Context, g RepairOptions) (Repaired, error) {
 	content := Content{h.File.Path, g.Read.Content}
 	if g.Keep {
 		content.Bytes = g.Good
 	}
 	text, err := h.parseAll(ctx, content)
 	if err != nil {
-		return Healed{}, err
+		return Repaired{}, err
 	}
 	d, err := h.differenceOf(ctx, content.Name, text)
 	if err != nil {
-		return Healed{}, err
+		return Repaired{}, err
 	}
 	if d.Change.Empty() {
-		return Healed{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary,
+		return Repaired{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary,
 			Edited: g.edited()}, nil
 	}
-	return h.healLocked(ctx, g, content, text, d.temporary)
+	return h.repairLocked(ctx, g, content, text, d.temporary)
 }
 
-func (g *Healing) edited() bool { return g.Seen != nil && !bytes.Equal(g.Read.Content, g.Seen) }
+func (g *RepairOptions) edited() bool { return g.Seen != nil && !bytes.Equal(g.Read.Content, g.Seen) }
 
-// healLocked is the second half of Heal. Temporary mappings that were live when it began are not lost either.
-func (h *Host) healLocked(ctx context.Context, g Healing, content Content, text conf.Text,
-	temporary []rules.Mapping) (Healed, error) {
-	lock, err := h.lockForHeal(ctx, g.Keep)
+// repairLocked is the second half of Repair. Temporary mappings that were live when it began are not lost either.
+func (h *Host) repairLocked(ctx context.Context, g RepairOptions, content Content, text conf.Text,
+	temporary []rules.Mapping) (Repaired, error) {
+	lock, err := h.lockForRepair(ctx, g.Keep)
 	if err != nil {
-		return Healed{}, err
+		return Repaired{}, err
 	}
 	defer lock.Close()
 	if g.Keep {
 		if !g.StillWrong() {
-			return Healed{Saved: text.Set().Len(), Temporary: temporary}, nil
+			return Repaired{Saved: text.Set().Len(), Temporary: temporary}, nil
 		}
 	} else if now, _ := os.Stat(h.File.Path); !Same(now, g.Read.Info) {
 		if g.Read, err = h.ReadFile(); err != nil {
-			return Healed{}, err
+			return Repaired{}, err
 		}
 		content.Bytes = g.Read.Content
 		if text, err = h.parseAll(ctx, content); err != nil {
-			return Healed{}, err
+			return Repaired{}, err
 		}
 	}
 	d, err := h.differenceOf(ctx, content.Name, text)
 	if err != nil {
-		return Healed{}, err
+		return Repaired{}, err
 	}
-	healed := Healed{Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}
-	healed.Content, healed.Difference = content.Bytes, d
+	repaired := Repaired{Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}
+	repaired.Content, repaired.Difference = content.Bytes, d
 	switch {
 	case d.Change.Empty(): // another command was at work: what it removed is not lost
-		return healed, nil
+		return repaired, nil
 	case g.Keep && d.removesAll():
-		return healed, nil
+		return repaired, nil
 	case !g.Keep:
 		saved := content.Bytes
 		if g.Read.Info == nil { // there is no file
 			saved = nil
 		}
 		if err := h.refuseEmpty(ctx, d, content, saved, lock.interrupted()); err != nil {
-			return Healed{}, err
+			return Repaired{}, err
 		}
 	}
 	before := text.Set()
 	if g.Keep {
-		before = d.aim
+		before = d.desired
 	}
 	asked := d.asked(before)
 	known := append(rules.Minus(g.Temporary, temporary), temporary...)
-	if err := h.putBack(ctx, &healed, &d, g, rules.Minus(known, d.temporary)); err != nil {
-		return Healed{}, err
+	if err := h.putBack(ctx, &repaired, &d, g, rules.Minus(known, d.temporary)); err != nil {
+		return Repaired{}, err
 	}
-	healed.Outcomes, healed.Damaged, healed.Total = outcomesOf(d.Change), d.Damaged, d.aim.Len()
+	repaired.Outcomes, repaired.Damaged, repaired.Total = outcomesOf(d.Change), d.Damaged, d.desired.Len()
 	h.recordFile(content.Bytes)
-	p := plan{from: d.from, aim: d.aim, change: d.Change, asked: asked}
+	p := plan{from: d.from, desired: d.desired, change: d.Change, asked: asked}
 	if !g.Keep {
 		p.content = conf.SetBackend(content.Bytes, h.Choice)
 		p.save = !bytes.Equal(p.content, content.Bytes)
 	}
-	warnings, err := h.commitHeal(ctx, lock, p, g.Keep)
+	warnings, err := h.commitRepair(ctx, lock, p, g.Keep)
 	if !g.Keep {
 		warnings = slices.Concat(h.leftOut, warnings)
 	}
-	healed.Warnings = append(warnings, healed.Warnings...)
-	return healed, err
+	repaired.Warnings = append(warnings, repaired.Warnings...)
+	return repaired, err
 }
 
-// lockForHeal locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command
+// lockForRepair locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command
 // can change it either.
-func (h *Host) lockForHeal(ctx context.Context, keep bool) (*locks, error) {
+func (h *Host) lockForRepair(ctx context.Context, keep bool) (*locks, error) {
 	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
 	if err != nil {
 		return nil, err
@@ -167,8 +167,8 @@ func (h *Host) lockForHeal(ctx context.Context, keep bool) (*locks, error) {
 	return nil, errors.Join(err, kernel.Close())
 }
 
-// commitHeal is commit; a file that is kept as it is has no part in it.
-func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) ([]finding.Finding, error) {
+// commitRepair is commit; a file that is kept as it is has no part in it.
+func (h *Host) commitRepair(ctx context.Context, lock *locks, p plan, keep bool) ([]finding.Finding, error) {
 	if !keep {
 		_, warnings, err := h.commit(ctx, lock, p)
 		return warnings, err
@@ -182,11 +182,12 @@ func (h *Host) commitHeal(ctx context.Context, lock *locks, p plan, keep bool) (
 
 // putBack adds to a difference the temporary mappings that went with others. If they do not go with what is to be live,
 // that stands.
-func (h *Host) putBack(ctx context.Context, healed *Healed, d *Difference, g Healing, lost []rules.Mapping) error {
+func (h *Host) putBack(ctx context.Context, repaired *Repaired, d *Difference, g RepairOptions,
+	lost []rules.Mapping) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	why, err := h.witness(ctx, *d, healed.Edited, g.Good)
+	why, err := h.witness(ctx, *d, repaired.Edited, g.Good)
 	if err != nil {
 		return err
 	}
@@ -194,26 +195,26 @@ func (h *Host) putBack(ctx context.Context, healed *Healed, d *Difference, g Hea
 	case stillThere:
 		return nil
 	case noWitness:
-		healed.lost("temporary mappings are gone, and it cannot be known who took them: %s", join(lost))
+		repaired.lost("temporary mappings are gone, and it cannot be known who took them: %s", join(lost))
 		return nil
 	}
-	with, err := d.aim.Add(lost...)
+	with, err := d.desired.Add(lost...)
 	if err != nil {
-		healed.lost("temporary mappings are not put back: %v", err)
-		with = unite(d.aim, lost)
+		repaired.lost("temporary mappings are not put back: %v", err)
+		with = unite(d.desired, lost)
 	}
-	d.Change.Add = append(d.Change.Add, rules.Minus(with.Mappings(), d.aim.Mappings())...)
-	d.aim = with
-	healed.Temporary = append(healed.Temporary, lost...) // also those that cannot be now
+	d.Change.Add = append(d.Change.Add, rules.Minus(with.Mappings(), d.desired.Mappings())...)
+	d.desired = with
+	repaired.Temporary = append(repaired.Temporary, lost...) // also those that cannot be now
 	return nil
 }
 
 // lost warns of temporary mappings that are not live any more.
-func (h *Healed) lost(format string, args ...any) {
+func (h *Repaired) lost(format string, args ...any) {
 	h.Warnings = append(h.Warnings, finding.Finding{ID: finding.TemporaryLost, Text: fmt.Sprintf(format, args...)})
 }
 
-// witness tells why temporary mappings are gone.
+// witness is the reason why temporary mappings are gone.
 type witness int
 
 const (
@@ -223,7 +224,7 @@ const (
 )
 
 // witness finds out, from what the difference has to put back, whether more than temporary mappings were taken away.
-// After an edit only a mapping that the file had before and still has can tell.
+// After an edit, only a mapping that the file had before and still has is a witness.
 func (h *Host) witness(ctx context.Context, d Difference, edited bool, good []byte) (witness, error) {
 	if !edited || d.Damaged != "" {
 		return goneWithThem, nil
@@ -236,7 +237,7 @@ func (h *Host) witness(ctx context.Context, d Difference, edited bool, good []by
 	if len(rules.Minus(d.Change.Add, before)) < len(d.Change.Add) {
 		return goneWithThem, nil
 	}
-	if len(before) > len(rules.Minus(before, d.aim.Mappings())) {
+	if len(before) > len(rules.Minus(before, d.desired.Mappings())) {
 		return stillThere, nil
 	}
 	return noWitness, nil

@@ -39,13 +39,13 @@ func TestRefusedUntilWritten(t *testing.T) {
 		{"it is still missing", nil, nil, true},
 		{"it was made", nil, first, false},
 	} {
-		m := &Mender{}
+		m := &HostRepairer{}
 		m.refuse(c.refused, &reconcile.EmptyError{})
 		if got := m.stillRefused(c.now) != nil; got != c.want {
 			t.Errorf("%s: still refused: %t, want %t", c.what, got, c.want)
 		}
 	}
-	m := &Mender{}
+	m := &HostRepairer{}
 	if m.refuse(first, errors.New("no memory")); m.stillRefused(first) != nil {
 		t.Error("another error has it refused")
 	}

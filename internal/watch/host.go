@@ -13,9 +13,9 @@ import (
 	"portmap/rules"
 )
 
-// Mender is the Healer of a real host. It remembers what no file holds: the last file that was right, and the temporary
-// mappings.
-type Mender struct {
+// HostRepairer is the Repairer of a real host. It remembers what no file holds: the last file that was right, and the
+// temporary mappings.
+type HostRepairer struct {
 	host *reconcile.Host
 
 	seen []byte // the file at the last look that came to an end, right or wrong
@@ -23,7 +23,7 @@ type Mender struct {
 	good      []byte
 	temporary []rules.Mapping
 	filter    *filters.Filter // whose changes are heard
-	changes   rules.Changes   // nil: nothing tells of them
+	changes   rules.Changes   // nil if there is no source of them
 	refused   *refusal        // of a file without a mapping; nil while there is none
 }
 
@@ -34,26 +34,26 @@ type refusal struct {
 	err  error
 }
 
-// NewMender returns the Healer of a host, which must not be in use yet.
-func NewMender(h *reconcile.Host) *Mender {
-	m := &Mender{host: h}
-	h.File.LockTimeout = lookWithin / 2 // who holds the lock for longer is told of, and waited for again
+// NewHostRepairer returns the Repairer of a host, which must not be in use yet.
+func NewHostRepairer(h *reconcile.Host) *HostRepairer {
+	m := &HostRepairer{host: h}
+	h.File.LockTimeout = lookWithin / 2 // a process that holds the lock for longer is reported, and waited for again
 	return m
 }
 
-// Heal makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none,
+// Repair makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none,
 // its valid lines are applied. Of a file that cannot be read nothing is known then: the error is its.
-func (m *Mender) Heal(ctx context.Context) (Healed, error) {
+func (m *HostRepairer) Repair(ctx context.Context) (Repaired, error) {
 	read, wrong := m.host.ReadFile()
-	g := reconcile.Healing{Read: read, Seen: m.seen, Good: m.good, Temporary: m.temporary}
+	g := reconcile.RepairOptions{Read: read, Seen: m.seen, Good: m.good, Temporary: m.temporary}
 	if wrong == nil {
 		g.Read.Content = append([]byte{}, read.Content...) // never nil: that is for a file that was never read
-		healed, err := m.apply(ctx, g)
+		repaired, err := m.apply(ctx, g)
 		if err == nil {
-			return healed, nil
+			return repaired, nil
 		}
 		if !m.blames(err, g.Read.Content) {
-			return healed, err
+			return repaired, err
 		}
 		m.seen, wrong = g.Read.Content, err
 		if m.good == nil && !errors.As(err, new(*reconcile.OpenError)) {
@@ -63,39 +63,39 @@ func (m *Mender) Heal(ctx context.Context) (Healed, error) {
 		g.Seen = nil // whether it was edited is not known
 	}
 	if m.good == nil {
-		return Healed{}, wrong
+		return Repaired{}, wrong
 	}
 	g.Good, g.Keep, g.StillWrong = m.good, true, m.stillWrong
 	m.host.KeepGoing = true
 	defer func() { m.host.KeepGoing = false }()
-	report, err := m.host.Heal(ctx, g)
-	healed := m.healed(report, err)
-	healed.Wrong, healed.Partly = wrong, bytes.Equal(m.good, m.seen)
-	return healed, err
+	report, err := m.host.Repair(ctx, g)
+	repaired := m.repaired(report, err)
+	repaired.Wrong, repaired.Partly = wrong, bytes.Equal(m.good, m.seen)
+	return repaired, err
 }
 
 // apply makes the kernel match the file that was read.
-func (m *Mender) apply(ctx context.Context, g reconcile.Healing) (Healed, error) {
+func (m *HostRepairer) apply(ctx context.Context, g reconcile.RepairOptions) (Repaired, error) {
 	if err := m.stillRefused(g.Read.Info); err != nil {
-		return Healed{Edited: m.edited(g)}, err
+		return Repaired{Edited: m.edited(g)}, err
 	}
-	report, err := m.host.Heal(ctx, g)
+	report, err := m.host.Repair(ctx, g)
 	m.refuse(g.Read.Info, err)
 	if err != nil {
-		return Healed{Edited: m.edited(g)}, err
+		return Repaired{Edited: m.edited(g)}, err
 	}
 	m.seen = append([]byte{}, report.Content...)
 	m.good = m.seen
-	return m.healed(report, nil), nil
+	return m.repaired(report, nil), nil
 }
 
-func (m *Mender) edited(g reconcile.Healing) bool {
+func (m *HostRepairer) edited(g reconcile.RepairOptions) bool {
 	return m.seen != nil && !bytes.Equal(g.Read.Content, m.seen)
 }
 
-// healed remembers what a heal left live, and tells what it did.
-func (m *Mender) healed(report reconcile.Healed, err error) Healed {
-	h := Healed{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary),
+// repaired records what a repair left live, and returns what it did.
+func (m *HostRepairer) repaired(report reconcile.Repaired, err error) Repaired {
+	h := Repaired{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary),
 		Warnings: report.Warnings}
 	if err == nil {
 		m.temporary = report.Temporary
@@ -111,7 +111,7 @@ func (m *Mender) healed(report reconcile.Healed, err error) Healed {
 }
 
 // stillRefused returns why the file was refused, if it is the same one.
-func (m *Mender) stillRefused(file os.FileInfo) error {
+func (m *HostRepairer) stillRefused(file os.FileInfo) error {
 	switch {
 	case m.refused == nil:
 		return nil
@@ -121,18 +121,18 @@ func (m *Mender) stillRefused(file os.FileInfo) error {
 	return nil
 }
 
-func (m *Mender) refuse(file os.FileInfo, err error) {
+func (m *HostRepairer) refuse(file os.FileInfo, err error) {
 	m.refused = nil
 	if errors.As(err, new(*reconcile.EmptyError)) {
 		m.refused = &refusal{file, err}
 	}
 }
 
-// Changes opens what tells of changes to the rules of the packet filter in use, and keeps it until that is another one.
-func (m *Mender) Changes(ctx context.Context) rules.Changes {
+// Changes opens the source of changes of the packet filter in use, and keeps it until another one is in use.
+func (m *HostRepairer) Changes(ctx context.Context) rules.Changes {
 	filter, err := m.host.Filter(ctx)
 	if err != nil || filter == m.filter {
-		return m.changes // of an error the heal tells
+		return m.changes // the repair reports an error
 	}
 	if m.changes != nil {
 		_ = m.changes.Close()
@@ -146,8 +146,8 @@ func (m *Mender) Changes(ctx context.Context) rules.Changes {
 	return m.changes
 }
 
-// Close ends what tells of changes.
-func (m *Mender) Close() error {
+// Close closes the source of changes.
+func (m *HostRepairer) Close() error {
 	if m.changes == nil {
 		return nil
 	}
@@ -157,7 +157,7 @@ func (m *Mender) Close() error {
 // blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter
 // cannot be opened is the fault of a file that has just begun to name it, and that another file has the port, of an
 // edit.
-func (m *Mender) blames(err error, content []byte) bool {
+func (m *HostRepairer) blames(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
 		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError)) ||
@@ -168,7 +168,7 @@ func (m *Mender) blames(err error, content []byte) bool {
 
 // stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a
 // command may have written another.
-func (m *Mender) stillWrong() bool {
+func (m *HostRepairer) stillWrong() bool {
 	content, err := m.host.File.Read()
 	if err != nil {
 		return true
