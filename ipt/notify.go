@@ -8,7 +8,7 @@ import (
 	"time"
 	"unsafe"
 
-	"portmap/rules"
+	"portmap/rules/notify"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +16,7 @@ import (
 // Changes looks at the nat tables of iptables-legacy. The kernel sends no notices of their changes, but one look is two
 // system calls and no process, so it can be had many times a second. A mark is a hash of what a look sees: how many
 // rules there are, how long they are and where the chains begin. Counters have no part in it. Rules that were exchanged
-// for others of the same size look the same. It is a [rules.Changes].
+// for others of the same size look the same. It is a [notify.Source].
 type Changes struct {
 	v4, v6 int // sockets; of which kind does not matter
 	seed   maphash.Seed
@@ -70,7 +70,7 @@ func (c *Changes) Known(known, before, _ uint64, changed bool) uint64 {
 }
 
 // Notices returns nil: nobody tells.
-func (c *Changes) Notices(context.Context) <-chan rules.Notice { return nil }
+func (c *Changes) Notices(context.Context) <-chan notify.Notice { return nil }
 
 // Every returns how long a change may go unnoticed.
 func (c *Changes) Every() time.Duration { return 20 * time.Millisecond }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"portmap/rules"
+	"portmap/rules/notify"
 
 	"github.com/mdlayher/netlink"
 	"github.com/mdlayher/netlink/nlenc"
@@ -16,7 +16,7 @@ import (
 
 // Changes are the kernel's notifications of transactions of nf_tables, by whatever program: iptables-nft is one of
 // them, iptables-legacy is not. A mark is a generation, which the kernel counts up with each transaction. It is a
-// [rules.Changes].
+// [notify.Source].
 type Changes struct {
 	notices *netlink.Conn
 	queries *netlink.Conn
@@ -94,8 +94,8 @@ func onlyGenerations(conn *netlink.Conn) error {
 
 // Notices hands over the changes until ctx is done or the Changes are closed. One who does not take them has them pile
 // up in the socket, and learns from Lost when it was full.
-func (c *Changes) Notices(ctx context.Context) <-chan rules.Notice {
-	notices := make(chan rules.Notice)
+func (c *Changes) Notices(ctx context.Context) <-chan notify.Notice {
+	notices := make(chan notify.Notice)
 	go func() {
 		defer close(notices)
 		for {
@@ -115,28 +115,28 @@ func (c *Changes) Notices(ctx context.Context) <-chan rules.Notice {
 	return notices
 }
 
-func (c *Changes) receive() ([]rules.Notice, error) {
+func (c *Changes) receive() ([]notify.Notice, error) {
 	messages, err := c.notices.Receive()
 	if errors.Is(err, unix.ENOBUFS) {
-		return []rules.Notice{{Lost: true}}, nil
+		return []notify.Notice{{Lost: true}}, nil
 	}
-	list := make([]rules.Notice, 0, len(messages))
+	list := make([]notify.Notice, 0, len(messages))
 	for _, m := range messages {
 		n, err := noticeOf(m)
-		list = append(list, rules.Notice{Mark: n.Mark, By: n.By, Lost: err != nil})
+		list = append(list, notify.Notice{Mark: n.Mark, By: n.By, Lost: err != nil})
 	}
 	return list, err
 }
 
 // noticeOf reads a NEWGEN message (linux/netfilter/nf_tables.h, enum nft_gen_attributes).
-func noticeOf(m netlink.Message) (n rules.Notice, err error) {
+func noticeOf(m netlink.Message) (n notify.Notice, err error) {
 	const header = 4 // struct nfgenmsg
 	if m.Header.Type != newGeneration || len(m.Data) < header {
-		return rules.Notice{}, fmt.Errorf("nf_tables: an answer of type %#x", m.Header.Type)
+		return notify.Notice{}, fmt.Errorf("nf_tables: an answer of type %#x", m.Header.Type)
 	}
 	d, err := netlink.NewAttributeDecoder(m.Data[header:])
 	if err != nil {
-		return rules.Notice{}, err
+		return notify.Notice{}, err
 	}
 	d.ByteOrder = binary.BigEndian
 	for d.Next() {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"portmap/internal/lab"
-	"portmap/rules"
+	"portmap/rules/notify"
 )
 
 // listening returns a host, and the notices of its kernel.
@@ -28,14 +28,14 @@ func listening(t *testing.T) (*lab.Host, *Changes) {
 	return host, k
 }
 
-func next(t *testing.T, notices <-chan rules.Notice) rules.Notice {
+func next(t *testing.T, notices <-chan notify.Notice) notify.Notice {
 	t.Helper()
 	select {
 	case n := <-notices:
 		return n
 	case <-time.After(5 * time.Second):
 		t.Fatal("no notice within 5 s")
-		return rules.Notice{}
+		return notify.Notice{}
 	}
 }
 
@@ -63,7 +63,7 @@ func TestOneNoticeForEachTransaction(t *testing.T) {
 	runNFT(t, host, "add table inet other\nadd set inet other s { type inet_service ; elements = { "+
 		strings.Join(elements, ", ")+" } ; }\nflush ruleset\n")
 	for i := range 3 {
-		if n, want := next(t, notices), (rules.Notice{Mark: before + uint64(i) + 1, By: "nft"}); n != want {
+		if n, want := next(t, notices), (notify.Notice{Mark: before + uint64(i) + 1, By: "nft"}); n != want {
 			t.Errorf("notice %+v, want %+v", n, want)
 		}
 	}

@@ -92,8 +92,7 @@ func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the ports of the server on this host, at the address that a packet came to. It returns false if
-// targets have addresses: then see [Mapping.Targets].
+// TargetPorts returns the server's ports on this host; false if targets have addresses, see [Mapping.Targets].
 func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
 
 // TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports,
@@ -147,7 +146,7 @@ func (m Mapping) Sticky() bool { return m.flags&sticky != 0 }
 // Stateless reports whether the port is rewritten without connection tracking.
 func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 
-// Temporary reports whether the mapping lives in the kernel only and is never saved.
+// Temporary reports whether the mapping is in the kernel only, never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
 // Plain reports whether there is no address and no option but name and family.
@@ -158,19 +157,8 @@ func (m Mapping) Restricted() bool {
 	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }
 
-// Parts of the language beyond another port on this host, as a backend lists those that it can do.
-const (
-	PartTarget    = "a target with an address"
-	PartOwner     = "--owner"
-	PartService   = "--service"
-	PartStateless = "--stateless"
-	PartHide      = "--hide"
-	PartForward   = "--forward"
-	PartSticky    = "--sticky"
-)
-
-// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and the
-// parts that a backend can do: what it cannot put into the kernel is not accepted and then left out.
+// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and what is
+// in can.
 func (m Mapping) Within(can ...string) error {
 	if m.Plain() {
 		return nil
@@ -179,13 +167,13 @@ func (m Mapping) Within(can ...string) error {
 		asked bool
 		name  string
 	}{
-		{len(m.extra().targets) > 0, PartTarget},
-		{m.Owner() != "", PartOwner},
-		{m.Service() != "", PartService},
-		{m.Stateless(), PartStateless},
-		{m.Hide(), PartHide},
-		{m.Forward(), PartForward},
-		{m.Sticky(), PartSticky},
+		{len(m.extra().targets) > 0, "a target with an address"},
+		{m.Owner() != "", "--owner"},
+		{m.Service() != "", "--service"},
+		{m.Stateless(), "--stateless"},
+		{m.Hide(), "--hide"},
+		{m.Forward(), "--forward"},
+		{m.Sticky(), "--sticky"},
 	} {
 		if part.asked && !slices.Contains(can, part.name) {
 			return &UnsupportedError{Part: part.name}

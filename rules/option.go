@@ -92,7 +92,7 @@ func (m Mapping) Options() []Option {
 	return given
 }
 
-// String returns the option as it is written, with its value: "--name shop", "-4".
+// String returns the option as it is written: "--name shop", "-4".
 func (o Option) String() string { return string(o.append(nil, o.Value)) }
 
 // append writes an option. It joins a value by '=' that could be taken for a flag or a comment.

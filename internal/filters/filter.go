@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"portmap/rules"
+	"portmap/rules/notify"
 )
 
 // Filter is a packet filter that is open, with what is known of it beside its mappings. A zero field says that there is
@@ -15,7 +16,7 @@ type Filter struct {
 	Used, Other string
 	Describe    func(context.Context) string              // the variant, its version and the program
 	Limits      func() (lacks rules.Families, why string) // what this host cannot do
-	Changes     func() (rules.Changes, error)             // opens what tells of changes by others; nil: nothing does
+	Changes     func() (notify.Source, error)             // opens what tells of changes by others; nil: nothing does
 
 	SharesTables bool // its tables are not portmap's alone
 	Legacy       bool // its rules are in x_tables: those of iptables-legacy

@@ -8,6 +8,7 @@ import (
 	"portmap/ipt"
 	"portmap/nft"
 	"portmap/rules"
+	"portmap/rules/notify"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +91,7 @@ func openNFT(context.Context) (*Filter, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &Filter{Backend: b, Changes: func() (rules.Changes, error) { return nft.Listen() }}, nil
+	return &Filter{Backend: b, Changes: func() (notify.Source, error) { return nft.Listen() }}, nil
 }
 
 func noNFT(err error) error {
@@ -137,10 +138,10 @@ func openIPTables(ctx context.Context) (*Filter, error) {
 	if err != nil {
 		return nil, &UnusableError{Err: err, Cure: cure}
 	}
-	changes := func() (rules.Changes, error) { return nft.Listen() } // iptables-nft works through nf_tables
+	changes := func() (notify.Source, error) { return nft.Listen() } // iptables-nft works through nf_tables
 	used, other := b.Variants()
 	if used == ipt.Legacy {
-		changes = func() (rules.Changes, error) { return ipt.ListenLegacy() }
+		changes = func() (notify.Source, error) { return ipt.ListenLegacy() }
 	}
 	return &Filter{
 		Backend: b, Used: string(used), Other: string(other), Describe: b.Describe, Limits: b.Limits,

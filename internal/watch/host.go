@@ -11,6 +11,7 @@ import (
 	"portmap/internal/reconcile"
 	"portmap/internal/store"
 	"portmap/rules"
+	"portmap/rules/notify"
 )
 
 // HostRepairer is the Repairer of a real host. It remembers what no file holds: the last file that was right, and the
@@ -23,7 +24,7 @@ type HostRepairer struct {
 	good      []byte
 	temporary []rules.Mapping
 	filter    *filters.Filter // whose changes are heard
-	changes   rules.Changes   // nil if there is no source of them
+	changes   notify.Source   // nil if there is no source of them
 	refused   *refusal        // of a file without a mapping; nil while there is none
 }
 
@@ -129,7 +130,7 @@ func (m *HostRepairer) refuse(file os.FileInfo, err error) {
 }
 
 // Changes opens the source of changes of the packet filter in use, and keeps it until another one is in use.
-func (m *HostRepairer) Changes(ctx context.Context) rules.Changes {
+func (m *HostRepairer) Changes(ctx context.Context) notify.Source {
 	filter, err := m.host.Filter(ctx)
 	if err != nil || filter == m.filter {
 		return m.changes // the repair reports an error

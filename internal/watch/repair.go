@@ -5,6 +5,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/notify"
 )
 
 // Repairer makes the kernel hold what it should.
@@ -15,7 +16,7 @@ type Repairer interface {
 
 	// Changes returns the source of changes to the rules that Repair looks at; nil if there is none. It is another one
 	// after these have moved.
-	Changes(ctx context.Context) rules.Changes
+	Changes(ctx context.Context) notify.Source
 }
 
 // Repaired is what a look came to.

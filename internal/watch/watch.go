@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"portmap/rules"
+	"portmap/rules/notify"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,11 +26,11 @@ type Watch struct {
 	CPU func() time.Duration // that the process has used
 
 	pace    pace
-	changes rules.Changes       // nil if there is no source: each Interval asks for a look
-	known   uint64              // the mark up to which nothing needs another look
-	notices <-chan rules.Notice // of changes; nil if there are none
-	quiet   context.CancelFunc  // ends the notices
-	asking  *time.Ticker        // when to ask for a mark; nil: never
+	changes notify.Source        // nil if there is no source: each Interval asks for a look
+	known   uint64               // the mark up to which nothing needs another look
+	notices <-chan notify.Notice // of changes; nil if there are none
+	quiet   context.CancelFunc   // ends the notices
+	asking  *time.Ticker         // when to ask for a mark; nil: never
 	polls   int
 	used    time.Duration
 	count   int
@@ -216,7 +216,7 @@ func (w *Watch) asks() <-chan time.Time {
 
 func (w *Watch) edited() { w.pace.editing(w.Now(), w.File.Unfinished()) }
 
-func (w *Watch) hear(n rules.Notice) {
+func (w *Watch) hear(n notify.Notice) {
 	if n.Lost || w.changes.After(n.Mark, w.known) {
 		w.pace.disturb(w.Now(), n.By)
 	}

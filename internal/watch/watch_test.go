@@ -15,6 +15,7 @@ import (
 	"portmap/ipt"
 	"portmap/nft"
 	"portmap/rules"
+	"portmap/rules/notify"
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }
@@ -23,11 +24,11 @@ func TestMain(m *testing.M) { lab.Main(m) }
 type script struct {
 	mu      sync.Mutex
 	repair  func(look int) (Repaired, error)
-	changes rules.Changes // nil: nothing tells of changes
+	changes notify.Source // nil: nothing tells of changes
 	looks   int
 }
 
-func (s *script) Changes(context.Context) rules.Changes { return s.changes }
+func (s *script) Changes(context.Context) notify.Source { return s.changes }
 
 func (s *script) Repair(context.Context) (Repaired, error) {
 	s.mu.Lock()
@@ -244,7 +245,7 @@ func TestEditAndHangupAskForALook(t *testing.T) {
 func TestOwnChangesAskForNoLook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
+	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() }),
 		repair: func(look int) (Repaired, error) {
 			if look != 2 {
 				return Repaired{}, nil
@@ -263,7 +264,7 @@ func TestOwnChangesAskForNoLook(t *testing.T) {
 func TestChangesBesideOwnAskForALook(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() }),
+	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() }),
 		repair: func(look int) (Repaired, error) {
 			if look != 2 {
 				return Repaired{}, nil
@@ -315,7 +316,7 @@ func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*l
 		host.Run(iptables, "-t", "nat", "-A", "OUTPUT", "-j", "RETURN")
 	}
 	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() }),
+	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return ipt.ListenLegacy() }),
 		repair: func(look int) (repaired Repaired, _ error) {
 			if repair(look, nat) {
 				repaired.Damage = "mended"
@@ -327,7 +328,7 @@ func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*l
 }
 
 // changesOf opens what tells of the changes of a host.
-func changesOf(t *testing.T, host *lab.Host, open func() (rules.Changes, error)) (c rules.Changes) {
+func changesOf(t *testing.T, host *lab.Host, open func() (notify.Source, error)) (c notify.Source) {
 	t.Helper()
 	var err error
 	host.Do(func() { c, err = open() })
@@ -342,8 +343,8 @@ func changesOf(t *testing.T, host *lab.Host, open func() (rules.Changes, error))
 func TestRulesMoveToAnotherFilter(t *testing.T) {
 	lab.Need(t, "iptables", "nft")
 	host := lab.New(t).Host("host")
-	legacy := changesOf(t, host, func() (rules.Changes, error) { return ipt.ListenLegacy() })
-	s := &script{changes: changesOf(t, host, func() (rules.Changes, error) { return nft.Listen() })}
+	legacy := changesOf(t, host, func() (notify.Source, error) { return ipt.ListenLegacy() })
+	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() })}
 	s.repair = func(look int) (Repaired, error) {
 		if look == 2 {
 			s.changes = legacy

@@ -1,12 +1,13 @@
-package rules
+// Package notify is how a backend tells of changes to its rules, by whatever program.
+package notify
 
 import (
 	"context"
 	"time"
 )
 
-// Changes tells of changes to the rules of a Backend, by whatever program. A Backend without it is read at intervals.
-type Changes interface {
+// Source tells of changes to the rules of a backend. The rules of a backend without one are read at intervals.
+type Source interface {
 	// Mark returns a number that is another one after a change. It is quick.
 	Mark() (uint64, error)
 
@@ -17,7 +18,7 @@ type Changes interface {
 	// and made at most one change. It was known until then.
 	Known(known, before, after uint64, changed bool) uint64
 
-	// Notices hands over what the kernel tells, until ctx is done or the Changes are closed. It is nil if the kernel
+	// Notices hands over what the kernel tells, until ctx is done or the Source is closed. It is nil if the kernel
 	// tells nothing: Mark has to be asked.
 	Notices(context.Context) <-chan Notice
 
