@@ -27,7 +27,7 @@ Refused are a masked unit, a portmap command that another user could replace, an
 				return err
 			}
 			return what(a.with(func(h *reconcile.Host) error {
-				filter, err := h.Filter(cmd.Context())
+				filter, err := h.Filter(cmd.Context(), false)
 				if err != nil {
 					return err
 				}

@@ -73,7 +73,7 @@ func (h *Host) supports(ctx context.Context, add []rules.Mapping) error {
 		if m.Plain() {
 			continue
 		}
-		filter, err := h.Filter(ctx)
+		filter, err := h.Filter(ctx, false)
 		if err == nil {
 			err = filter.Supports(m)
 		}

@@ -86,8 +86,9 @@ type OpenError struct{ error }
 
 func (e *OpenError) Unwrap() error { return e.error }
 
-// Filter returns the packet filter in use; if none is open yet, it opens the one that the file asks for.
-func (h *Host) Filter(ctx context.Context) (*filters.Filter, error) {
+// Filter returns the packet filter in use; if none is open yet, it opens the one that the file asks for. Everywhere looks
+// for mappings in the others, too.
+func (h *Host) Filter(ctx context.Context, everywhere bool) (*filters.Filter, error) {
 	if h.filter != nil {
 		return h.filter.Filter, nil
 	}
@@ -95,7 +96,7 @@ func (h *Host) Filter(ctx context.Context) (*filters.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.use(ctx, conf.Backend(saved), false); err != nil {
+	if err := h.use(ctx, conf.Backend(saved), everywhere); err != nil {
 		return nil, err
 	}
 	return h.filter.Filter, nil

@@ -89,6 +89,22 @@ func TestOneMoreFilter(t *testing.T) {
 	}
 }
 
+// A watch that begins while mappings are live in two filters moves them to one.
+func TestWatchMovesWhatIsElsewhere(t *testing.T) {
+	first, second := &memory{name: "first"}, &memory{name: "second"}
+	h := hostWith(t, second.with(first.with()...), "443:8443\n")
+	first.put(mustSet(t, "443:8443"))
+	second.put(mustSet(t, "80:8080 --temporary"))
+	repairer := NewHostRepairer(h)
+	repairer.Changes(t.Context())
+	if _, err := repairer.Repair(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if first.text() != "80:8080/tcp --temporary\n443:8443/tcp\n" || second.text() != "" {
+		t.Errorf("live are\n%s and\n%s", first.text(), second.text())
+	}
+}
+
 // put replaces what is live, as another program would.
 func (m *memory) put(set rules.Set) {
 	m.mu.Lock()

@@ -131,7 +131,7 @@ func (m *HostRepairer) refuse(file os.FileInfo, err error) {
 
 // Changes opens the source of changes of the packet filter in use, and keeps it until another one is in use.
 func (m *HostRepairer) Changes(ctx context.Context) notify.Source {
-	filter, err := m.host.Filter(ctx)
+	filter, err := m.host.Filter(ctx, true)
 	if err != nil || filter == m.filter {
 		return m.changes // the repair reports an error
 	}
