@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"portmap/internal/fault"
 	"portmap/internal/lab"
@@ -54,8 +53,8 @@ func faultyCommands() []faultyCommand {
 }
 
 // A fault at any system call of a change, of portmap or of a program that it runs: what was reported is there, what was
-// not is not, and the rules of others are what they were. FAULTS=all tries all calls, which takes hours;
-// FAULTS=EIO@57,KILL@3 those; FAULTS=1234 a sample with this seed.
+// not is not, and the rules of others are what they were. An ordinary run takes one sample, each time the same;
+// FAULTS=1234 another one, FAULTS=EIO@57,KILL@3 those, and FAULTS=all tries all calls, which takes hours.
 func TestFaultAtAnyCall(t *testing.T) {
 	choose, err := chooseFaults(os.Getenv("FAULTS"))
 	if err != nil {
@@ -100,7 +99,7 @@ func chooseFaults(text string) (faultChoice, error) {
 		}
 		return func(backend, map[fault.Kind]int) []fault.Fault { return list }, nil
 	}
-	seed, err := strconv.ParseUint(cmp.Or(text, strconv.FormatInt(time.Now().UnixNano(), 10)), 10, 64)
+	seed, err := strconv.ParseUint(cmp.Or(text, "1"), 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("FAULTS: %w", err)
 	}

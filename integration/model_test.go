@@ -22,7 +22,7 @@ import (
 //	go test ./integration -run TestModel -rapid.checks=1000 -rapid.steps=60    a longer run
 //	go test ./integration -run TestModel -rapid.seed=N                         a run again
 func TestModel(t *testing.T) {
-	few(t, "4")
+	few(t, "3")
 	eachBackend(t, func(t *testing.T, b backend) {
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newMachine(t, rt, b)
@@ -45,12 +45,13 @@ func TestModel(t *testing.T) {
 }
 
 // few bounds the sequences of an ordinary run, in which nobody says how many, and leaves no file of one that failed.
+// They are the same in each run: a change is judged by what it changes. A longer run takes others.
 func few(t *testing.T, checks string) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true"} {
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.seed": "1", "rapid.nofailfile": "true"} {
 		f := flag.Lookup(name)
-		if before := f.Value.String(); !given[name] {
+		if before := f.Value.String(); !given[name] && !(name == "rapid.seed" && given["rapid.checks"]) {
 			_ = f.Value.Set(value) // which is a valid one
 			t.Cleanup(func() { _ = f.Value.Set(before) })
 		}

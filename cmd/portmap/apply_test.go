@@ -15,11 +15,8 @@ func (zeros) Read(b []byte) (int, error) {
 
 // An input that is too large is refused, and not cut.
 func TestLargestInput(t *testing.T) {
-	for size, want := range map[int64]bool{maxInput: true, maxInput + 1: false} {
-		a := &app{in: io.LimitReader(zeros{}, size)}
-		content, err := a.content("-")
-		if (err == nil) != want || want && int64(len(content.Bytes)) != size {
-			t.Errorf("%d bytes: %v", size, err)
-		}
+	a := &app{in: io.LimitReader(zeros{}, maxInput+1)}
+	if _, err := a.content("-"); err == nil {
+		t.Errorf("%d bytes are taken", maxInput+1)
 	}
 }
