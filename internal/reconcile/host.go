@@ -86,8 +86,8 @@ type OpenError struct{ error }
 
 func (e *OpenError) Unwrap() error { return e.error }
 
-// Filter returns the packet filter in use; if none is open yet, it opens the one that the file asks for. Everywhere looks
-// for mappings in the others, too.
+// Filter returns the packet filter in use; if none is open yet, it opens the one that the file asks for. Everywhere
+// looks for mappings in the others, too.
 func (h *Host) Filter(ctx context.Context, everywhere bool) (*filters.Filter, error) {
 	if h.filter != nil {
 		return h.filter.Filter, nil
