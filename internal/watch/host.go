@@ -138,11 +138,12 @@ func (m *HostRepairer) Changes(ctx context.Context) notify.Source {
 	if m.changes != nil {
 		_ = m.changes.Close()
 	}
-	m.filter, m.changes = filter, nil
-	if filter.Changes != nil {
-		if opened, err := filter.Changes(); err == nil {
-			m.changes = opened
-		}
+	m.filter, m.changes = nil, nil
+	if filter.Changes == nil {
+		return nil
+	}
+	if opened, err := filter.Changes(); err == nil { // else the next look tries again
+		m.filter, m.changes = filter, opened
 	}
 	return m.changes
 }
