@@ -85,7 +85,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		}
 	}
 	report := Report{
-		Outcomes: outcomesOf(d.Change), Total: d.desired.Len(), Damaged: d.Damaged, Content: next.Bytes, Difference: d,
+		Outcomes: outcomesOf(d.Change), Total: d.desired.Len(), Damaged: d.Damaged, Content: next.Bytes,
 		Legacy: h.filter.Legacy, Shared: h.filter.SharesTables,
 	}
 	if report.Moved = h.moved(d.desired.Len(), o.DryRun); len(report.Outcomes) > 0 {
@@ -95,7 +95,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		return Report{}, err
 	}
 	if o.DryRun {
-		report.Warnings = h.leftOut
+		report.Warnings = d.leftOut
 		return report, nil
 	}
 	p := plan{from: d.from, desired: d.desired, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice),
@@ -106,7 +106,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 	}
 	h.recordFile(p.content)
 	_, warnings, err := h.commit(ctx, lock, p)
-	report.Warnings = slices.Concat(h.leftOut, warnings)
+	report.Warnings = slices.Concat(d.leftOut, warnings)
 	return report, err
 }
 
@@ -129,8 +129,8 @@ func (h *Host) refuseEmpty(ctx context.Context, d Difference, next Content, save
 	own := next.Name == h.File.Path
 	empty := &EmptyError{Name: next.Name, Mappings: count, Missing: own && saved == nil, Interrupted: own &&
 		interrupted}
-	if len(h.leftOut) > 0 {
-		return fmt.Errorf("%w (%s)", empty, h.leftOut[0].Text)
+	if len(d.leftOut) > 0 {
+		return fmt.Errorf("%w (%s)", empty, d.leftOut[0].Text)
 	}
 	return empty
 }
@@ -145,15 +145,13 @@ type Difference struct {
 	saved   int    // how many of the desired mappings the file has
 	from    kernel // what it starts from
 
-	temporary []rules.Mapping // that are live
-	repair    string          // the command that makes damaged rules again
+	temporary []rules.Mapping   // that are live
+	leftOut   []finding.Finding // lines of the file, and mappings of other files, that are not in desired
+	repair    string            // the command that makes damaged rules again
 }
 
 // Damage returns one finding if the rules in the kernel are damaged, else none.
 func (d Difference) Damage() []finding.Finding { return damage(d.Damaged, d.Foreign, d.repair) }
-
-// Desired returns what should be live: the file's mappings and temporary ones.
-func (d Difference) Desired() rules.Set { return d.desired }
 
 // removesAll reports whether the file has no mapping, and some that last would go.
 func (d Difference) removesAll() bool {
@@ -217,7 +215,7 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 	if err != nil {
 		return Difference{}, err
 	}
-	desired, err := h.withOthers(s, live.Live)
+	desired, passedOver, err := h.withOthers(s, live.Live)
 	if err != nil {
 		return Difference{}, err
 	}
@@ -225,29 +223,28 @@ func (h *Host) differenceOf(ctx context.Context, name string, text conf.Text) (D
 		Change: changeTo(live.Live, desired), Damaged: live.Damaged, Foreign: live.Foreign, desired: desired,
 		saved:     text.Set().Len(),
 		from:      live,
-		temporary: s.temporary, repair: h.typed("apply"),
+		temporary: s.temporary, leftOut: slices.Concat(h.leftOut, passedOver), repair: h.typed("apply"),
 	}, nil
 }
 
 // withOthers adds to the mappings of our file those that are live and that other files hold. With KeepGoing one of
-// theirs that is in the way of ours goes.
-func (h *Host) withOthers(s state, live rules.Live) (rules.Set, error) {
-	desired := s.own
+// theirs that is in the way of ours goes, which is a finding.
+func (h *Host) withOthers(s state, live rules.Live) (desired rules.Set, passedOver []finding.Finding, err error) {
+	desired = s.own
 	for _, m := range s.others.held(rules.Minus(mappings(live), s.own.Mappings())) {
 		with, err := desired.Add(m)
 		switch {
 		case err == nil:
 			desired = with
 		case h.KeepGoing:
-			h.leftOut = append(h.leftOut, finding.Finding{
+			passedOver = append(passedOver, finding.Finding{
 				ID: finding.OtherFileConflict, Mapping: m, Text: s.others.yields(m, err).Error(),
 			})
 		case s.others.has(m):
-			return rules.Set{}, s.others.yields(m, err)
+			return rules.Set{}, nil, s.others.yields(m, err)
 		}
 	}
-	h.leftOut = append(h.leftOut, s.others.warning()...)
-	return desired, nil
+	return desired, append(passedOver, s.others.warning()...), nil
 }
 
 // Flush takes everything of ours out of the kernel, and leaves the file.

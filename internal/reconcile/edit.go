@@ -2,14 +2,10 @@ package reconcile
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"portmap/internal/conf"
 	"portmap/internal/finding"
-	"portmap/internal/rundir"
-	"portmap/internal/store"
 	"portmap/rules"
 )
 
@@ -261,38 +257,6 @@ func (r *Report) gone(gone []rules.Mapping) {
 	r.Outcomes = append(removed, r.Outcomes...)
 }
 
-// locks are the right to change both kernel and file. Lock is nil for a file that no command can change.
-type locks struct {
-	*store.Lock
-	kernel *rundir.Lock
-}
-
-// interrupted reports whether an earlier change died; without locks, in a dry run, that is not known.
-func (l *locks) interrupted() bool { return l != nil && l.Lock != nil && l.Interrupted() }
-
-func (l *locks) Close() error {
-	if l.Lock == nil {
-		return l.kernel.Close()
-	}
-	return errors.Join(l.Lock.Close(), l.kernel.Close())
-}
-
-// lock takes the kernel's lock first: those with another file wait for it, too.
-func (h *Host) lock(ctx context.Context, dryRun bool) (*locks, error) {
-	if dryRun {
-		return nil, nil
-	}
-	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
-	if err != nil {
-		return nil, err
-	}
-	file, err := h.File.Lock(ctx)
-	if err != nil {
-		return nil, errors.Join(err, kernel.Close())
-	}
-	return &locks{file, kernel}, nil
-}
-
 // plan returns what to change in the kernel and in the file.
 func (e *proposal) plan(s state, choice string) plan {
 	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
@@ -358,50 +322,4 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *proposal, p *plan, lo
 		}
 	}
 	return nil
-}
-
-// SelectError says that a selector does not mean exactly one mapping.
-type SelectError struct {
-	Selector string
-	Found    []rules.Mapping // several, or none
-	Near     []rules.Mapping // of none: ranges that hold the port
-}
-
-func (e *SelectError) Error() string {
-	switch {
-	case len(e.Found) > 1:
-		return fmt.Sprintf("%s: means %d mappings: %s", rules.Printable(e.Selector), len(e.Found), join(e.Found))
-	case len(e.Near) > 0:
-		return fmt.Sprintf("%s: no such mapping; it is part of %s", rules.Printable(e.Selector), join(e.Near))
-	}
-	return fmt.Sprintf("%s: no such mapping", rules.Printable(e.Selector))
-}
-
-func join(mappings []rules.Mapping) string {
-	const most = 5
-	text := ""
-	for i, m := range mappings {
-		if i == most {
-			return text + fmt.Sprintf(", and %d more", len(mappings)-most)
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += m.String()
-	}
-	return text
-}
-
-// Select returns the one mapping that a selector means.
-func Select(s rules.Set, selector string, services rules.Services) (rules.Mapping, error) {
-	found := s.Find(selector, services)
-	if len(found) == 1 {
-		return found[0], nil
-	}
-	e := &SelectError{Selector: selector, Found: found}
-	var port uint16
-	if n, err := fmt.Sscanf(selector, "%d", &port); n == 1 && err == nil && len(found) == 0 {
-		e.Near = slices.DeleteFunc(s.Mappings(), func(m rules.Mapping) bool { return !m.ListenPorts().Contains(port) })
-	}
-	return rules.Mapping{}, e
 }

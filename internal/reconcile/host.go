@@ -38,7 +38,7 @@ type Host struct {
 
 	filter  *filters.Opened   // nil before it is open
 	fixed   string            // what the file said about it then
-	leftOut []finding.Finding // what was wrong with lines
+	leftOut []finding.Finding // the lines that the last parse left out
 }
 
 // Close lets go of the kernel.
@@ -150,9 +150,7 @@ type Report struct {
 	Moved    string            // that mappings went from one backend to another; mostly empty
 	Notes    []finding.Finding // what a person should know
 
-	// Of Apply: the content that it read, and the difference that it found under the lock.
-	Content    []byte
-	Difference Difference
+	Content []byte // of Apply: what it read
 }
 
 // state is the file and what of the kernel a change must know.

@@ -3,14 +3,12 @@ package reconcile
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 
 	"portmap/internal/conf"
 	"portmap/internal/finding"
-	"portmap/internal/store"
 	"portmap/rules"
 )
 
@@ -111,7 +109,7 @@ func (h *Host) repairLocked(ctx context.Context, g RepairOptions, content Conten
 		return Repaired{}, err
 	}
 	repaired := Repaired{Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}
-	repaired.Content, repaired.Difference = content.Bytes, d
+	repaired.Content = content.Bytes
 	switch {
 	case d.Change.Empty(): // another command was at work: what it removed is not lost
 		return repaired, nil
@@ -144,27 +142,10 @@ func (h *Host) repairLocked(ctx context.Context, g RepairOptions, content Conten
 	}
 	warnings, err := h.commitRepair(ctx, lock, p, g.Keep)
 	if !g.Keep {
-		warnings = slices.Concat(h.leftOut, warnings)
+		warnings = slices.Concat(d.leftOut, warnings)
 	}
 	repaired.Warnings = append(warnings, repaired.Warnings...)
 	return repaired, err
-}
-
-// lockForRepair locks kernel and file. A file whose place is refused is not locked when it is left as it is: no command
-// can change it either.
-func (h *Host) lockForRepair(ctx context.Context, keep bool) (*locks, error) {
-	kernel, err := h.Run.Lock(ctx, h.File.LockTimeout)
-	if err != nil {
-		return nil, err
-	}
-	file, err := h.File.Lock(ctx)
-	if err == nil {
-		return &locks{file, kernel}, nil
-	}
-	if keep && errors.As(err, new(*store.RefusedError)) {
-		return &locks{nil, kernel}, nil
-	}
-	return nil, errors.Join(err, kernel.Close())
 }
 
 // commitRepair is commit; a file that is kept as it is has no part in it.

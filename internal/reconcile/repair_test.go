@@ -1,9 +1,12 @@
 package reconcile
 
 import (
+	"path/filepath"
 	"testing"
 
+	"portmap/internal/finding"
 	"portmap/internal/lab"
+	"portmap/internal/rundir"
 	"portmap/rules"
 )
 
@@ -47,5 +50,28 @@ func TestWhyTheyAreGone(t *testing.T) {
 		if got, err := h.witness(t.Context(), d, c.file != before, good); err != nil || got != c.want {
 			t.Errorf("%s: witness %d, %v, want %d", c.what, got, err, c.want)
 		}
+	}
+}
+
+// What a repair says of another file it says once, though it looks twice.
+func TestRepairWarnsOnce(t *testing.T) {
+	h, kernel := host(t)
+	h.Run = rundir.At(filepath.Join(t.TempDir(), "run"))
+	h.mustAdd(t, "443:8443")
+	unreadable := t.TempDir() // a folder in the place of a file
+	if err := h.Run.AddFile(unreadable); err != nil {
+		t.Fatal(err)
+	}
+	kernel.live = rules.Live{}
+	read, err := h.ReadFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	repaired, err := h.Repair(t.Context(), RepairOptions{Read: read, Seen: read.Content, Good: read.Content})
+	if err != nil || len(repaired.Outcomes) != 1 {
+		t.Fatalf("%+v, %v", repaired, err)
+	}
+	if len(repaired.Warnings) != 1 || repaired.Warnings[0].ID != finding.OtherFileUnreadable {
+		t.Errorf("warnings are %v", repaired.Warnings)
 	}
 }
