@@ -37,6 +37,7 @@ need node nodejs
 need curl curl
 need unshare util-linux
 need nsenter util-linux
+need systemd-analyze systemd
 need "${CC:-gcc}" gcc # the race detector is linked by it
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 

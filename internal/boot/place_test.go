@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"portmap/internal/lab"
 	"portmap/internal/shell"
 )
 
@@ -115,16 +116,13 @@ const odd = "/opt/a-b_c+d,e@f.g/portmap"
 
 // What is written is a unit, to systemd itself.
 func TestUnitsParse(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("there is no systemd-analyze")
-	}
+	lab.Need(t, "systemd-analyze")
 	m := newMachine(t, kinds["systemd, built by hand"]...)
 	m.put(odd, "#!/bin/sh\n")
 	m.Binary = odd
 	m.must(m.Enable(true))
 	for _, u := range units() {
-		said, _ := exec.Command(analyze, "verify", "--man=no", "--recursive-errors=no",
+		said, _ := exec.Command("systemd-analyze", "verify", "--man=no", "--recursive-errors=no",
 			m.path(etcUnit+u)).CombinedOutput()
 		for line := range strings.Lines(string(said)) {
 			// The command is in the folder of the test, not where the unit says.

@@ -17,7 +17,7 @@ const Nobody = 65534
 var packages = map[string]string{
 	"nft": "nftables", "iptables": "iptables", "ip": "iproute2", "node": "nodejs", "curl": "curl",
 	"conntrack": "conntrack",
-	"unshare":   "util-linux",
+	"unshare":   "util-linux", "systemd-analyze": "systemd",
 }
 
 // Need fails the test when a tool is missing.

@@ -8,6 +8,7 @@ import (
 
 	"portmap/rules"
 
+	"github.com/mdlayher/netlink"
 	vnetlink "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -246,13 +247,8 @@ func number(value []byte) uint32 {
 
 // attributes calls each for every netlink attribute in b. What does not hold together ends it.
 func attributes(b []byte, each func(kind uint16, value []byte)) {
-	for len(b) >= unix.SizeofNlAttr {
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < unix.SizeofNlAttr || length > len(b) {
-			return
-		}
-		each(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER),
-			b[unix.SizeofNlAttr:length])
-		b = b[min((length+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(b)):]
+	d, err := netlink.NewAttributeDecoder(b)
+	for err == nil && d.Next() {
+		each(d.Type(), d.Bytes())
 	}
 }
