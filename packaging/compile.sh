@@ -9,4 +9,5 @@ flags=(-gcflags=all=-l)
 for hot in runtime portmap/rules portmap/nft portmap/internal/conf github.com/google github.com/mdlayher; do
     flags+=("-gcflags=$hot/...=")
 done
-CGO_ENABLED=0 exec go build -trimpath -buildvcs=false "${flags[@]}" -ldflags "-s -w -X main.version=$1" -o "$2" ./cmd/portmap
+# Only the demonstration speaks HTTP; its HTTP/2 is another 0.5 MB.
+CGO_ENABLED=0 exec go build -tags nethttpomithttp2 -trimpath -buildvcs=false "${flags[@]}" -ldflags "-s -w -X main.version=$1" -o "$2" ./cmd/portmap

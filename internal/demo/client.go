@@ -29,7 +29,7 @@ func beClient(in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// fetch returns what a person would see of a request over HTTP/2, as one line.
+// fetch returns what a person would see of a request, as one line: over HTTP/2, which a release is compiled without.
 func fetch(url string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 
 const transcript = `All of this happens in a throw-away network; nothing on this machine is touched.
 
-A server with HTTPS and HTTP/2 on port 8443, run without privileges. Port 443 is not for it:
+A server with HTTPS on port 8443, run without privileges. Port 443 is not for it:
 $ webserver --port 443
 permission denied
 $ webserver --port 8443 &
@@ -60,7 +60,7 @@ func TestFaults(t *testing.T) {
 	const bad = "portmap: not all of it went as it should\n"
 	for _, test := range []struct{ fault, shown, err string }{
 		{"add fails", "portmap: add 443:8443: this kernel has no nf_tables", "portmap: portmap add 443:8443 failed\n"},
-		{"add does nothing", "   ... which should have been: HTTP/2.0 200: hello, 127.0.0.1", bad},
+		{"add does nothing", "   ... which should have been: 200: hello, 127.0.0.1", bad},
 		{"add masquerades", "HTTP/2.0 200: hello, 192.0.2.99", bad},
 		{"list fails", "portmap: list: this kernel has no nf_tables", "portmap: portmap list failed\n"},
 		{"remove fails", "portmap: remove 443: this kernel has no nf_tables", "portmap: portmap remove 443 failed\n"},

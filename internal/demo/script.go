@@ -29,11 +29,11 @@ func (s *script) play() error {
 		return err
 	}
 	s.say("\nNow it does, for another host, which the server sees under its own address:")
-	s.fetchFromClient("https://"+hostIPv4+"/", "HTTP/2.0 200: hello, "+clientIPv4)
-	s.fetchFromClient("https://["+hostIPv6+"]/", "HTTP/2.0 200: hello, "+clientIPv6)
+	s.fetchFromClient("https://"+hostIPv4+"/", "200: hello, "+clientIPv4)
+	s.fetchFromClient("https://["+hostIPv6+"]/", "200: hello, "+clientIPv6)
 	s.say("\n... and on the host itself:")
-	s.fetchHere("https://127.0.0.1/", "HTTP/2.0 200: hello, 127.0.0.1")
-	s.fetchHere("https://[::1]/", "HTTP/2.0 200: hello, ::1")
+	s.fetchHere("https://127.0.0.1/", "200: hello, 127.0.0.1")
+	s.fetchHere("https://[::1]/", "200: hello, ::1")
 	s.say("")
 	if err := s.portmap("list"); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (s *script) showServer() error {
 	if _, err := s.server.read(); err != nil { // "ready"
 		return err
 	}
-	s.say("\nA server with HTTPS and HTTP/2 on port 8443, run without privileges. Port 443 is not for it:")
+	s.say("\nA server with HTTPS on port 8443, run without privileges. Port 443 is not for it:")
 	s.say("$ %s --port 443", serverName)
 	s.say("%s", refused)
 	s.say("$ %s --port 8443 &", serverName)
@@ -91,10 +91,11 @@ func (s *script) fetchHere(url, want string) {
 	s.show("$ curl -k "+url, fetch(url), want)
 }
 
+// show prints what came of a command, and compares it but for the version of HTTP before it.
 func (s *script) show(command, got, want string) {
 	s.say("%s", command)
 	s.say("%s", got)
-	if got != want {
+	if got != want && !strings.HasSuffix(got, " "+want) {
 		s.say("   ... which should have been: %s", want)
 		s.failed = true
 	}

@@ -13,7 +13,7 @@ import (
 
 const serverName = "webserver"
 
-// serve is the server: HTTPS with HTTP/2 on 8443, for every address. First it says what happens when it asks for 443.
+// serve is the server: HTTPS on 8443, for every address. First it says what happens when it asks for 443.
 func serve(out io.Writer) error {
 	_ = os.WriteFile("/proc/self/comm", []byte(serverName), 0) // a name for `portmap list`
 	if public, err := net.Listen("tcp", ":443"); err == nil {
