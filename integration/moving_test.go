@@ -128,13 +128,14 @@ func TestBackendOfAnother(t *testing.T) {
 	p := backends()[0].command(t, host)
 	p.run("add", "443:8443")
 	unchanged(t, p, "the mappings of this host are live in nft, not in iptables\n"+
-		"  to move them: sudo portmap apply --backend iptables", "add", "80:8080", "--backend", "iptables")
-	unchanged(t, p, "portmap apply --backend iptables", "remove", "443", "--backend", "iptables")
+		"  to move them: sudo portmap --config "+p.file+" apply --backend iptables",
+		"add", "80:8080", "--backend", "iptables")
+	unchanged(t, p, "apply --backend iptables", "remove", "443", "--backend", "iptables")
 	p.run("apply", "--backend", "iptables")
 	if got := p.run("list", "-o", "plain"); got != "backend iptables\n443:8443/tcp\n" {
 		t.Errorf("the file is %q", got)
 	}
-	unchanged(t, p, "portmap apply --backend nft", "add", "80:8080", "--backend", "nft")
+	unchanged(t, p, "apply --backend nft", "add", "80:8080", "--backend", "nft")
 	p.run("add", "80:8080") // the file says where
 	if got := texts(backends()[1].live(t, host)); got != "80:8080/tcp\n443:8443/tcp" {
 		t.Errorf("in iptables-nft are\n%s", got)

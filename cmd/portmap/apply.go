@@ -116,6 +116,7 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 		if err != nil {
 			return err
 		}
+		a.noteNoFile(difference.NoFile)
 		differs = !difference.Change.Empty()
 		for _, o := range difference.Outcomes() {
 			sign := "+"

@@ -32,7 +32,7 @@ func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers
 		return
 	}
 	added := incoming(r)
-	a.notes(servers.Advise(added, found)...)
+	a.notes(servers.Advise(added, found, a.here)...)
 	a.noteSharedTarget(ctx, added)
 }
 
@@ -77,6 +77,14 @@ func (a *app) noteBoot(r reconcile.Report) {
 	file := a.savedAt()
 	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
 	a.notes(a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared})...)
+}
+
+// noteNoFile says that the file of --config does not exist, which may be a typing error. Without the default file,
+// there are no mappings yet.
+func (a *app) noteNoFile(missing bool) {
+	if missing && a.config != defaultConfig {
+		a.notes(finding.Finding{ID: finding.FileMissing, Text: a.config + " does not exist"})
+	}
 }
 
 // incoming returns the mappings that were not live before.

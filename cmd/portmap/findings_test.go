@@ -101,6 +101,10 @@ func findings() []struct {
 				"nf_conntrack_netlink"},
 		{"temporary-lost", "broken", "temporary mappings are not put back: x", "",
 			"warning: temporary mappings are not put back: x"},
+		{"unsaved", "risk", "live, but in no file, so that the next apply removes it: 443:8443/tcp",
+			"sudo portmap list -o plain | sudo portmap apply -f -",
+			"warning: live, but in no file, so that the next apply removes it: 443:8443/tcp; to save it: " +
+				"sudo portmap list -o plain | sudo portmap apply -f -"},
 
 		{"no-mappings", "hint", "no mappings", "sudo portmap add 443:8443",
 			"no mappings; the first one: sudo portmap add 443:8443"},
@@ -137,7 +141,7 @@ func TestFindings(t *testing.T) {
 		if line := "portmap: " + want.line + "\n"; printed.String() != line+line {
 			t.Errorf("%s: printed is\n%swant twice\n%s", f.ID, &printed, line)
 		}
-		for _, command := range strings.Split(f.Remedy, " && ") {
+		for _, command := range strings.Split(strings.ReplaceAll(f.Remedy, " | ", " && "), " && ") {
 			if f.Remedy != "" {
 				checkCommand(t, command)
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"net/netip"
 
@@ -17,7 +16,7 @@ type jsonListing struct {
 	Mappings []jsonMapping `json:"mappings"`
 }
 
-// jsonDamage says what is wrong with the rules in the kernel, and what to type.
+// jsonDamage says what is wrong with the rules in the kernel, and what to type: empty where no command is known.
 type jsonDamage struct {
 	Why    string `json:"why"`
 	Remedy string `json:"remedy"`
@@ -55,7 +54,7 @@ type jsonServer struct {
 func (a *app) json(l reconcile.Listing) error {
 	out := jsonListing{Backend: l.Backend, Mappings: make([]jsonMapping, 0, len(l.Rows))}
 	for _, f := range l.Damage() {
-		out.Damaged = &jsonDamage{l.Damaged, cmp.Or(l.Foreign, f.Remedy)}
+		out.Damaged = &jsonDamage{l.Damaged, f.Remedy}
 	}
 	for _, row := range l.Rows {
 		out.Mappings = append(out.Mappings, jsonOf(row))

@@ -49,6 +49,7 @@ error.`,
 				if err != nil {
 					return err
 				}
+				a.noteNoFile(listing.NoFile)
 				if output == "table" || output == "wide" { // a person reads it
 					a.noteUntracked(cmd.Context(), listing)
 				}

@@ -45,6 +45,7 @@ const (
 	FamilyMissing  ID = "family-missing"  // this host's iptables cannot do one address family
 	ConntrackStale ID = "conntrack-stale" // connection tracking still has entries that a change made untrue
 	TemporaryLost  ID = "temporary-lost"  // temporary mappings are gone, or cannot be put back
+	Unsaved        ID = "unsaved"         // mappings are live that no file has
 )
 
 // Findings about files.
@@ -100,6 +101,7 @@ func kinds() []kind {
 		{id: FamilyMissing, severity: Risk, warning: true},
 		{id: ConntrackStale, severity: Risk, lead: "to have that", warning: true},
 		{id: TemporaryLost, severity: Broken, warning: true},
+		{id: Unsaved, severity: Risk, lead: "to save it", warning: true},
 
 		{id: NoMappings, severity: Hint, lead: "the first one"},
 		{id: FileMissing, severity: Hint},

@@ -140,6 +140,7 @@ type Difference struct {
 	Change  rules.Change
 	Damaged string // what is wrong with the rules in the kernel, or ""
 	Foreign string // how to take out what others put among them, where Apply would be refused for it
+	NoFile  bool   // there is no saved file, and it was to be compared
 
 	desired rules.Set
 	saved   int    // how many of the desired mappings the file has
@@ -192,7 +193,9 @@ func (h *Host) Diff(ctx context.Context, content *Content) (Difference, error) {
 	if err != nil {
 		return Difference{}, err
 	}
-	return h.difference(ctx, Content{h.File.Path, saved})
+	d, err := h.difference(ctx, Content{h.File.Path, saved})
+	d.NoFile = saved == nil
+	return d, err
 }
 
 func (h *Host) difference(ctx context.Context, content Content) (Difference, error) {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"portmap/internal/conf"
@@ -212,7 +213,10 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 		report.Notes = append(report.Notes, h.variantNote()...) // said once, not with each change
 	}
 	if h.moves() && !e.reset {
-		return Report{}, &MovedError{Lives: h.fromNames(), Chosen: h.filter.Name()}
+		return Report{}, &MovedError{
+			Lives: h.fromNames(), Chosen: h.filter.Name(),
+			move: h.typed("apply", "--backend", h.filter.Name()),
+		}
 	}
 	p := e.plan(s, h.Choice)
 	p.replace = o.replace
@@ -222,6 +226,11 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
+	unsaved, err := h.unsaved(ctx, s, &e)
+	if err != nil {
+		return Report{}, err
+	}
+	report.Notes = append(report.Notes, unsaved...)
 	if err := h.guard(report.Outcomes); err != nil {
 		return Report{}, err
 	}
@@ -233,6 +242,27 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 	report.Warnings = warnings
 	report.gone(rules.Minus(done.Remove, slices.Concat(done.Add, e.remove)))
 	return report, err
+}
+
+// unsaved tells of live mappings that are in no file, which the next apply would remove. It looks only where the file
+// had none, as after it was lost: an edit of a file with mappings need not read the kernel.
+func (h *Host) unsaved(ctx context.Context, s state, e *proposal) ([]finding.Finding, error) {
+	if s.text.Set().Len() > 0 || e.everything || len(e.add) == 0 {
+		return nil, nil
+	}
+	live, err := h.lookAtKernel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lost := rules.Minus(mappings(live.Live), slices.Concat(s.all.Mappings(), e.desired.Mappings(), e.remove))
+	if lost = slices.DeleteFunc(lost, rules.Mapping.Temporary); len(lost) == 0 {
+		return nil, nil
+	}
+	return []finding.Finding{{
+		ID:     finding.Unsaved,
+		Text:   fmt.Sprintf("live, but in no file, so that the next apply removes it: %s", join(lost)),
+		Remedy: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
+	}}, nil
 }
 
 // gone reports live mappings that no file had and that went: added ones took their place, or a change that died had

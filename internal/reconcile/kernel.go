@@ -88,14 +88,18 @@ func (h *Host) moved(count int, dryRun bool) string {
 }
 
 // MovedError says that mappings are live in another backend than the one that was chosen.
-type MovedError struct{ Lives, Chosen string }
+type MovedError struct {
+	Lives, Chosen string
+
+	move string // the command that moves them
+}
 
 func (e *MovedError) Error() string {
 	return fmt.Sprintf("the mappings of this host are live in %s, not in %s", e.Lives, e.Chosen)
 }
 
 // Remedy returns the command that moves them.
-func (e *MovedError) Remedy() string { return "to move them: sudo portmap apply --backend " + e.Chosen }
+func (e *MovedError) Remedy() string { return "to move them: " + e.move }
 
 // variantNote returns one finding if the host has another rule set beside the one in use, else none.
 func (h *Host) variantNote() []finding.Finding {

@@ -45,6 +45,7 @@ type Listing struct {
 	Damaged string // what is wrong with the rules in the kernel, or ""
 	Foreign string // how to take out what others put among them, where Apply would be refused for it
 	Wrong   error  // what is wrong with the file: Rows has its lines that are right; or nil
+	NoFile  bool   // there is no saved file
 
 	repair string // the command that makes damaged rules again
 }
@@ -118,7 +119,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	l := Listing{
 		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged,
 		Foreign: live.Foreign, Wrong: wrong,
-		repair: h.typed("apply"),
+		repair: h.typed("apply"), NoFile: content == nil,
 	}
 	if h.moves() { // all packets are served, by another backend than the one asked for
 		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""

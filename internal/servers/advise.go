@@ -16,8 +16,9 @@ import (
 
 // Advise returns what a person should know of mappings that were just added: that no server is there yet, that one
 // answers this host only, that a process listens on the listen port itself and will not get all new connections, that
-// nothing can arrive where the host lacks the address or the interface.
-func Advise(added []rules.Mapping, found Found) []finding.Finding {
+// nothing can arrive where the host lacks the address or the interface. typed returns a command of portmap, to be
+// pasted.
+func Advise(added []rules.Mapping, found Found, typed func(words ...string) string) []finding.Finding {
 	if found.byPort == nil {
 		return nil // it was not to be found out
 	}
@@ -32,7 +33,7 @@ func Advise(added []rules.Mapping, found Found) []finding.Finding {
 		advice = append(advice, absent(m)...)
 		advice = append(advice, shadowed(m, found)...)
 		if target, here := m.TargetPorts(); here {
-			advice = append(advice, behind(m, target, found)...)
+			advice = append(advice, behind(m, target, found, typed)...)
 		}
 	}
 	return advice
@@ -98,7 +99,7 @@ func few(networks []netip.Prefix) string {
 }
 
 // behind tells of target ports of this host where nobody answers.
-func behind(m rules.Mapping, target rules.Ports, found Found) []finding.Finding {
+func behind(m rules.Mapping, target rules.Ports, found Found, typed func(...string) string) []finding.Finding {
 	servers := found.Of(m)
 	switch {
 	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
@@ -106,8 +107,8 @@ func behind(m rules.Mapping, target rules.Ports, found Found) []finding.Finding 
 			ID: finding.PortsSwapped, Mapping: m,
 			Text: fmt.Sprintf("no server listens on port %s/%s, and one on %s: the public port comes first",
 				target, m.Protocols(), m.ListenPorts()),
-			Remedy: fmt.Sprintf("sudo portmap remove %s && sudo portmap add %s:%s/%s",
-				m.ListenPorts(), target, m.ListenPorts(), m.Protocols()),
+			Remedy: typed("remove", m.ListenPorts().String()) + " && " +
+				typed("add", fmt.Sprintf("%s:%s/%s", target, m.ListenPorts(), m.Protocols())),
 		}}
 	case len(servers) == 0:
 		return []finding.Finding{{

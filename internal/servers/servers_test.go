@@ -172,7 +172,7 @@ func TestAdvice(t *testing.T) {
 		m := lab.Mappings(t, line)[0]
 		found := find(t, host, m)
 		var got []finding.Finding
-		host.Do(func() { got = Advise([]rules.Mapping{m}, found) })
+		host.Do(func() { got = Advise([]rules.Mapping{m}, found, pasted) })
 		ok := len(got) == len(want)
 		for i := range want {
 			ok = ok && got[i].ID == want[i].id && got[i].Mapping.Equal(m) &&
@@ -182,7 +182,7 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", line, got, want)
 		}
 	}
-	if got := Advise([]rules.Mapping{lab.Mappings(t, "1:2")[0]}, Found{}); got != nil {
+	if got := Advise([]rules.Mapping{lab.Mappings(t, "1:2")[0]}, Found{}, pasted); got != nil {
 		t.Errorf("nothing was found out, and the advice is %q", got)
 	}
 }
@@ -255,3 +255,5 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+func pasted(words ...string) string { return "sudo portmap " + strings.Join(words, " ") }
