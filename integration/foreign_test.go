@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"portmap/internal/lab"
 )
 
 // What others have on the host is the same, byte for byte, whatever portmap does.
@@ -140,6 +142,36 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A rule of others before the jump that takes every packet leaves none for the mappings. It stays where it is, behind the
+// jump.
+func TestRuleBeforeTheJump(t *testing.T) {
+	for _, b := range backends()[1:] {
+		t.Run(b.name, func(t *testing.T) {
+			host, client := b.barePair(t)
+			host.Echo("tcp", "192.0.2.1:8443")
+			p := b.command(t, host)
+			p.run("add", "443:8443")
+			for _, rule := range []string{"PREROUTING -j RETURN", "OUTPUT -j ACCEPT"} {
+				host.Run(b.tools[0], strings.Fields("-t nat -I "+rule)...)
+				want := "a rule of others before the jump of portmap takes every packet: -A " + rule
+				if got := p.run("list", "-o", "json"); !strings.Contains(got, want) || !strings.Contains(got, "damaged") {
+					t.Errorf("list does not say %q: %s", want, got)
+				}
+				p.run("apply")
+				for _, from := range []*lab.Host{host, client} {
+					if answer, err := from.Ask("tcp", "", "192.0.2.1:443"); err != nil || answer.Server.Port() != 8443 {
+						t.Errorf("%+v, %v", answer, err)
+					}
+				}
+				host.Run(b.tools[0], strings.Fields("-t nat -C "+rule)...)
+				if r := p.try("diff"); r.Code != 0 {
+					t.Errorf("apply did not mend it: %+v", r)
+				}
+			}
+		})
+	}
 }
 
 // A host that saves its rules with its own tools boots with them: what portmap wrote must load again, and mean the

@@ -147,6 +147,7 @@ func (m *machine) edit(rt *rapid.T) {
 	rt.Logf("%s: edited: %q", filepath.Base(f.file), text)
 	write(m.t, f.file, text)
 	if m.guard != nil && f == m.files[0] {
+		f.recorded = f.recorded || !slices.Equal(sorted(desired), sorted(m.live))
 		m.live = desired
 	}
 }

@@ -144,11 +144,14 @@ func (r *reading) family(s *saved, want []chain) {
 	}
 	for _, d := range hooks() {
 		r.jumps(d.chainID, s.jumps[d.chainID], next.jumps[d.chainID])
+		if l, found := s.stopped[d.chainID]; found && len(next.jumps[d.chainID]) > 0 {
+			r.damage("a rule of others before the jump of portmap takes every packet: -A %s", l)
+		}
 	}
 }
 
 // jumps compares the jumps in a chain of others. Where they stand in it is the business of whoever put others before
-// them.
+// them, as long as packets reach them.
 func (r *reading) jumps(in chainID, have, want []rule) {
 	for _, w := range want {
 		if !slices.Contains(have, w) {

@@ -135,6 +135,6 @@ func (s snapshot) equal(other snapshot) bool {
 	return slices.EqualFunc(s.families[:], other.families[:], func(a, b *saved) bool {
 		return a == b || a != nil && b != nil && maps.EqualFunc(a.chains, b.chains, equalRules) &&
 			maps.EqualFunc(a.jumps, b.jumps, slices.Equal) && maps.Equal(a.foreign, b.foreign) &&
-			maps.Equal(a.foreignJump, b.foreignJump)
+			maps.Equal(a.foreignJump, b.foreignJump) && maps.Equal(a.stopped, b.stopped)
 	})
 }

@@ -116,18 +116,34 @@ func (r *reader) line(text string) error {
 	return nil
 }
 
-// outside takes a rule in a chain of others: it may lead into one of ours.
+// outside takes a rule in a chain of others: it may lead into one of ours, or keep all packets from those that do.
 func (r *reader) outside(in chainID, rule rule, text string) {
+	h := hookOf(in)
+	if h != nil && len(r.saved.jumps[in]) < len(h.jumps) && endsChain(text) {
+		rule.foreign = text
+		r.saved.stopped[in] = ruleLine{in, rule}
+		return
+	}
 	to := chainID{in.table, rule.leadsTo()}
 	if !to.own() {
 		return
 	}
-	if h := hookOf(in); h != nil && slices.Contains(h.jumps, rule) {
+	if h != nil && slices.Contains(h.jumps, rule) {
 		r.saved.jumps[in] = append(r.saved.jumps[in], rule)
 		return
 	}
 	rule.foreign = text
 	r.saved.foreignJump[to] = ruleLine{in, rule}
+}
+
+// endsChain reports whether a rule takes every packet, so that no later one sees any. One with a match is another
+// tool's business with some packets.
+func endsChain(text string) bool {
+	switch text {
+	case "-j ACCEPT", "-j RETURN", "-j DROP":
+		return true
+	}
+	return false
 }
 
 // disown takes out the chains of others: those that hold rules, but none of ours. The jumps into them are not ours

@@ -42,7 +42,8 @@ func restoreScript(from, to state) (all script) {
 		c.chains(t, from, to)
 		for _, h := range hooks() {
 			if h.table == t {
-				c.jumps(h.chainID, from.jumps[h.chainID], to.jumps[h.chainID])
+				_, stopped := from.stopped[h.chainID]
+				c.jumps(h.chainID, from.jumps[h.chainID], to.jumps[h.chainID], stopped)
 			}
 		}
 		all = slices.Concat(all, c.declare, c.fill, c.remove)
@@ -122,10 +123,11 @@ func (c *changes) edit(id chainID, have, want []line) bool {
 }
 
 // jumps leaves in a hook the jumps that are wanted there, once each. One that is new, or is there more than once, is
-// put at the beginning. One that is there stays in its place, so that no two tools fight for the first.
-func (c *changes) jumps(hook chainID, have, want []rule) {
+// put at the beginning. One that is there stays in its place, so that no two tools fight for the first, unless no packet
+// reaches it.
+func (c *changes) jumps(hook chainID, have, want []rule, stopped bool) {
 	stays := func(r rule) bool {
-		return slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)
+		return !stopped && slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)
 	}
 	for _, r := range have {
 		if !stays(r) {

@@ -9,9 +9,13 @@ type state struct {
 	names  []chainID // chains, each behind those that lead to it
 	chains map[chainID][]line
 	jumps  map[chainID][]rule // by hook
+
+	stopped map[chainID]ruleLine // by hook: a rule of others before the jumps that takes every packet
 }
 
-func newState() state { return state{chains: map[chainID][]line{}, jumps: map[chainID][]rule{}} }
+func newState() state {
+	return state{chains: map[chainID][]line{}, jumps: map[chainID][]rule{}, stopped: map[chainID]ruleLine{}}
+}
 
 // wanted returns what is to be there, with the counters of rules that were there before.
 func wanted(chains []chain, before *saved) state {
