@@ -63,7 +63,7 @@ func complaints() []complaint {
 			fix: "install iptables 1.6.2 or newer"},
 		{says: []string{"Couldn't load", "missing kernel module", "Extension "},
 			why: "an extension of iptables is missing",
-			fix: "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"},
+			fix: "sudo modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"},
 		{says: []string{"is incompatible, use 'nft'"},
 			why: "the table nat or mangle holds rules that iptables cannot read: they were made by nft",
 			fix: "sudo portmap apply --backend nft"},
@@ -103,7 +103,7 @@ func explain(command, stderr string, script script, end error) error {
 	case operation != nil && operation.needsPrevious():
 		e.cause = rules.ErrDrift
 	case failed != "":
-		e.Fix = "modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"
+		e.Fix = "sudo modprobe -a xt_addrtype xt_comment xt_conntrack xt_tcpudp xt_nat"
 		e.Why = fmt.Sprintf("the kernel does not take %q (%s)", failed, e.Why)
 	}
 	return e

@@ -91,7 +91,7 @@ func cutProtocols(spec string) (sides string, protocols Protocols, err *InvalidE
 	}
 	for word, rest, more := "", spec[slash+1:], true; more; {
 		word, rest, more = strings.Cut(rest, ",")
-		switch word {
+		switch strings.ToLower(word) {
 		case "tcp":
 			protocols |= TCP
 		case "udp":

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,16 +21,15 @@ func (a *app) add() *cobra.Command {
 	var force bool
 	var words []string
 	cmd := &cobra.Command{
-		Use:   "add MAPPING...",
-		Short: "Install mappings in the kernel and save them",
+		Use:        "add MAPPING...",
+		SuggestFor: []string{"create", "new", "map", "forward", "redirect"},
+		Short:      "Install mappings in the kernel and save them",
 		Long: `Install mappings in the kernel and save them: all of them or none. The options are those of each mapping.
 
 A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
 
 Refused, unless --force: to take the port of your SSH connection or of sshd, to take a port from a server while nobody
-listens on the target port, and a mapping that is the wrong way round.
-
-This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sticky and --stateless.`,
+listens on the target port, and a mapping that is the wrong way round.`,
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
   portmap add 80:8080 443:8443
@@ -63,6 +64,7 @@ This version refuses a TARGET_ADDR, --owner, --service, --hide, --forward, --sti
 	flags.BoolVar(&o.Replace, "replace", false, "take the place of a mapping that is in the way, in one step")
 	flags.BoolVar(&force, "force", false, "add it even if it cuts off your SSH connection, or the clients of a server")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be done, and do nothing")
+	endUsage(cmd, refused())
 	return cmd
 }
 
@@ -90,14 +92,57 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 func parseAll(specs, words []string) ([]rules.Mapping, error) {
 	parser := rules.Parser{Services: lookupPort}
 	mappings := make([]rules.Mapping, 0, len(specs))
-	for _, spec := range specs {
+	for i, spec := range specs {
 		m, err := parser.ParseWords(append([]string{spec}, words...))
 		if err != nil {
-			return nil, err
+			return nil, twoWords(err, specs[i:], parser)
 		}
 		mappings = append(mappings, m)
 	}
 	return mappings, nil
+}
+
+// twoWords recognizes a mapping whose two sides were written as two arguments: 443 8443.
+func twoWords(err error, specs []string, parser rules.Parser) error {
+	var invalid *rules.InvalidError
+	if !errors.As(err, &invalid) || len(specs) < 2 {
+		return err
+	}
+	listen, protocols, slash := strings.Cut(specs[0], "/")
+	spec := listen + ":" + specs[1]
+	if slash {
+		spec += "/" + protocols
+	}
+	if _, wrong := parser.Parse(specs[1]); wrong == nil {
+		return err // the next argument is a mapping by itself
+	}
+	if m, wrong := parser.Parse(spec); wrong == nil {
+		invalid.Fix = "write " + strings.TrimSuffix(m.Spec(), "/tcp")
+	}
+	return err
+}
+
+// refused says what this version does not take; "" if there is nothing.
+func refused() string {
+	parts := []string{"a TARGET_ADDR"}
+	for _, option := range rules.Options() {
+		if option.Later {
+			parts = append(parts, "--"+option.Name)
+		}
+	}
+	return "Not supported by this version: " + strings.Join(parts, ", ") + "."
+}
+
+// endUsage puts a line behind the usage text of a command.
+func endUsage(cmd *cobra.Command, line string) {
+	usage := cmd.UsageFunc()
+	cmd.SetUsageFunc(func(cmd *cobra.Command) error {
+		if err := usage(cmd); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStderr(), "\n"+line)
+		return err
+	})
 }
 
 // optionFlag collects an option of a mapping as the words that it is in the file, where its grammar is known.
@@ -107,11 +152,8 @@ type optionFlag struct {
 }
 
 func addOption(flags *pflag.FlagSet, option rules.Option, words *[]string) {
-	usage := option.Usage
-	if option.Later {
-		usage += " (not supported by this version)"
-	}
-	f := flags.VarPF(optionFlag{option, words}, option.Name, option.Shorthand, usage)
+	f := flags.VarPF(optionFlag{option, words}, option.Name, option.Shorthand, option.Usage)
+	f.Hidden = option.Later
 	if option.Argument == "" {
 		f.NoOptDefVal = "true"
 	}

@@ -33,6 +33,7 @@ type app struct {
 	args   []string
 
 	backend string
+	auto    bool // --backend auto was typed: what the file says does not count
 	config  string
 	quiet   bool
 	verbose bool
@@ -54,6 +55,7 @@ func (a *app) execute(ctx context.Context) int {
 }
 
 func (a *app) root() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "portmap",
 		Short: "Put a server that runs unprivileged on a high port on a public one, in the kernel",
@@ -66,14 +68,29 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			a.started, a.name = true, cmd.Name()
+			a.auto = a.backend == "auto" && cmd.Flags().Changed("backend")
 			a.lookAtConfig()
 		},
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				a.printVersion()
+				return nil
+			}
+			return cmd.Help()
+		},
+		SuggestionsMinimumDistance: 2, // letters that differ; 0 would suggest nothing
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if words := cmd.Flags().Args(); !cmd.HasParent() && len(words) > 0 {
+			return &commandError{cmd, words[0]} // the flag is that of a command whose name is misspelt
+		}
+		return err
+	})
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	flags := root.PersistentFlags()
 	backends := append([]string{"auto"}, filters.Names(filters.All())...)
 	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: `"+strings.Join(backends, "|")+"`")
@@ -130,7 +147,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	case cmd.HasParent():
 		return usageError{fmt.Errorf("%s takes no arguments, and got %s", cmd.Name(), strings.Join(args, " "))}
 	}
-	return usageError{fmt.Errorf("%s: no such command", args[0])}
+	return &commandError{cmd, args[0]}
 }
 
 // host is this machine, with the file and the packet filter that the flags name.
@@ -139,7 +156,7 @@ func (a *app) host() *reconcile.Host {
 		Kinds: filters.All(), File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(),
 		Redact: a.withoutQuotes, Command: a.here,
 	}
-	if a.backend != "auto" {
+	if h.Unfix = a.auto; a.backend != "auto" {
 		h.Choice = a.backend
 	}
 	if a.verbose {

@@ -16,13 +16,16 @@ func (a *app) apply() *cobra.Command {
 	var o reconcile.ApplyOptions
 	var keepGoing, force bool
 	cmd := &cobra.Command{
-		Use:   "apply",
-		Short: "Make the kernel match the file, in one transaction",
+		Use:        "apply",
+		SuggestFor: []string{"restore", "reload", "load", "sync"},
+		Short:      "Make the kernel match the file, in one transaction",
 		Long: `Make the kernel match the file, in one transaction. With -f, FILE is applied, and then takes the saved
 file's place. Temporary mappings stay.
 
 If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped
-name look the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.`,
+name look the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.
+
+With --backend nft or iptables the mappings move there, and the file says so; --backend auto takes that out of it.`,
 		Example: `  portmap apply
   portmap apply --dry-run
   portmap apply -f other.conf
@@ -50,7 +53,10 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 				if !o.DryRun {
 					a.noteBoot(report)
 				}
-				if len(report.Outcomes) == 0 && report.Moved == "" {
+				if report.Unfixed != "" {
+					a.note("%s the file: backend %s", takenOut(o.DryRun), report.Unfixed)
+				}
+				if len(report.Outcomes) == 0 && report.Moved == "" && report.Unfixed == "" {
 					a.note("%s, %s", unchanged(report, o.DryRun), count(report.Total, "mapping"))
 				}
 				if report.Content == nil {
@@ -67,6 +73,13 @@ name look the same. --empty removes them all the same. What -f replaces is kept 
 	cmd.Flags().BoolVar(&keepGoing, "keep-going", false,
 		"leave out lines that are wrong, and say which: what the boot unit does")
 	return cmd
+}
+
+func takenOut(dryRun bool) string {
+	if dryRun {
+		return "would take out of"
+	}
+	return "took out of"
 }
 
 // unchanged says what was done to rules whose mappings stay the same.
@@ -136,10 +149,11 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 func (a *app) flush() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:     "flush",
-		Short:   "Take everything of portmap's out of the kernel, and leave the file",
-		Example: "  portmap flush\n  portmap apply      # brings it back",
-		Args:    noArgs,
+		Use:        "flush",
+		SuggestFor: []string{"clear", "stop", "reset"},
+		Short:      "Take everything of portmap's out of the kernel, and leave the file",
+		Example:    "  portmap flush\n  portmap apply      # brings it back",
+		Args:       noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return what(a.with(func(h *reconcile.Host) error {
 				report, err := h.Flush(cmd.Context(), dryRun)

@@ -55,7 +55,8 @@ func sentences() []sentence {
 		{is: as[*outputError], code: exitFailed, remedy: outputRemedy},
 		{is: as[*store.UndoError], code: exitFailed,
 			remedy: func(a *app, _ error) string {
-				return "`portmap diff` shows what differs; to have it as the file says: " + a.here("apply")
+				return fmt.Sprintf("`%s` shows what differs; to have it as the file says: %s", a.here("diff"),
+					a.here("apply"))
 			}},
 		{is: as[*privateError], code: exitUsage},
 		{is: as[*rules.UnsupportedError], code: exitUsage},
@@ -66,7 +67,8 @@ func sentences() []sentence {
 		{is: as[*sshError], code: exitFailed, remedy: func(a *app, _ error) string {
 			return "if you mean it: " + a.command("--force")
 		}},
-		{is: as[*reconcile.SelectError], code: exitFailed, remedy: says("`sudo portmap list` shows them")},
+		{is: as[*reconcile.SelectError], code: exitFailed, remedy: selectRemedy},
+		{is: as[*commandError], code: exitUsage, remedy: suggestion},
 		{is: as[usageError], code: exitUsage,
 			remedy: says("`portmap help` lists the commands, `portmap help COMMAND` their flags")},
 		{is: func(err error) bool { return as[*fs.PathError](err) && errors.Is(err, fs.ErrPermission) },
@@ -76,7 +78,7 @@ func sentences() []sentence {
 		{is: isErr(fs.ErrPermission), code: exitNotPermitted},
 		{is: errno(syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP), code: exitFailed,
 			why:    "this kernel has no nf_tables, or lacks a part of it",
-			remedy: says("load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
+			remedy: says("load it with `sudo modprobe nf_tables`; Linux 5.11 or newer has all that is needed")},
 		{is: errno(syscall.ENOSPC, syscall.EDQUOT), code: exitFailed,
 			remedy: says("make room on the file system of the file, then do it again; nothing was changed")},
 		{is: errno(syscall.EROFS), code: exitFailed, remedy: readOnlyRemedy},
@@ -174,6 +176,17 @@ func ownRemedy(_ *app, err error) string {
 	var r remedied
 	errors.As(err, &r)
 	return r.Remedy()
+}
+
+// selectRemedy names each mapping that is meant in a way that means no other.
+func selectRemedy(a *app, err error) string {
+	var choice *reconcile.SelectError
+	errors.As(err, &choice)
+	if len(choice.Names) == 0 {
+		return fmt.Sprintf("`%s` shows them", a.here("list"))
+	}
+	return fmt.Sprintf("name the one that you mean; all of them: %s",
+		a.here(append([]string{"remove"}, choice.Names...)...))
 }
 
 func conflictRemedy(a *app, err error) string {

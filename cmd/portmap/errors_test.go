@@ -33,7 +33,7 @@ func TestSentences(t *testing.T) {
 				"  sudo portmap add 443:8443\n"},
 		{nftables(syscall.EOPNOTSUPP), 1,
 			"portmap: add 443:8443/tcp: this kernel has no nf_tables, or lacks a part of it\n" +
-				"  load it with `modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
+				"  load it with `sudo modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
 		{what(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1,
 			"portmap: list: look for servers: protocol not supported\n"},
 		{nftables(syscall.ENOMEM), 1,
@@ -66,7 +66,7 @@ func TestSentences(t *testing.T) {
 			"portmap: read p: permission denied\n  sudo chmod o+r p\n"},
 		{what(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1,
 			"portmap: add: no space left on device; and the kernel could not be put back: operation not permitted\n" +
-				"  `portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
+				"  `sudo portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},
 	} {
 		var printed bytes.Buffer

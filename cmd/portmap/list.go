@@ -14,11 +14,12 @@ import (
 
 func (a *app) list() *cobra.Command {
 	var output string
-	var watch bool
+	var watch, asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "Show every mapping, saved or live: its state, the server behind it, connections so far",
+		Use:        "list",
+		SuggestFor: []string{"dump", "print"},
+		Aliases:    []string{"ls", "status", "show", "ps"},
+		Short:      "Show every mapping, saved or live: its state, the server behind it, connections so far",
 		Long: `Show every mapping, saved or live.
 
 States:
@@ -37,6 +38,12 @@ error.`,
   portmap list -o plain | portmap apply -f -      # changes nothing`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				if cmd.Flags().Changed("output") && output != "json" {
+					return usageError{fmt.Errorf("--json and -o %s: write one of them", output)}
+				}
+				output = "json"
+			}
 			show, ok := a.formats()[output]
 			if !ok {
 				return usageError{fmt.Errorf("-o %s: not a format: write table, wide, json or plain", output)}
@@ -61,6 +68,7 @@ error.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "the `FORMAT`: table, wide, json or plain")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as -o json")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second, until interrupted")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "plain"},
 		cobra.ShellCompDirectiveNoFileComp))

@@ -97,6 +97,9 @@ beside it: each is applied on its own and leaves the other's mappings alone. Onl
 		}
 		fmt.Fprintln(a.out, roff(text))
 		a.flagList(cmd.LocalNonPersistentFlags())
+		if cmd.Name() == "add" {
+			fmt.Fprintf(a.out, ".PP\n%s\n", roff(refused()))
+		}
 		if cmd.Example != "" {
 			a.sample(cmd.Example)
 		}

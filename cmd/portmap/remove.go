@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"portmap/internal/reconcile"
+	"portmap/rules"
 
 	"github.com/spf13/cobra"
 )
@@ -11,9 +12,10 @@ import (
 func (a *app) remove() *cobra.Command {
 	var all, dryRun bool
 	cmd := &cobra.Command{
-		Use:     "remove MAPPING|LISTEN|NAME...",
-		Aliases: []string{"rm", "delete"},
-		Short:   "Take mappings out of the kernel and the file",
+		Use:        "remove MAPPING|LISTEN|NAME...",
+		SuggestFor: []string{"drop", "unmap", "uninstall"},
+		Aliases:    []string{"rm", "delete", "del"},
+		Short:      "Take mappings out of the kernel and the file",
 		Example: `  portmap remove 443
   portmap remove 443/tcp 80
   portmap remove shop
@@ -51,18 +53,26 @@ func (a *app) remove() *cobra.Command {
 	return cmd
 }
 
-// completeMappings offers what is live and what is saved.
+// completeMappings offers what is live and what is saved; without the right to look at the kernel, what is saved.
 func (a *app) completeMappings(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	var words []string
-	_ = a.with(func(h *reconcile.Host) error {
+	var mappings []rules.Mapping
+	err := a.with(func(h *reconcile.Host) error {
 		listing, err := h.List(cmd.Context())
-		for _, row := range listing.Rows {
-			words = append(words, row.Mapping.Spec())
-			if name := row.Mapping.Name(); name != "" {
-				words = append(words, name+"\t"+row.Mapping.Spec())
-			}
+		for i := range listing.Rows {
+			mappings = append(mappings, listing.Rows[i].Mapping)
 		}
 		return err
 	})
+	if err != nil {
+		saved, _ := a.saved(cmd.Context()) // what cannot be read offers nothing
+		mappings = saved.Mappings()
+	}
+	var words []string
+	for _, m := range mappings {
+		words = append(words, m.Spec())
+		if name := m.Name(); name != "" {
+			words = append(words, name+"\t"+m.Spec())
+		}
+	}
 	return words, cobra.ShellCompDirectiveNoFileComp
 }

@@ -18,10 +18,12 @@ func (a *app) version() *cobra.Command {
 		Short:   "Print the version",
 		Example: "  portmap version",
 		Args:    noArgs,
-		Run: func(*cobra.Command, []string) {
-			fmt.Fprintf(a.out, "portmap %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
+		Run:     func(*cobra.Command, []string) { a.printVersion() },
 	}
+}
+
+func (a *app) printVersion() {
+	fmt.Fprintf(a.out, "portmap %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // notYet is a command of the language that this version does not have: refused, not unknown.

@@ -68,6 +68,17 @@ func SetBackend(content []byte, name string) []byte {
 	return slices.Concat(content[:top], []byte(line), content[top:])
 }
 
+// WithoutBackend returns content without the lines that fix the backend.
+func WithoutBackend(content []byte) []byte {
+	for {
+		from, to, _ := backendLine(content)
+		if to == 0 {
+			return content
+		}
+		content = slices.Concat(content[:from], content[to:])
+	}
+}
+
 // comment returns the comment behind a mapping, with the space in front of it; "" where there is none.
 func comment(line string) string {
 	for i := 1; i < len(line); i++ {

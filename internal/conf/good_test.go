@@ -59,3 +59,16 @@ func TestSetBackend(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutBackend(t *testing.T) {
+	for content, want := range map[string]string{
+		"":                        "",
+		"443:8443 # backend nft":  "443:8443 # backend nft",
+		"backend nft\n443:8443\n": "443:8443\n",
+		"# top\n\n backend  nft # why\n80:81\nbackend nft": "# top\n\n80:81\n",
+	} {
+		if got := string(WithoutBackend([]byte(content))); got != want {
+			t.Errorf("%q: %q, want %q", content, got, want)
+		}
+	}
+}

@@ -88,6 +88,9 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		Outcomes: outcomesOf(d.Change), Total: d.desired.Len(), Damaged: d.Damaged, Content: next.Bytes,
 		Legacy: h.filter.Legacy, Shared: h.filter.SharesTables,
 	}
+	if h.Unfix {
+		report.Unfixed = conf.Backend(next.Bytes)
+	}
 	if report.Moved = h.moved(d.desired.Len(), o.DryRun); len(report.Outcomes) > 0 {
 		report.Notes = append(report.Notes, h.variantNote()...)
 	}
@@ -98,7 +101,7 @@ func (h *Host) Apply(ctx context.Context, content *Content, o ApplyOptions) (Rep
 		report.Warnings = d.leftOut
 		return report, nil
 	}
-	p := plan{from: d.from, desired: d.desired, change: d.Change, content: conf.SetBackend(next.Bytes, h.Choice),
+	p := plan{from: d.from, desired: d.desired, change: d.Change, content: h.fixBackend(next.Bytes),
 		asked: d.asked(h.saidIn(ctx, saved))}
 	p.save, p.keepOld = !bytes.Equal(p.content, saved), content != nil
 	if o.Empty && d.removesAll() && h.Run.Watched() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"portmap/internal/conf"
 	"portmap/internal/finding"
 	"portmap/rules"
 )
@@ -218,7 +217,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 			move: h.typed("apply", "--backend", h.filter.Name()),
 		}
 	}
-	p := e.plan(s, h.Choice)
+	p := e.plan(s, h.fixBackend)
 	p.replace = o.replace
 	report.First = s.text.Set().Len() == 0 &&
 		slices.ContainsFunc(e.add, func(m rules.Mapping) bool { return !m.Temporary() })
@@ -288,7 +287,7 @@ func (r *Report) gone(gone []rules.Mapping) {
 }
 
 // plan returns what to change in the kernel and in the file.
-func (e *proposal) plan(s state, choice string) plan {
+func (e *proposal) plan(s state, fixBackend func([]byte) []byte) plan {
 	// What another file holds, too, stays in the kernel whatever becomes of it in ours.
 	p := plan{from: e.from, desired: e.desired, asked: rules.Change{Remove: s.others.without(e.remove),
 		Add: s.others.without(e.add)}, others: s.others.set}
@@ -303,7 +302,7 @@ func (e *proposal) plan(s state, choice string) plan {
 	}
 	p.content = s.text.Edit(e.remove, save, inPlaceOf)
 	if len(e.add)+len(e.lookFor) > 0 {
-		p.content = conf.SetBackend(p.content, choice)
+		p.content = fixBackend(p.content)
 	}
 	// After the removal of everything the file is written in any case: it is how a watch that refused it learns that
 	// this is meant.

@@ -18,6 +18,7 @@ import (
 type Host struct {
 	Kinds  []filters.Kind        // the packet filters that may be used, the preferred one first
 	Choice string                // the one to use and to keep in the file; empty for what the file says
+	Unfix  bool                  // the file is to say none, and what it says does not count; without Choice
 	Opened func(*filters.Opened) // is called with what was opened; may be nil
 
 	// Command returns a command of portmap for the same file, to be pasted; nil for that of the default file.
@@ -51,6 +52,9 @@ func (h *Host) Close() error {
 
 // use opens the packet filter, when the file has said which, and again when it says another.
 func (h *Host) use(ctx context.Context, saved string, everywhere bool) error {
+	if h.Unfix {
+		saved = ""
+	}
 	if h.filter != nil && saved == h.fixed {
 		return nil
 	}
@@ -74,6 +78,14 @@ func (h *Host) typed(words ...string) string {
 		return "sudo portmap " + strings.Join(words, " ")
 	}
 	return h.Command(words...)
+}
+
+// fixBackend returns a file's content that says which packet filter is to be used, where one was chosen.
+func (h *Host) fixBackend(content []byte) []byte {
+	if h.Unfix {
+		return conf.WithoutBackend(content)
+	}
+	return conf.SetBackend(content, h.Choice)
 }
 
 // reader reads files of mappings.
@@ -147,6 +159,7 @@ type Report struct {
 	Legacy   bool              // the rules are in x_tables: those of iptables-legacy
 	Shared   bool              // the rules are in tables that are not portmap's alone: those of iptables
 	Damaged  string            // what was wrong with the rules that Apply made again, or ""
+	Unfixed  string            // the backend that the file fixed, and does not any more; mostly empty
 	Moved    string            // that mappings went from one backend to another; mostly empty
 	Notes    []finding.Finding // what a person should know
 

@@ -12,6 +12,7 @@ type SelectError struct {
 	Selector string
 	Found    []rules.Mapping // several, or none
 	Near     []rules.Mapping // of none: ranges that hold the port
+	Names    []string        // of several: a selector for each of them, or none if they are very many
 }
 
 func (e *SelectError) Error() string {
@@ -24,8 +25,10 @@ func (e *SelectError) Error() string {
 	return fmt.Sprintf("%s: no such mapping", rules.Printable(e.Selector))
 }
 
+// most is how many mappings a message lists.
+const most = 5
+
 func join(mappings []rules.Mapping) string {
-	const most = 5
 	text := ""
 	for i, m := range mappings {
 		if i == most {
@@ -46,9 +49,31 @@ func Select(s rules.Set, selector string, services rules.Services) (rules.Mappin
 		return found[0], nil
 	}
 	e := &SelectError{Selector: selector, Found: found}
+	if len(found) <= most {
+		for _, m := range found {
+			e.Names = append(e.Names, selectorOf(s, m, services))
+		}
+	}
 	var port uint16
 	if n, err := fmt.Sscanf(selector, "%d", &port); n == 1 && err == nil && len(found) == 0 {
 		e.Near = slices.DeleteFunc(s.Mappings(), func(m rules.Mapping) bool { return !m.ListenPorts().Contains(port) })
 	}
 	return rules.Mapping{}, e
+}
+
+// selectorOf returns the shortest text that means one mapping of a Set and no other.
+func selectorOf(s rules.Set, m rules.Mapping, services rules.Services) string {
+	listen := m.ListenPorts().String() + "/" + m.Protocols().String()
+	texts := []string{listen, m.Name(), m.Spec()}
+	if addr := m.Listen(); addr.Is4() {
+		texts = slices.Insert(texts, 1, addr.String()+":"+listen)
+	} else if addr.Is6() {
+		texts = slices.Insert(texts, 1, "["+addr.String()+"]:"+listen)
+	}
+	for _, text := range texts {
+		if text != "" && len(s.Find(text, services)) == 1 {
+			return text
+		}
+	}
+	return m.String()
 }
