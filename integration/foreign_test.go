@@ -144,8 +144,8 @@ func TestDamagedBySomeoneElse(t *testing.T) {
 	})
 }
 
-// A rule of others before the jump that takes every packet leaves none for the mappings. It stays where it is, behind the
-// jump.
+// A rule of others before the jump that takes every packet leaves none for the mappings. It stays where it is, behind
+// the jump.
 func TestRuleBeforeTheJump(t *testing.T) {
 	for _, b := range backends()[1:] {
 		t.Run(b.name, func(t *testing.T) {
@@ -156,7 +156,8 @@ func TestRuleBeforeTheJump(t *testing.T) {
 			for _, rule := range []string{"PREROUTING -j RETURN", "OUTPUT -j ACCEPT"} {
 				host.Run(b.tools[0], strings.Fields("-t nat -I "+rule)...)
 				want := "a rule of others before the jump of portmap takes every packet: -A " + rule
-				if got := p.run("list", "-o", "json"); !strings.Contains(got, want) || !strings.Contains(got, "damaged") {
+				got := p.run("list", "-o", "json")
+				if !strings.Contains(got, want) || !strings.Contains(got, `"state":"damaged"`) {
 					t.Errorf("list does not say %q: %s", want, got)
 				}
 				p.run("apply")

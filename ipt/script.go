@@ -123,8 +123,8 @@ func (c *changes) edit(id chainID, have, want []line) bool {
 }
 
 // jumps leaves in a hook the jumps that are wanted there, once each. One that is new, or is there more than once, is
-// put at the beginning. One that is there stays in its place, so that no two tools fight for the first, unless no packet
-// reaches it.
+// put at the beginning. One that is there stays in its place, so that no two tools fight for the first, unless no
+// packet reaches it.
 func (c *changes) jumps(hook chainID, have, want []rule, stopped bool) {
 	stays := func(r rule) bool {
 		return !stopped && slices.Contains(want, r) && !slices.Contains(have[slices.Index(have, r)+1:], r)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +12,7 @@ import (
 	"portmap/internal/reconcile"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func (a *app) apply() *cobra.Command {
@@ -98,6 +102,9 @@ func (a *app) diff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff",
 		Short: "Show what apply would change: exit 0 nothing, 1 something, 2 trouble",
+		Long: `Show what apply would change: exit 0 nothing, 1 something, 2 trouble. A line with + would be
+added, one with - removed. Without the right to look at the kernel, each mapping of the file has a ?, and the exit code
+is 3.`,
 		Example: `  portmap diff
   portmap diff -f other.conf`,
 		Args: noArgs,
@@ -126,6 +133,9 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 	}
 	err = a.with(func(h *reconcile.Host) error {
 		difference, err := h.Diff(cmd.Context(), content)
+		if errors.Is(err, unix.EPERM) {
+			return cmp.Or(a.printUncompared(cmd.Context(), h, content), err)
+		}
 		if err != nil {
 			return err
 		}
@@ -144,6 +154,15 @@ func (a *app) printDiff(cmd *cobra.Command, file string) (differs bool, err erro
 		return nil
 	})
 	return differs, err
+}
+
+// printUncompared prints what the file says, where the kernel cannot be asked: whether it is live is not known.
+func (a *app) printUncompared(ctx context.Context, h *reconcile.Host, content *reconcile.Content) error {
+	text, err := h.Read(ctx, content)
+	for _, m := range text.Set().Mappings() {
+		fmt.Fprintf(a.out, "?%s\n", m)
+	}
+	return err
 }
 
 func (a *app) flush() *cobra.Command {

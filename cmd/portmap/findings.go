@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"portmap/internal/boot"
 	"portmap/internal/finding"
@@ -98,6 +99,16 @@ func incoming(r reconcile.Report) (added []rules.Mapping) {
 // mostAsked is for how many mappings list looks at the rules of others: it must not cost much.
 const mostAsked = 1000
 
+// noteListing says, below the table, what a person should know of it. That there are two variants of iptables is no
+// news each time: a wide listing has it.
+func (a *app) noteListing(ctx context.Context, l reconcile.Listing, wide bool) {
+	if !wide {
+		l.Notes = slices.DeleteFunc(l.Notes, func(f finding.Finding) bool { return f.ID == finding.OtherVariant })
+	}
+	a.notes(l.Findings()...)
+	a.noteUntracked(ctx, l)
+}
+
 // noteUntracked says which rules keep packets from mappings that look active.
 func (a *app) noteUntracked(ctx context.Context, l reconcile.Listing) {
 	var live []rules.Mapping
@@ -106,7 +117,7 @@ func (a *app) noteUntracked(ctx context.Context, l reconcile.Listing) {
 			live = append(live, l.Rows[i].Mapping)
 		}
 	}
-	if a.quiet || len(live) == 0 || len(live) > mostAsked {
+	if a.quiet || l.Denied != nil || len(live) == 0 || len(live) > mostAsked {
 		return
 	}
 	found, err := others.Look(ctx, live)

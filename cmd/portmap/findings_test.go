@@ -35,6 +35,9 @@ func findings() []struct {
 		{"loopback-only", "broken",
 			"a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address", "",
 			"warning: a listens at [::1]:8443, where other hosts do not reach it; make it listen on every address"},
+		{"server-partly", "broken",
+			"no server listens on port 8443/udp; connections there are refused until one does", "",
+			"no server listens on port 8443/udp; connections there are refused until one does"},
 		{"server-shadowed", "risk",
 			"a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead", "",
 			"warning: a listens on port 443 itself, at [::]:443; new connections go to port 8443 instead"},
@@ -84,6 +87,10 @@ func findings() []struct {
 			"a watch runs, and puts back what a flush takes away; end it first: sudo systemctl stop portmap-watch " +
 				"portmap-reapply"},
 
+		{"rules-missing", "broken", "443:8443/tcp: saved, and not in the kernel", "sudo portmap apply",
+			"warning: 443:8443/tcp: saved, and not in the kernel; to put it there: sudo portmap apply"},
+		{"not-saved", "risk", "443:8443/tcp: live, and in no file", "sudo portmap list -o plain",
+			"443:8443/tcp: live, and in no file; to save it: sudo portmap list -o plain"},
 		{"rules-damaged", "broken", "the rules in the kernel are damaged (x)", "sudo portmap apply",
 			"warning: the rules in the kernel are damaged (x); to make them again: sudo portmap apply"},
 		{"rules-foreign", "broken", "the rules in the kernel are damaged (x); to take it out",
@@ -101,10 +108,6 @@ func findings() []struct {
 				"nf_conntrack_netlink"},
 		{"temporary-lost", "broken", "temporary mappings are not put back: x", "",
 			"warning: temporary mappings are not put back: x"},
-		{"unsaved", "risk", "live, but in no file, so that the next apply removes it: 443:8443/tcp",
-			"sudo portmap list -o plain | sudo portmap apply -f -",
-			"warning: live, but in no file, so that the next apply removes it: 443:8443/tcp; to save it: " +
-				"sudo portmap list -o plain | sudo portmap apply -f -"},
 
 		{"no-mappings", "hint", "no mappings", "sudo portmap add 443:8443",
 			"no mappings; the first one: sudo portmap add 443:8443"},

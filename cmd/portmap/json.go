@@ -35,6 +35,7 @@ type jsonMapping struct {
 	Hide        bool         `json:"hide"`
 	Temporary   bool         `json:"temporary"`
 	State       string       `json:"state"`
+	Reason      *string      `json:"reason"` // why the state is not active
 	Connections uint64       `json:"connections"`
 	Servers     []jsonServer `json:"servers"`
 }
@@ -70,7 +71,8 @@ func jsonOf(row reconcile.Row) jsonMapping {
 		Mapping: m.Spec(), Name: orNull(m.Name()), Interface: orNull(m.Interface()), Owner: orNull(m.Owner()),
 		Protocols: []string{}, Families: []string{}, Sources: []string{}, Servers: []jsonServer{},
 		Listen: side(m.Listen(), m.ListenPorts()), Target: target(m),
-		Hide: m.Hide(), Temporary: m.Temporary(), State: string(row.State), Connections: row.Connections,
+		Hide: m.Hide(), Temporary: m.Temporary(), State: string(row.State), Reason: orNull(row.Reason),
+		Connections: row.Connections,
 	}
 	for _, p := range m.Protocols().Each() {
 		j.Protocols = append(j.Protocols, p.String())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -25,9 +26,15 @@ func (a *app) list() *cobra.Command {
 States:
   active      live, and a server listens on the target port
   no server   nothing listens on the target port
+  local only  who listens there is bound to loopback, and other hosts do not reach it
+  partly      nothing listens for one protocol or address family of the mapping
   missing     saved, but not in the kernel: sudo portmap apply puts it there
   damaged     somebody changed the rules in the kernel: sudo portmap apply makes them again
   temporary   live, but in no file
+  unknown     saved; to know more needs root
+
+A state that is not active has its reason in wide and json, and its remedy below the table.
+
 
 If a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of the
 error.`,
@@ -57,13 +64,13 @@ error.`,
 					return err
 				}
 				a.noteNoFile(listing.NoFile)
-				if output == "table" || output == "wide" { // a person reads it
-					a.noteUntracked(cmd.Context(), listing)
-				}
 				if err := show(listing); err != nil {
 					return err
 				}
-				return listing.Wrong
+				if output == "table" || output == "wide" { // a person reads it
+					a.noteListing(cmd.Context(), listing, output == "wide")
+				}
+				return cmp.Or(listing.Wrong, listing.Denied)
 			}), "list")
 		},
 	}
@@ -99,9 +106,17 @@ func (a *app) watchList(ctx context.Context, h *reconcile.Host, show func(reconc
 		if a.tty {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // home, clear: ECMA-48 CUP and ED
 		}
-		listing.Notes = nil // not each second
 		if err := show(listing); err != nil {
 			return err
+		}
+		if a.tty { // what is below is cleared, too
+			listing.Notes = nil
+			a.notes(listing.Findings()...)
+		} else {
+			a.notes(listing.Damage()...)
+		}
+		if listing.Denied != nil {
+			return listing.Denied
 		}
 		if listing.Wrong != nil { // it may be in the middle of an edit
 			a.notes(finding.Finding{ID: finding.FileInvalid, Text: a.withoutQuotes(listing.Wrong).Error()})

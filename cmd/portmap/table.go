@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -18,7 +19,7 @@ type column struct {
 func columns(wide bool) []column {
 	all := []column{
 		{title: "MAPPING", cell: func(r reconcile.Row) string { return r.Mapping.Spec() }},
-		{title: "STATE", cell: func(r reconcile.Row) string { return string(r.State) }},
+		{title: "STATE", cell: stateText},
 		{title: "SERVER", cell: func(r reconcile.Row) string { return serverTexts(r, serverName) }},
 	}
 	if wide {
@@ -33,9 +34,22 @@ func columns(wide bool) []column {
 		}},
 		column{title: "NAME", cell: func(r reconcile.Row) string { return r.Mapping.Name() }})
 	if wide {
-		all = append(all, column{title: "OPTIONS", cell: options})
+		all = append(all, column{title: "OPTIONS", cell: options},
+			column{title: "REASON", cell: func(r reconcile.Row) string { return r.Reason }})
 	}
 	return all
+}
+
+// stateText returns the state, with a mark on what will not last.
+func stateText(r reconcile.Row) string {
+	switch mark := r.Mark(); {
+	case mark == "":
+		return string(r.State)
+	case r.State == reconcile.Temporary:
+		return mark
+	default:
+		return string(r.State) + ", " + mark
+	}
 }
 
 func serverName(s reconcile.Server) string {
@@ -49,8 +63,7 @@ func serverName(s reconcile.Server) string {
 func serverTexts(r reconcile.Row, say func(reconcile.Server) string) string {
 	var texts []string
 	for _, s := range r.Servers {
-		text := say(s)
-		if len(texts) == 0 || texts[len(texts)-1] != text {
+		if text := say(s); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}
@@ -72,7 +85,6 @@ func options(r reconcile.Row) string {
 }
 
 func (a *app) table(l reconcile.Listing, wide bool) error {
-	a.notes(l.Findings()...)
 	if len(l.Rows) == 0 {
 		return nil
 	}
@@ -126,10 +138,15 @@ func (a *app) colour(text string, line int, l reconcile.Listing) string {
 		code = "1"
 	case l.Rows[line-1].State == reconcile.Missing, l.Rows[line-1].State == reconcile.Damaged:
 		code = "31"
-	case l.Rows[line-1].State == reconcile.NoServer:
+	case unserved(l.Rows[line-1].State):
 		code = "33"
 	default:
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m" // ECMA-48 SGR
+}
+
+// unserved reports whether some clients find no server.
+func unserved(s reconcile.State) bool {
+	return s == reconcile.NoServer || s == reconcile.LocalOnly || s == reconcile.Partly
 }

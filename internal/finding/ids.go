@@ -8,6 +8,7 @@ const (
 	NoServer         ID = "no-server"         // nobody listens on the target port
 	PortsSwapped     ID = "ports-swapped"     // nobody listens on the target port, and somebody on the listen port
 	LoopbackOnly     ID = "loopback-only"     // the server listens where other hosts do not reach it
+	ServerPartly     ID = "server-partly"     // nobody listens for one protocol or family of the mapping
 	ServerShadowed   ID = "server-shadowed"   // a server on the listen port loses clients to the mapping
 	AddressAbsent    ID = "address-absent"    // this host does not have the listen address
 	InterfaceAbsent  ID = "interface-absent"  // this host does not have the interface
@@ -37,6 +38,8 @@ const (
 
 // Findings about the rules in the kernel.
 const (
+	RulesMissing ID = "rules-missing" // a mapping is saved, and not in the kernel
+	NotSaved     ID = "not-saved"     // a mapping is in the kernel, in no file, and not meant to be temporary
 	RulesDamaged ID = "rules-damaged" // the rules are not as portmap leaves them
 	// others put something among the rules, and they cannot be made again before it is out
 	RulesForeign   ID = "rules-foreign"
@@ -45,7 +48,6 @@ const (
 	FamilyMissing  ID = "family-missing"  // this host's iptables cannot do one address family
 	ConntrackStale ID = "conntrack-stale" // connection tracking still has entries that a change made untrue
 	TemporaryLost  ID = "temporary-lost"  // temporary mappings are gone, or cannot be put back
-	Unsaved        ID = "unsaved"         // mappings are live that no file has
 )
 
 // Findings about files.
@@ -75,6 +77,7 @@ func kinds() []kind {
 		{id: NoServer, severity: Broken},
 		{id: PortsSwapped, severity: Broken, lead: "to swap them"},
 		{id: LoopbackOnly, severity: Broken, warning: true},
+		{id: ServerPartly, severity: Broken},
 		{id: ServerShadowed, severity: Risk, warning: true},
 		{id: AddressAbsent, severity: Broken, warning: true},
 		{id: InterfaceAbsent, severity: Broken, warning: true},
@@ -94,6 +97,8 @@ func kinds() []kind {
 		{id: FirewalldReload, severity: Risk, lead: "to have them back each time"},
 		{id: WatchRunning, severity: Hint, lead: "end it first"},
 
+		{id: RulesMissing, severity: Broken, lead: "to put it there", warning: true},
+		{id: NotSaved, severity: Risk, lead: "to save it"},
 		{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
 		{id: RulesForeign, severity: Broken, warning: true},
 		{id: OtherBackend, severity: Risk},
@@ -101,7 +106,6 @@ func kinds() []kind {
 		{id: FamilyMissing, severity: Risk, warning: true},
 		{id: ConntrackStale, severity: Risk, lead: "to have that", warning: true},
 		{id: TemporaryLost, severity: Broken, warning: true},
-		{id: Unsaved, severity: Risk, lead: "to save it", warning: true},
 
 		{id: NoMappings, severity: Hint, lead: "the first one"},
 		{id: FileMissing, severity: Hint},

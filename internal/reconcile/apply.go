@@ -301,10 +301,16 @@ func outcomesOf(c rules.Change) []Outcome {
 }
 
 // Saved returns the file as it is read.
-func (h *Host) Saved(ctx context.Context) (conf.Text, error) {
-	content, err := h.File.Read()
+func (h *Host) Saved(ctx context.Context) (conf.Text, error) { return h.Read(ctx, nil) }
+
+// Read returns content as it is read; with nil, the saved file.
+func (h *Host) Read(ctx context.Context, content *Content) (conf.Text, error) {
+	if content != nil {
+		return h.parse(ctx, *content)
+	}
+	saved, err := h.File.Read()
 	if err != nil {
 		return conf.Text{}, err
 	}
-	return h.parse(ctx, Content{h.File.Path, content})
+	return h.parse(ctx, Content{h.File.Path, saved})
 }

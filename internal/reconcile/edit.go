@@ -258,7 +258,7 @@ func (h *Host) unsaved(ctx context.Context, s state, e *proposal) ([]finding.Fin
 		return nil, nil
 	}
 	return []finding.Finding{{
-		ID:     finding.Unsaved,
+		ID:     finding.NotSaved,
 		Text:   fmt.Sprintf("live, but in no file, so that the next apply removes it: %s", join(lost)),
 		Remedy: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
 	}}, nil

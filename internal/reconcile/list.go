@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/servers"
 	"portmap/rules"
+
+	"golang.org/x/sys/unix"
 )
 
 // State is how a mapping is.
@@ -17,16 +20,20 @@ type State string
 // The states, as they are printed.
 const (
 	Active    State = "active"
-	NoServer  State = "no server" // nothing listens on the target port here
-	Missing   State = "missing"   // saved, not in the kernel
-	Temporary State = "temporary" // live, in no file
-	Damaged   State = "damaged"   // live, but the rules are not as portmap leaves them: see Listing.Damaged
+	NoServer  State = "no server"  // nothing listens on the target port here
+	LocalOnly State = "local only" // who listens is bound to loopback, where other hosts do not reach it
+	Partly    State = "partly"     // nothing listens for one protocol or address family
+	Missing   State = "missing"    // saved, not in the kernel
+	Temporary State = "temporary"  // live, in no file, and nothing else is to be said of it
+	Unknown   State = "unknown"    // saved; the kernel cannot be asked: see Listing.Denied
+	Damaged   State = "damaged"    // live, but the rules are not as portmap leaves them: see Listing.Damaged
 )
 
 // Row is one mapping of a Listing.
 type Row struct {
 	Mapping     rules.Mapping
 	State       State
+	Reason      string // why it is not active, as a sentence without a full stop; or ""
 	Connections uint64 // since it went into the kernel
 	Servers     []Server
 	Saved       bool
@@ -46,8 +53,21 @@ type Listing struct {
 	Foreign string // how to take out what others put among them, where Apply would be refused for it
 	Wrong   error  // what is wrong with the file: Rows has its lines that are right; or nil
 	NoFile  bool   // there is no saved file
+	Denied  error  // why the kernel could not be asked: Rows has what is saved; or nil
 
 	repair string // the command that makes damaged rules again
+	save   string // the command that saves what is live
+}
+
+// Mark says of a live mapping that no file has that it will not last; "" of others.
+func (r Row) Mark() string {
+	switch {
+	case r.Saved || r.File != "":
+		return ""
+	case r.Mapping.Temporary():
+		return "temporary"
+	}
+	return "not saved"
 }
 
 // Unsaved returns the mappings that only the kernel has and that are not temporary: their file was lost, or changed by
@@ -64,7 +84,7 @@ func (l Listing) Unsaved() []rules.Mapping {
 
 // Findings returns what a person should know who sees the rows.
 func (l Listing) Findings() []finding.Finding {
-	list := slices.Concat(l.Notes, l.Damage())
+	list := slices.Concat(l.Notes, l.Damage(), l.states())
 	for _, r := range l.Rows {
 		if !r.Saved && r.File != "" {
 			list = append(list, finding.Finding{
@@ -73,12 +93,57 @@ func (l Listing) Findings() []finding.Finding {
 			})
 		}
 	}
-	if len(l.Rows) == 0 && l.Wrong == nil {
+	if len(l.Rows) == 0 && l.Wrong == nil && l.Denied == nil {
 		list = append(list, finding.Finding{ID: finding.NoMappings, Text: "no mappings",
 			Remedy: "sudo portmap add 443:8443"})
 	}
 	return list
 }
+
+// states returns a finding for each state that needs one, however many mappings are in it.
+func (l Listing) states() (list []finding.Finding) {
+	for _, s := range [...]struct {
+		id     finding.ID
+		of     func(Row) bool
+		cure   string // behind the reason
+		remedy string
+	}{
+		{finding.RulesMissing, inState(Missing), "", l.repair},
+		{finding.NoServer, inState(NoServer), "; connections are refused until one does", ""},
+		{finding.LoopbackOnly, inState(LocalOnly), "; make it listen on every address", ""},
+		{finding.ServerPartly, inState(Partly), "; connections there are refused until one does", ""},
+		{finding.NotSaved, func(r Row) bool { return r.State != Damaged && r.Mark() == "not saved" }, "", l.save},
+	} {
+		var reasons []string
+		var first *Row
+		for i := range l.Rows {
+			row := &l.Rows[i]
+			if !s.of(*row) {
+				continue
+			}
+			reason := row.Reason
+			if s.id == finding.NotSaved {
+				reason = "live, and in no file"
+			}
+			reason = row.Mapping.Spec() + ": " + reason
+			if first == nil {
+				first = row
+			}
+			reasons = append(reasons, reason)
+		}
+		if first == nil {
+			continue
+		}
+		text := reasons[0]
+		if more := len(reasons) - 1; more > 0 {
+			text += fmt.Sprintf(" (and %d more)", more)
+		}
+		list = append(list, finding.Finding{ID: s.id, Mapping: first.Mapping, Text: text + s.cure, Remedy: s.remedy})
+	}
+	return list
+}
+
+func inState(state State) func(Row) bool { return func(r Row) bool { return r.State == state } }
 
 // Damage returns one finding if the rules in the kernel are damaged, else none.
 func (l Listing) Damage() []finding.Finding { return damage(l.Damaged, l.Foreign, l.repair) }
@@ -109,22 +174,20 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 			return Listing{}, err
 		}
 	}
-	if err := h.use(ctx, text.Backend(), true); err != nil {
-		return Listing{}, err
-	}
-	live, err := h.lookAtKernel(ctx)
-	if err != nil {
-		return Listing{}, err
-	}
 	l := Listing{
-		Backend: h.filter.Name(), Notes: h.variantNote(), File: text.String(), Damaged: live.Damaged,
-		Foreign: live.Foreign, Wrong: wrong,
-		repair: h.typed("apply"), NoFile: content == nil,
+		Backend: text.Backend(), File: text.String(), Wrong: wrong, NoFile: content == nil,
+		repair: h.typed("apply"), save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
 	}
-	if h.moves() { // all packets are served, by another backend than the one asked for
-		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""
+	live, err := h.openAndLook(ctx, text.Backend())
+	switch {
+	case err == nil:
+		l.fill(h, text.Set(), live)
+	case errors.Is(err, unix.EPERM):
+		l.Denied = err
+		l.Rows = rowsOf(text.Set(), rules.Live{})
+	default:
+		return Listing{}, err
 	}
-	l.Rows = rowsOf(text.Set(), live.Live)
 	elsewhere := h.otherFiles(ctx)
 	for i := range l.Rows {
 		l.Rows[i].File = elsewhere.files[l.Rows[i].Mapping.String()]
@@ -137,9 +200,26 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	for i := range l.Rows {
 		row := &l.Rows[i]
 		row.Servers = behind.Of(row.Mapping)
-		row.State = stateOfRow(row, l.Damaged != "")
+		l.judge(row, behind)
 	}
 	return l, nil
+}
+
+func (h *Host) openAndLook(ctx context.Context, saved string) (kernel, error) {
+	if err := h.use(ctx, saved, true); err != nil {
+		return kernel{}, err
+	}
+	return h.lookAtKernel(ctx)
+}
+
+// fill adds what the kernel holds.
+func (l *Listing) fill(h *Host, saved rules.Set, live kernel) {
+	l.Backend, l.Notes = h.filter.Name(), h.variantNote()
+	l.Damaged, l.Foreign = live.Damaged, live.Foreign
+	if h.moves() { // all packets are served, by another backend than the one asked for
+		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""
+	}
+	l.Rows = rowsOf(saved, live.Live)
 }
 
 func targetsOf(rows []Row) []rules.Mapping {
@@ -174,18 +254,26 @@ func rowsOf(saved rules.Set, live rules.Live) []Row {
 	return rows
 }
 
-// stateOfRow returns the state that matters most. Whether packets still reach one mapping of a damaged table cannot be
+// judge sets the state that matters most, and why. Whether packets still reach one mapping of a damaged table cannot be
 // told, so damage counts for all that are live.
-func stateOfRow(row *Row, damaged bool) State {
+func (l *Listing) judge(row *Row, behind servers.Found) {
+	reach, why := behind.Reach(row.Mapping)
 	switch {
+	case l.Denied != nil:
+		row.State, row.Reason = Unknown, "the kernel's side needs root"
 	case row.State == Missing:
-		return Missing
-	case damaged:
-		return Damaged
-	case len(row.Servers) == 0 && len(row.Mapping.Targets()) == 0:
-		return NoServer
-	case !row.Saved && row.File == "":
-		return Temporary
+		row.Reason = "saved, and not in the kernel"
+	case l.Damaged != "":
+		row.State, row.Reason = Damaged, l.Damaged
+	case reach == servers.Unserved:
+		row.State, row.Reason = NoServer, why
+	case reach == servers.LocalOnly:
+		row.State, row.Reason = LocalOnly, why
+	case reach == servers.Partly:
+		row.State, row.Reason = Partly, why
+	case row.Mark() != "":
+		row.State = Temporary
+	default:
+		row.State = Active
 	}
-	return Active
 }

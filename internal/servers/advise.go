@@ -30,27 +30,47 @@ func Advise(added []rules.Mapping, found Found, typed func(words ...string) stri
 	}
 	var advice []finding.Finding
 	for _, m := range added {
-		advice = append(advice, absent(m)...)
-		advice = append(advice, shadowed(m, found)...)
-		if target, here := m.TargetPorts(); here {
-			advice = append(advice, behind(m, target, found, typed)...)
+		for _, f := range slices.Concat(absent(m), shadowed(m, found), behind(m, found, typed)) {
+			if !slices.ContainsFunc(advice, func(said finding.Finding) bool { return said.String() == f.String() }) {
+				advice = append(advice, f)
+			}
 		}
 	}
 	return advice
 }
 
-// shadowed tells of servers that listen on the listen ports themselves, each once.
+// shadowed tells of servers that listen on the listen ports themselves: of each once, whatever sockets it has.
 func shadowed(m rules.Mapping, found Found) (advice []finding.Finding) {
+	type server struct{ listens, loses string }
+	var order []server
+	at := map[server][]string{}
 	found.eachShadowed(&m, func(s socket) {
 		which, others := claimed(m, s)
-		server := found.server(s)
-		text := fmt.Sprintf("%s listens on port %d itself, at %s; new connections%s go to %s instead%s",
-			server.Who(), server.Port, server.Address, which, destination(m, server.Port), others)
-		if !slices.ContainsFunc(advice, func(f finding.Finding) bool { return f.Text == text }) {
-			advice = append(advice, finding.Finding{ID: finding.ServerShadowed, Mapping: m, Text: text})
+		who := found.server(s)
+		key := server{
+			fmt.Sprintf("%s listens on port %d itself", who.Who(), who.Port),
+			fmt.Sprintf("new connections%s go to %s instead%s", which, destination(m, who.Port), others),
 		}
+		if at[key] == nil {
+			order = append(order, key)
+		}
+		at[key] = appendNew(at[key], who.Address)
 	})
+	for _, key := range order {
+		advice = append(advice, finding.Finding{
+			ID: finding.ServerShadowed, Mapping: m,
+			Text: fmt.Sprintf("%s, at %s; %s", key.listens, strings.Join(at[key], " and "), key.loses),
+		})
+	}
 	return advice
+}
+
+// appendNew appends a text that is not in the list yet.
+func appendNew(list []string, text string) []string {
+	if slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
 }
 
 // destination says where a mapping takes the clients of a port.
@@ -99,10 +119,10 @@ func few(networks []netip.Prefix) string {
 }
 
 // behind tells of target ports of this host where nobody answers.
-func behind(m rules.Mapping, target rules.Ports, found Found, typed func(...string) string) []finding.Finding {
-	servers := found.Of(m)
-	switch {
-	case len(servers) == 0 && looksSwapped(m) && len(found.Shadowed(m)) > 0:
+func behind(m rules.Mapping, found Found, typed func(...string) string) []finding.Finding {
+	target, _ := m.TargetPorts()
+	switch reach, why := found.Reach(m); {
+	case reach == Unserved && looksSwapped(m) && len(found.Shadowed(m)) > 0:
 		return []finding.Finding{{
 			ID: finding.PortsSwapped, Mapping: m,
 			Text: fmt.Sprintf("no server listens on port %s/%s, and one on %s: the public port comes first",
@@ -110,18 +130,15 @@ func behind(m rules.Mapping, target rules.Ports, found Found, typed func(...stri
 			Remedy: typed("remove", m.ListenPorts().String()) + " && " +
 				typed("add", fmt.Sprintf("%s:%s/%s", target, m.ListenPorts(), m.Protocols())),
 		}}
-	case len(servers) == 0:
-		return []finding.Finding{{
-			ID: finding.NoServer, Mapping: m,
-			Text: fmt.Sprintf("no server listens on port %s/%s yet; connections are refused until one does",
-				target, m.Protocols()),
-		}}
-	case onlyLoopback(servers) && !m.Listen().IsLoopback():
-		return []finding.Finding{{
-			ID: finding.LoopbackOnly, Mapping: m,
-			Text: fmt.Sprintf("%s listens at %s, where other hosts do not reach it; make it listen on every address",
-				servers[0].Who(), servers[0].Address),
-		}}
+	case reach == Unserved:
+		return []finding.Finding{{ID: finding.NoServer, Mapping: m,
+			Text: why + " yet; connections are refused until one does"}}
+	case reach == LocalOnly:
+		return []finding.Finding{{ID: finding.LoopbackOnly, Mapping: m,
+			Text: why + "; make it listen on every address"}}
+	case reach == Partly:
+		return []finding.Finding{{ID: finding.ServerPartly, Mapping: m,
+			Text: why + "; connections there are refused until one does"}}
 	}
 	return nil
 }

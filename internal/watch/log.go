@@ -96,7 +96,8 @@ func (l *Log) file(wrong error, partly bool) {
 		l.print(warning, "what is live stays, but is not put back if others flush it: the file does not have it")
 	case partly:
 		l.complain(wrong)
-		l.print(warning, "lines that are wrong are left out: `sudo portmap apply --dry-run --keep-going` shows them all")
+		l.print(warning,
+			"lines that are wrong are left out: `sudo portmap apply --dry-run --keep-going` shows them all")
 	default:
 		l.complain(wrong)
 		l.print(warning, "what the file said before stays live")
