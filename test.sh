@@ -87,10 +87,26 @@ fuzz_one() {
     esac
 }
 
+# The longest tests of integration run beside all others: each waits for the kernel and for programs half of the time.
+longest='TestKernelDoesWhatTheOracleSays|TestSixtyThousandMappings|TestModel|TestKilledAtAnyMoment|TestFaultAtAnyCall'
+longest="^($longest|TestDamagedBySomeoneElse|TestWatchPutsBackWhatIsFlushed|TestMovingUnderLoad|TestInvalidSegments.*)\$"
+
+everything() {
+    # a process group, which can be ended as a whole
+    setsid go test -race -count=1 -timeout 30m -run "$longest" ./integration &
+    beside=$!
+    trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
+    trap 'exit 1' INT TERM
+    go test -race -count=1 -timeout 30m -skip "$longest" ./... && status=0 || status=$?
+    wait "$beside" || status=$?
+    trap - EXIT
+    return "$status"
+}
+
 case "${1:-}" in
 '')
     go vet ./...
-    go test -race -count=1 -timeout 30m ./...
+    everything
     fuzz
     ;;
 fuzz) fuzz ;;
