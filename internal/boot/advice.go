@@ -46,7 +46,7 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 			"at boot "+c.File+" cannot be read, since only another user may", "sudo chmod o+r "+shell.Quote(c.File))
 	}
 	if s, ok := h.init().(systemd); ok && c.First && c.Shared &&
-		s.there(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
+		s.linked(etcUnit+"multi-user.target.wants/firewalld.service") && !s.watched() {
 		add(finding.FirewalldReload,
 			"firewalld takes these rules away when it is reloaded", "sudo systemctl enable --now portmap-watch")
 	}

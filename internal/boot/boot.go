@@ -83,13 +83,13 @@ func (*StartError) Remedy() string { return "sudo journalctl -u portmap-restore"
 
 func (h Host) path(path string) string { return filepath.Join("/", h.Root, path) }
 
-func (h Host) has(path string) bool {
+func (h Host) exists(path string) bool {
 	_, err := os.Stat(h.path(path))
 	return err == nil
 }
 
-// there is has for links too that lead nowhere: those of an enabled unit are absolute.
-func (h Host) there(path string) bool {
+// linked is exists, and true also for a link that leads nowhere: those of an enabled unit are absolute.
+func (h Host) linked(path string) bool {
 	_, err := os.Lstat(h.path(path))
 	return err == nil
 }
@@ -105,9 +105,9 @@ type initSystem interface {
 
 func (h Host) init() initSystem {
 	switch {
-	case h.has("/run/systemd/system"): // sd_booted(3)
+	case h.exists("/run/systemd/system"): // sd_booted(3)
 		return systemd{h}
-	case h.has("/sbin/openrc-run") || h.has("/usr/sbin/openrc-run"):
+	case h.exists("/sbin/openrc-run") || h.exists("/usr/sbin/openrc-run"):
 		return openrc{h}
 	}
 	return nil
@@ -199,8 +199,8 @@ func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
 
 func marked(content []byte) bool { return strings.Contains(string(content), mark) }
 
-// unwrite removes what write put there, and nothing else.
-func (h Host) unwrite(path string) (bool, error) {
+// removeOwn removes a file that portmap wrote, and no other.
+func (h Host) removeOwn(path string) (bool, error) {
 	content, err := os.ReadFile(h.path(path))
 	if errors.Is(err, os.ErrNotExist) || err == nil && !marked(content) {
 		return false, nil

@@ -181,11 +181,11 @@ func TestLegacyDropIn(t *testing.T) {
 		t.Error("without the drop-in iptables-legacy would fail at boot")
 	}
 	m.must(m.Enable(true))
-	if !m.has(dropIn(unit)) || m.State(true) != On {
+	if !m.exists(dropIn(unit)) || m.State(true) != On {
 		t.Error("there is no drop-in")
 	}
 	m.must(m.Enable(false))
-	if m.has(dropIn(unit)) {
+	if m.exists(dropIn(unit)) {
 		t.Error("the drop-in is still there")
 	}
 }
@@ -263,7 +263,7 @@ func TestPackageComesLater(t *testing.T) {
 	if said := m.must(m.Enable(false)); !strings.HasSuffix(said, "/usr/lib/systemd/system/"+unit) {
 		t.Errorf("enable says %q", said)
 	}
-	if m.has(etcUnit+unit) || !slices.Contains(m.ran, "systemctl --quiet reenable "+unit+" "+watch) {
+	if m.exists(etcUnit+unit) || !slices.Contains(m.ran, "systemctl --quiet reenable "+unit+" "+watch) {
 		t.Errorf("it ran %v; files are\n%s", m.ran, m.tree())
 	}
 }

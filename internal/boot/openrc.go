@@ -18,7 +18,7 @@ type openrc struct{ Host }
 func (o openrc) enable(bool) (string, error) {
 	var wrote []string
 	for _, s := range [...]string{service, watcher} { // the watch is there for who wants it
-		if o.has(script(s)) && !o.own(s) {
+		if o.exists(script(s)) && !o.own(s) {
 			continue
 		}
 		changed, err := o.write(s+".openrc", script(s), 0o755)
@@ -44,7 +44,7 @@ func (o openrc) enable(bool) (string, error) {
 // undo takes away what an enable wrote that failed.
 func (o openrc) undo(wrote []string) error {
 	for _, s := range wrote {
-		if _, err := o.unwrite(script(s)); err != nil {
+		if _, err := o.removeOwn(script(s)); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func (o openrc) disable() (string, error) {
 				return "", err
 			}
 		}
-		gone, err := o.unwrite(script(s))
+		gone, err := o.removeOwn(script(s))
 		if err != nil {
 			return "", err
 		}

@@ -24,7 +24,7 @@ type systemd struct{ Host }
 // vendor returns where the package's unit is, or "".
 func (s systemd) vendor() string {
 	for _, folder := range vendorFolders() {
-		if s.has(folder + unit) {
+		if s.exists(folder + unit) {
 			return folder
 		}
 	}
@@ -52,7 +52,7 @@ func (s systemd) enable(legacy bool) (string, error) {
 		return "", &ForeignError{path, true}
 	}
 	where, was, watched := s.vendor(), s.enabled(), s.watched()
-	before, err := s.lay(where == "", legacy)
+	before, err := s.installUnits(where == "", legacy)
 	if where == "" {
 		where = etcUnit
 	}
@@ -68,10 +68,10 @@ func (s systemd) enable(legacy bool) (string, error) {
 	return "mappings are restored at boot: " + where + unit, nil
 }
 
-// lay writes the units, where no package has brought them, and else takes away those that were written before it came;
-// and the drop-ins, where they are needed. It returns what the files were that it changed; nil for one that was not
-// there.
-func (s systemd) lay(all, legacy bool) (before map[string][]byte, err error) {
+// installUnits writes the units if no package brought them; else it removes those that it wrote before the package came.
+// It writes the drop-ins where they are needed. It returns what the files were that it changed; nil for one that was
+// not there.
+func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err error) {
 	before = map[string][]byte{}
 	for _, u := range units() {
 		for _, file := range [...]struct {
@@ -83,7 +83,7 @@ func (s systemd) lay(all, legacy bool) (before map[string][]byte, err error) {
 			if file.wanted {
 				changed, err = s.write(file.name, file.path, 0o644)
 			} else {
-				changed, err = s.unwrite(file.path)
+				changed, err = s.removeOwn(file.path)
 			}
 			if changed {
 				before[file.path] = old
@@ -125,7 +125,7 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 	for path, content := range before {
 		var err error
 		if content == nil {
-			_, err = s.unwrite(path)
+			_, err = s.removeOwn(path)
 		} else {
 			// The folder of a drop-in goes with it.
 			err = errors.Join(os.MkdirAll(filepath.Dir(s.path(path)), 0o755),
@@ -141,10 +141,10 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 
 // enabled looks for the links that `systemctl enable` makes, and for what they lead to.
 func (s systemd) enabled() bool {
-	return s.there(etcUnit+"sysinit.target.wants/"+unit) && (s.has(etcUnit+unit) || s.vendor() != "")
+	return s.linked(etcUnit+"sysinit.target.wants/"+unit) && (s.exists(etcUnit+unit) || s.vendor() != "")
 }
 
-func (s systemd) watched() bool { return s.there(etcUnit + "multi-user.target.wants/" + watch) }
+func (s systemd) watched() bool { return s.linked(etcUnit + "multi-user.target.wants/" + watch) }
 
 // endWatch names both units that watch.
 func (systemd) endWatch() string { return "sudo systemctl stop portmap-watch portmap-reapply" }
@@ -164,7 +164,7 @@ func (s systemd) disable() (string, error) {
 	changed := false
 	for _, u := range units() {
 		for _, path := range [...]string{etcUnit + u, dropIn(u)} {
-			removed, err := s.unwrite(path)
+			removed, err := s.removeOwn(path)
 			if err != nil {
 				return "", err
 			}
@@ -183,7 +183,7 @@ func (s systemd) state(legacy bool) State {
 	if s.masked() != "" {
 		return Masked
 	}
-	if s.enabled() && (!legacy || s.has(dropIn(unit))) {
+	if s.enabled() && (!legacy || s.exists(dropIn(unit))) {
 		return On
 	}
 	return Off

@@ -120,7 +120,7 @@ func failed(op, path string, err error) error {
 
 // bare takes the system call and the name from an error.
 func bare(err error) error {
-	switch e := err.(type) { //nolint:errorlint // only the outermost: what `and` joined to it has more to say
+	switch e := err.(type) { //nolint:errorlint // only the outermost: what join added has more to say
 	case *fs.PathError:
 		return e.Err
 	case *os.LinkError:
@@ -129,8 +129,8 @@ func bare(err error) error {
 	return err
 }
 
-// and adds to an error what failed while cleaning up after it.
-func and(err, more error) error {
+// join adds to an error what failed while cleaning up after it.
+func join(err, more error) error {
 	switch {
 	case more == nil:
 		return err

@@ -48,7 +48,7 @@ func (c calls) overwrite(file *os.File, content []byte) error {
 func (s *Staged) writeInPlace() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if err := system.rename(s.path, p.writingPath()); err != nil {
-		return and(err, s.Discard())
+		return join(err, s.Discard())
 	}
 	s.state = committed
 	err := system.syncFolder(filepath.Dir(p.path)) // both contents can be found before the file is touched
@@ -61,7 +61,7 @@ func (s *Staged) writeInPlace() error {
 	if err != nil {
 		return withBack(err, s.writeBack())
 	}
-	return and(removeIfThere(p.writingPath()), s.end())
+	return join(removeIfThere(p.writingPath()), s.end())
 }
 
 // endOfPrevious ends the copy of what the file held: it is kept under its name, or was needed in case of failure only.
@@ -88,13 +88,13 @@ func (s *Staged) writeBack() error {
 		err = system.overwrite(s.previous, previous)
 	}
 	if err != nil {
-		return and(err, s.end())
+		return join(err, s.end())
 	}
 	if s.lock.interrupted { // it has taken the place of the trace
 		makeEmpty(s.path)
-		return and(removeIfThere(p.previousPath()), s.end())
+		return join(removeIfThere(p.previousPath()), s.end())
 	}
-	return and(s.drop(), s.end())
+	return join(s.drop(), s.end())
 }
 
 // mend completes what a change that died left half done: a file that is half written, or the keeping of the old
@@ -110,7 +110,7 @@ func (l *Lock) mend() error {
 	if err := l.rewrite(); err != nil {
 		return err
 	}
-	return and(l.keepTrace(), removeIfThere(p.previousPath()))
+	return join(l.keepTrace(), removeIfThere(p.previousPath()))
 }
 
 // keepTrace lets writingPath, which is of no use any more, be a trace like that of other changes that died.
@@ -135,7 +135,7 @@ func (l *Lock) rewrite() error {
 	if file == nil || err != nil {
 		return err
 	}
-	return and(l.file.system().overwrite(file, whole), file.Close())
+	return join(l.file.system().overwrite(file, whole), file.Close())
 }
 
 // whole returns what the file is to hold when it holds this now: something else only where it is half written.

@@ -91,7 +91,7 @@ func (l *Lock) Close() error {
 		err = l.staged.release()
 	}
 	if l.held != nil {
-		err = and(err, failed("unlock", l.file.Path, l.held.Close()))
+		err = join(err, failed("unlock", l.file.Path, l.held.Close()))
 	}
 	return err
 }

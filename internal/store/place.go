@@ -178,7 +178,7 @@ func (p place) open(flag int) (*os.File, fs.FileInfo, error) {
 		err = p.check(p.path, info)
 	}
 	if err != nil {
-		return nil, nil, and(err, file.Close())
+		return nil, nil, join(err, file.Close())
 	}
 	return file, info, nil
 }

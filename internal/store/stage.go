@@ -69,7 +69,7 @@ func (l *Lock) stage(content []byte, keepOld bool) (*Staged, error) {
 	}
 	s := &Staged{lock: l, content: content, inPlace: traitsOf(l.place.path).mounted}
 	if err := s.prepare(keepOld); err != nil {
-		return nil, and(err, s.end())
+		return nil, join(err, s.end())
 	}
 	l.staged = s
 	return s, nil
@@ -129,7 +129,7 @@ func (s *Staged) prepare(keepOld bool) (err error) {
 		err = reserve(previous, len(s.content))
 	}
 	if err != nil {
-		return and(err, s.drop())
+		return join(err, s.drop())
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (c calls) write(path string, content []byte, like *os.File) error {
 		err = closing
 	}
 	if err != nil {
-		return and(err, removeIfThere(path))
+		return join(err, removeIfThere(path))
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (c calls) fill(file *os.File, content []byte, like *os.File) error {
 
 // drop takes away what prepare made.
 func (s *Staged) drop() error {
-	return and(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
+	return join(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
 }
 
 // Commit makes the new content the file, in one step: whoever reads sees the old or the new one. When it returns the
@@ -201,7 +201,7 @@ func (s *Staged) Commit() error {
 func (s *Staged) replace() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if err := system.rename(s.path, p.path); err != nil {
-		return and(err, s.Discard())
+		return join(err, s.Discard())
 	}
 	s.state = committed
 	var err error
@@ -229,7 +229,7 @@ func (s *Staged) Discard() error {
 	if s.state != waiting {
 		return nil
 	}
-	return failed("discard", s.lock.file.Path, and(s.drop(), s.end()))
+	return failed("discard", s.lock.file.Path, join(s.drop(), s.end()))
 }
 
 // putBack works from the open file, which the rename took only the name from. (Links to a file without a name can't be
@@ -237,7 +237,7 @@ func (s *Staged) Discard() error {
 func (s *Staged) putBack() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if s.previous == nil {
-		return and(removeIfThere(p.path), s.end())
+		return join(removeIfThere(p.path), s.end())
 	}
 	defer func() { _ = s.end() }()
 	info, err := s.previous.Stat()
@@ -252,12 +252,12 @@ func (s *Staged) putBack() error {
 		return err
 	}
 	if err := system.rename(s.path, p.path); err != nil {
-		return and(err, s.drop())
+		return join(err, s.drop())
 	}
 	return removeIfThere(p.previousPath())
 }
 
-func (s *Staged) release() error { return and(s.Discard(), s.end()) }
+func (s *Staged) release() error { return join(s.Discard(), s.end()) }
 
 // end lets go of the old file.
 func (s *Staged) end() error {
