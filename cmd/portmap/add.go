@@ -26,7 +26,8 @@ func (a *app) add() *cobra.Command {
 		Short:      "Install mappings in the kernel and save them",
 		Long: `Install mappings in the kernel and save them: all of them or none. The options are those of each mapping.
 
-A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]].
+A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]]. On a terminal, what was added is followed by the
+addresses at which it can be reached now, who answers there, and what is still missing.
 
 Refused, unless --force: to take the port of your SSH connection or of sshd, to take a port from a server while nobody
 listens on the target port, and a mapping that is the wrong way round.`,
@@ -79,6 +80,9 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 			return err
 		}
 		a.outcomes(report, o.DryRun)
+		if !o.DryRun {
+			a.reached(report, found)
+		}
 		a.noteServers(ctx, report, *found)
 		a.noteOthers(ctx, report)
 		if !o.DryRun {

@@ -56,13 +56,17 @@ func serverName(s reconcile.Server) string {
 	if s.PID == 0 {
 		return s.User // the process is not ours to see
 	}
-	return fmt.Sprintf("%s[%d] %s", s.Command, s.PID, s.User)
+	return fmt.Sprintf("%s[%d] %s", s.Name(), s.PID, s.User)
 }
 
-// serverTexts joins what is said of each server, once.
 func serverTexts(r reconcile.Row, say func(reconcile.Server) string) string {
+	return joinServers(r.Servers, say)
+}
+
+// joinServers joins what is said of each server, once.
+func joinServers(list []reconcile.Server, say func(reconcile.Server) string) string {
 	var texts []string
-	for _, s := range r.Servers {
+	for _, s := range list {
 		if text := say(s); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}

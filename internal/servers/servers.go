@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"unicode"
 
 	"portmap/rules"
 )
@@ -19,12 +22,24 @@ type Server struct {
 	SSH      bool   `json:"-"` // one gets into this host by it
 }
 
+// Name returns the command as it can stand in a sentence. A process chooses it: what is more than a word stands in
+// quotes, so that it cannot be taken for a PID or a user.
+func (s Server) Name() string {
+	more := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._/:+@-", r)
+	}
+	if s.Command != "" && strings.IndexFunc(s.Command, more) < 0 {
+		return s.Command
+	}
+	return strconv.Quote(s.Command)
+}
+
 // Who names the server for a sentence: "node[812] (user rwserve)".
 func (s Server) Who() string {
 	if s.PID == 0 {
 		return "a process of user " + s.User
 	}
-	return fmt.Sprintf("%s[%d] (user %s)", s.Command, s.PID, s.User)
+	return fmt.Sprintf("%s[%d] (user %s)", s.Name(), s.PID, s.User)
 }
 
 // Found is what listens on the ports of some mappings.

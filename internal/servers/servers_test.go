@@ -257,3 +257,16 @@ func BenchmarkFind(b *testing.B) {
 }
 
 func pasted(words ...string) string { return "sudo portmap " + strings.Join(words, " ") }
+
+// A name that is more than a word cannot be taken for a PID or a user.
+func TestServerNames(t *testing.T) {
+	for command, want := range map[string]string{
+		"node": "node", "nginx:_x": "nginx:_x", "python3.11": "python3.11", "PM2 v7: God": `"PM2 v7: God"`,
+		"node /home/rwse": `"node /home/rwse"`,
+		"sshd[1]":         `"sshd[1]"`, `a"b`: `"a\"b"`, "": `""`, "(sd-pam)": `"(sd-pam)"`,
+	} {
+		if got := (Server{Command: command}).Name(); got != want {
+			t.Errorf("%q: %s, want %s", command, got, want)
+		}
+	}
+}
