@@ -40,6 +40,9 @@ const (
 	listenChain  = "PORTMAP-LISTEN"  // in mangle: those of them for this host, by listen port
 	targetChain  = "PORTMAP-TARGET"  // in mangle: segments that leave and belong to no connection, by target port
 
+	masqueradeChain = "PORTMAP-MASQ"     // in nat: connections to other hosts, by target port
+	loopbackChain   = "PORTMAP-LOOPBACK" // in mangle: packets of other hosts to or from loopback addresses
+
 	portsOf     = "PORTMAP-P" // the ports of one mapping with several sources
 	sourcesOf   = "PORTMAP-S" // its sources
 	addressesOf = "PORTMAP-A" // the listen addresses of one port
@@ -61,12 +64,17 @@ type hook struct {
 //
 // The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of
 // that VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
-func hooks() [4]hook {
+func hooks() [5]hook {
+	loopback := rule{outside: true, verdict: jump, chain: loopbackChain}
+	toLoopback, fromLoopback := loopback, loopback
+	toLoopback.destination, fromLoopback.source = loopbackNetwork, loopbackNetwork
 	return [...]hook{
 		{chainID{nat, "PREROUTING"}, []rule{{to: here, verdict: jump, chain: rootChain},
 			{to: hereInVRF, verdict: jump, chain: rootChain}}},
 		{chainID{nat, "OUTPUT"}, []rule{{to: here, verdict: jump, chain: rootChain}}},
-		{chainID{mangle, "PREROUTING"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
+		{chainID{nat, "POSTROUTING"}, []rule{{translated: true, verdict: jump, chain: masqueradeChain}}},
+		{chainID{mangle, "PREROUTING"}, []rule{toLoopback, fromLoopback,
+			{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
 		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain}}},
 	}
 }
@@ -93,14 +101,14 @@ func hashed(kind string, subject ...any) string {
 
 // own reports whether portmap could have given a chain this name.
 func (id chainID) own() bool {
-	trees := [...]string{"PORTMAP-TCP", "PORTMAP-UDP"}
+	trees := []string{"PORTMAP-TCP", "PORTMAP-UDP", masqueradeTCP, masqueradeUDP}
 	switch {
-	case id.table == nat && (id.name == rootChain || id.name == textChain):
+	case id.table == nat && (id.name == rootChain || id.name == textChain || id.name == masqueradeChain):
 		return true
-	case id.table == mangle && id.name == invalidChain:
+	case id.table == mangle && (id.name == invalidChain || id.name == loopbackChain):
 		return true
 	case id.table == mangle:
-		trees = [...]string{listenChain, targetChain}
+		trees = []string{listenChain, targetChain}
 	}
 	for _, tree := range trees {
 		if rest, ok := strings.CutPrefix(id.name, tree); ok {

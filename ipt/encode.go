@@ -30,12 +30,13 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 
 // encodeNear is encode for those chains alone that hold something of the mappings near, or lead to them; nil for all.
 func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
-	return append(translating(mappings, near, family), dropping(mappings, near, family)...)
+	return slices.Concat(translating(mappings, near, family), masquerading(mappings, near, family),
+		closingLoopback(mappings, family), dropping(mappings, near, family))
 }
 
 // translating returns the chains of the table nat.
 func translating(mappings, near []rules.Mapping, family rules.Families) []chain {
-	t := &tree{table: nat, near: near}
+	t := &tree{table: nat, near: near, portsOf: listenPorts}
 	entries := make([]dnatEntry, 0, len(mappings)+len(mappings)/8)
 	var bySources, noted []int
 	for i := range mappings {
@@ -62,7 +63,7 @@ func translating(mappings, near []rules.Mapping, family rules.Families) []chain 
 		m := &mappings[i]
 		then := hashed(portsOf, m.String())
 		t.sources(hashed(sourcesOf, m.String()), sourcesIn(m, family), rule{verdict: goTo, chain: then})
-		t.portsBehindSources(then, m, i)
+		t.portsBehindSources(then, m, i, family)
 	}
 	if family != notesFamily || len(mappings) == 0 {
 		return t.chains
@@ -91,11 +92,30 @@ func notes(m *rules.Mapping) []string {
 
 // entryOf returns what all entries of a mapping have in common.
 func entryOf(m *rules.Mapping, number int) dnatEntry {
-	target, _ := m.TargetPorts() // of this host: no other mapping is supported
 	return dnatEntry{
-		mapping: number, listen: m.ListenPorts(), target: target.First,
-		text: m.String(), comment: ruletext.Comment(m.String(), maxComment),
+		mapping: number, listen: m.ListenPorts(), text: m.String(), comment: ruletext.Comment(m.String(), maxComment),
 	}
+}
+
+// appendTargets appends the entry once for each target.
+func appendTargets(entries []dnatEntry, it dnatEntry, m *rules.Mapping, family rules.Families) []dnatEntry {
+	if target, one := m.TargetPorts(); one {
+		it.target = target.First
+		return append(entries, it)
+	}
+	targets := m.TargetsIn(family)
+	for i, t := range targets {
+		it.to, it.target, it.number, it.share = t.Addr, t.Ports.First, i, share{}
+		switch left := len(targets) - i; {
+		case left == 1: // all that reaches it
+		case m.Sticky():
+			it.share = share{of: len(targets), hashed: true, number: i}
+		default:
+			it.share = share{of: left}
+		}
+		entries = append(entries, it)
+	}
+	return entries
 }
 
 // appendEntries appends a mapping's entries, and returns its sources.
@@ -120,7 +140,11 @@ func appendEntries(entries []dnatEntry, m *rules.Mapping, number int, family rul
 	for _, p := range [...]rules.Protocols{rules.TCP, rules.UDP} {
 		if m.Protocols().Has(p) {
 			it.protocol = p
-			entries = append(entries, it)
+			if it.sourceChain != "" {
+				entries = append(entries, it)
+			} else {
+				entries = appendTargets(entries, it, m, family)
+			}
 		}
 	}
 	return entries, sources

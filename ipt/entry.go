@@ -15,8 +15,13 @@ type dnatEntry struct {
 	mapping     int
 	protocol    rules.Protocols
 	listen      rules.Ports
-	target      uint16 // for the first listen port
-	drops       bool   // its packets are dropped, instead of sent to target
+	to          netip.Addr // the server's address; not valid for the one that the packet has
+	target      uint16     // for the first listen port
+	number      int        // of the server, among those of the mapping
+	share       share      // that it has of the connections
+	drops       bool       // its packets are dropped, instead of sent to target
+	masquerades bool       // they get another source; listen is where they go
+	original    uint16     // of masquerades: the port that clients use, for the first one
 	address     netip.Addr
 	iface       string
 	source      netip.Prefix
@@ -30,7 +35,7 @@ type dnatEntry struct {
 func sortEntries(entries []*dnatEntry, p rules.Ports) {
 	slices.SortFunc(entries, func(a, b *dnatEntry) int {
 		return cmp.Or(cmp.Compare(max(a.listen.First, p.First), max(b.listen.First, p.First)),
-			strings.Compare(a.text, b.text), cmp.Compare(a.protocol, b.protocol))
+			strings.Compare(a.text, b.text), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.number, b.number))
 	})
 }
 
@@ -38,7 +43,7 @@ func sortEntries(entries []*dnatEntry, p rules.Ports) {
 // (A shifted range, `DNAT --to-destination :9000-9010/8000`, takes the next port, and so another server, where the
 // tuple of the right one is in use: nf_nat_core.c, nf_nat_l4proto_unique_tuple.)
 func (e *dnatEntry) rulesIn(p rules.Ports) int {
-	if e.sourceChain != "" || e.drops {
+	if e.spans() {
 		return 1
 	}
 	return int(min(e.listen.Last, p.Last)) - int(max(e.listen.First, p.First)) + 1
@@ -53,8 +58,16 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 	if e.address.IsValid() {
 		r.destination = netip.PrefixFrom(e.address, e.address.BitLen())
 	}
-	if e.drops {
+	if e.drops || e.masquerades {
 		r.ports = rules.Ports{First: max(e.listen.First, p.First), Last: min(e.listen.Last, p.Last)}
+	}
+	if e.masquerades {
+		first := e.original + (r.ports.First - e.listen.First)
+		r.original = rules.Ports{First: first, Last: first + (r.ports.Last - r.ports.First)}
+		r.verdict = masquerade
+		return []rule{r}
+	}
+	if e.drops {
 		if r.verdict = drop; e.sourceChain != "" {
 			r.verdict, r.chain = jump, e.sourceChain
 		}
@@ -64,7 +77,10 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 		r.ports, r.verdict, r.chain = e.listen, jump, e.sourceChain
 		return []rule{r}
 	}
-	r.verdict = toPort
+	r.verdict, r.address, r.share = toPort, e.to, e.share
+	if e.to.IsValid() && !e.to.IsLoopback() && !e.address.IsValid() {
+		r.notTo = loopbackOf(rules.FamilyOf(e.to))
+	}
 	list := make([]rule, 0, e.rulesIn(p))
 	for port := int(max(e.listen.First, p.First)); port <= int(min(e.listen.Last, p.Last)); port++ {
 		r.ports = rules.Ports{First: uint16(port), Last: uint16(port)}
@@ -74,9 +90,12 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 	return list
 }
 
+// spans reports whether the entry has one rule for all of its ports.
+func (e *dnatEntry) spans() bool { return e.sourceChain != "" || e.drops || e.masquerades }
+
 // covers reports whether one rule of the entry is for all of the range.
 func (e *dnatEntry) covers(b portRange) bool {
-	return (e.sourceChain != "" || e.drops) && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) &&
+	return e.spans() && b.protocols == e.protocol && e.listen.First <= max(b.ports.First, 1) &&
 		e.listen.Last >= b.ports.Last
 }
 

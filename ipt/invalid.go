@@ -32,12 +32,12 @@ func dropping(mappings, near []rules.Mapping, family rules.Families) []chain {
 	if !slices.ContainsFunc(mappings, func(m rules.Mapping) bool { return drops(&m, family) }) {
 		return nil
 	}
-	arriving := &tree{table: mangle, near: near}
+	arriving := &tree{table: mangle, near: near, portsOf: listenPorts}
 	at := arriving.open(invalidChain)
 	arriving.add(at, rule{to: here, verdict: goTo, chain: listenChain}, -1)
 	arriving.add(at, rule{to: hereInVRF, verdict: goTo, chain: listenChain}, -1)
 	arriving.drops(listenChain, mappings, family)
-	leaving := &tree{table: mangle, answers: true, near: near}
+	leaving := &tree{table: mangle, answers: true, near: near, portsOf: localPorts}
 	leaving.drops(targetChain, mappings, family)
 	return append(arriving.chains, leaving.chains...)
 }
@@ -52,10 +52,15 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 	ports := map[condition][]rules.Ports{}
 	sources := map[string][]netip.Prefix{}
 	for i := range mappings {
-		if m := &mappings[i]; drops(m, family) {
-			c, from := conditionOf(m, family)
-			ports[c] = append(ports[c], t.portsOf(m))
+		m := &mappings[i]
+		if !drops(m, family) {
+			continue
+		}
+		c, from := conditionOf(m, family)
+		for _, e := range t.endsOf(m, family) {
 			sources[c.sources] = from
+			c.address = e.address
+			ports[c] = append(ports[c], e.ports)
 		}
 	}
 	var entries []dnatEntry
@@ -82,6 +87,39 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 			t.sources(t.sourceChainOf(c), from, rule{verdict: drop, comment: dropComment})
 		}
 	}
+}
+
+// localPorts returns the ports of servers on this host.
+func localPorts(m *rules.Mapping) []rules.Ports {
+	ports := m.LocalTargets()
+	for _, t := range m.Targets() {
+		if t.Addr.IsLoopback() {
+			ports = append(ports, t.Ports)
+		}
+	}
+	return ports
+}
+
+// end is an address of this host and ports of it.
+type end struct {
+	address netip.Addr // not valid for every address
+	ports   rules.Ports
+}
+
+// endsOf returns to where a mapping's packets are sent, or from where its answers come.
+func (t *tree) endsOf(m *rules.Mapping, family rules.Families) (ends []end) {
+	if !t.answers {
+		return []end{{m.Listen(), m.ListenPorts()}}
+	}
+	for _, ports := range m.LocalTargets() {
+		ends = append(ends, end{m.Listen(), ports})
+	}
+	for _, target := range m.Targets() {
+		if target.Addr.IsLoopback() && rules.FamilyOf(target.Addr) == family {
+			ends = append(ends, end{target.Addr, target.Ports})
+		}
+	}
+	return ends
 }
 
 // sourceChainOf names the chain that asks for the sources of a condition. All mappings of these sources share it.

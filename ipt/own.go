@@ -52,7 +52,7 @@ func (l *labels) note(comment string) bool {
 	return ok && m.Temporary()
 }
 
-// dropComment is the comment of the rules that drop: each is for many mappings.
+// dropComment is the comment of the rules that drop or masquerade: each can be for several mappings.
 const dropComment = "portmap"
 
 // ours reports whether a rule has a form in which portmap puts rules into this chain. One that has the form and not the
@@ -65,7 +65,7 @@ func (l *labels) ours(in chainID, r *rule) bool {
 		return *r == rule{comment: r.comment} && l.note(r.comment)
 	case in == chainID{mangle, invalidChain}:
 		return *r == rule{to: r.to, verdict: goTo, chain: listenChain} && r.to != anywhere
-	case r.invalid || r.to != anywhere:
+	case r.invalid || r.translated || r.outside || r.to != anywhere:
 		return false
 	}
 	inner := chainID{in.table, r.chain}
@@ -76,6 +76,8 @@ func (l *labels) ours(in chainID, r *rule) bool {
 		return inner.own() && strings.HasPrefix(r.chain, sourcesOf) && l.labelIn(in.table, r.comment)
 	case drop:
 		return in.table == mangle && l.labelIn(mangle, r.comment)
+	case masquerade:
+		return in.table == nat && !r.reply && r.comment == dropComment && r.original.Last != 0 && r.ports.Last != 0
 	case toPort:
 		return in.table == nat && !r.reply && r.protocol != 0 && r.ports.Last == r.ports.First && r.ports.Last != 0 &&
 			r.port != 0 &&

@@ -41,6 +41,26 @@ func parseWords(words []string) (r rule, ok bool) {
 			words = words[len(hereWords[to]):]
 			continue
 		}
+		if s, length := shareIn(words); length > 0 && r.share == (share{}) {
+			r.share = s
+			words = words[length:]
+			continue
+		}
+		if len(words) > 2 && words[0] == "!" && words[1] == "-d" {
+			if !setPrefix(&r.notTo, words[2]) {
+				return rule{}, false
+			}
+			words = words[3:]
+			continue
+		}
+		if form := [...]string{"!", "-i", "lo"}; len(words) > len(form) && slices.Equal(words[:len(form)], form[:]) {
+			if r.outside {
+				return rule{}, false
+			}
+			r.outside = true
+			words = words[len(form):]
+			continue
+		}
 		if len(words) < 2 {
 			return rule{}, false
 		}
@@ -77,7 +97,11 @@ func (r *rule) asks(matches []string) bool {
 	for _, n := range [...]struct {
 		needed bool
 		name   string
-	}{{r.ports.Last != 0, r.protocol.String()}, {r.invalid, "conntrack"}, {r.comment != "", "comment"}} {
+	}{
+		{r.ports.Last != 0, r.protocol.String()},
+		{r.invalid || r.translated || r.original.Last != 0, "conntrack"},
+		{r.comment != "", "comment"},
+	} {
 		if n.needed {
 			needed++
 			if !slices.Contains(matches, n.name) {
@@ -109,19 +133,18 @@ func (r *rule) set(option, value string) bool {
 		}
 		return first
 	case "--dport", "--sport":
-		return r.setDirection(option == "--sport") && r.setPorts(value)
+		return r.setDirection(option == "--sport") && setPorts(&r.ports, value)
 	case "--ctstate":
-		first := !r.invalid
-		r.invalid = value == "INVALID"
-		return r.invalid && first
+		first := !r.invalid && !r.translated
+		r.invalid, r.translated = value == "INVALID", value == "DNAT"
+		return (r.invalid || r.translated) && first
+	case "--ctorigdstport":
+		return setPorts(&r.original, value)
 	case "--comment":
 		return setOnce(&r.comment, value)
 	case "--to-destination":
-		port, ok := strings.CutPrefix(value, ":")
-		n, err := strconv.ParseUint(port, 10, 16)
 		first := r.port == 0
-		r.port = uint16(n)
-		return ok && err == nil && first && r.port != 0 && r.verdict == toPort
+		return r.setDestination(value) && first && r.port != 0 && r.verdict == toPort
 	case "-j", "-g":
 		if r.verdict != note {
 			return false
@@ -133,6 +156,8 @@ func (r *rule) set(option, value string) bool {
 			r.verdict = drop
 		case value == "DNAT":
 			r.verdict = toPort
+		case value == "MASQUERADE":
+			r.verdict = masquerade
 		default:
 			r.verdict, r.chain = jump, value
 		}
@@ -163,15 +188,27 @@ func (r *rule) setDirection(reply bool) bool {
 	return true
 }
 
-func (r *rule) setPorts(value string) bool {
+// setDestination takes ":8443", "10.0.0.5:8443" or "[2001:db8::5]:8443".
+func (r *rule) setDestination(value string) bool {
+	if port, same := strings.CutPrefix(value, ":"); same {
+		n, err := strconv.ParseUint(port, 10, 16)
+		r.port = uint16(n)
+		return err == nil
+	}
+	to, err := netip.ParseAddrPort(value)
+	r.address, r.port = to.Addr(), to.Port()
+	return err == nil
+}
+
+func setPorts(p *rules.Ports, value string) bool {
 	from, to, isRange := strings.Cut(value, ":")
 	first, err := strconv.ParseUint(from, 10, 16)
 	last, err2 := first, error(nil)
 	if isRange {
 		last, err2 = strconv.ParseUint(to, 10, 16)
 	}
-	twice := r.ports.Last != 0
-	r.ports = rules.Ports{First: uint16(first), Last: uint16(last)}
+	twice := p.Last != 0
+	*p = rules.Ports{First: uint16(first), Last: uint16(last)}
 	return err == nil && err2 == nil && !twice && last > 0 && first <= last
 }
 

@@ -12,10 +12,11 @@ import (
 type verdict uint8
 
 const (
-	note   verdict = iota // nothing: the rule is there for its comment
-	jump                  // tries the rules of a chain, and comes back
-	goTo                  // tries the rules of a chain, and does not come back
-	toPort                // translates the destination to a port of the same address
+	note       verdict = iota // nothing: the rule is there for its comment
+	jump                      // tries the rules of a chain, and comes back
+	goTo                      // tries the rules of a chain, and does not come back
+	toPort                    // translates the destination to a port, of the same address or of another
+	masquerade                // translates the source to an address of the interface by which the packet leaves
 	drop
 )
 
@@ -34,14 +35,20 @@ const tcp = rules.TCP
 // the same, however a version of iptables writes them. It can hold the rules that portmap makes.
 type rule struct {
 	source, destination netip.Prefix
-	iface               string // that the packet came by
+	notTo               netip.Prefix // the destination is in no such network
+	iface               string       // that the packet came by
 	protocol            rules.Protocols
 	ports               rules.Ports // the destination's; Last is 0 where any will do
 	reply               bool        // iface is the one by which the packet leaves, ports are the source's
 	invalid             bool        // connection tracking calls the packet invalid
+	outside             bool        // it came from another host: not by lo
+	translated          bool        // its connection has another destination than its client used
+	original            rules.Ports // the destination port that the client used; Last is 0 where any will do
 	to                  locality
+	share               share
 	verdict             verdict
-	port                uint16 // where toPort sends it
+	address             netip.Addr // where toPort sends it; not valid for the one that the packet has
+	port                uint16
 	chain               string // where jump and goTo lead, in the same table
 	comment             string
 
@@ -108,6 +115,13 @@ func (r *rule) appendWords(b []byte, gap byte, quote func(string) string) []byte
 		words("-d", "")
 		b = r.destination.AppendTo(b)
 	}
+	if r.notTo.IsValid() {
+		words("!", "-d", "")
+		b = r.notTo.AppendTo(b)
+	}
+	if r.outside {
+		words("!", "-i", "lo")
+	}
 	interfaceFlag, portFlag := "-i", "--dport"
 	if r.reply {
 		interfaceFlag, portFlag = "-o", "--sport"
@@ -120,13 +134,18 @@ func (r *rule) appendWords(b []byte, gap byte, quote func(string) string) []byte
 	}
 	if r.ports.Last != 0 {
 		words("-m", r.protocol.String(), portFlag, "")
-		b = strconv.AppendUint(b, uint64(r.ports.First), 10)
-		if r.ports.Last != r.ports.First {
-			b = strconv.AppendUint(append(b, ':'), uint64(r.ports.Last), 10)
-		}
+		b = appendPorts(b, r.ports)
 	}
+	words(r.share.words()...)
 	if r.invalid {
 		words("-m", "conntrack", "--ctstate", "INVALID")
+	}
+	if r.translated {
+		words("-m", "conntrack", "--ctstate", "DNAT")
+	}
+	if r.original.Last != 0 {
+		words("-m", "conntrack", "--ctorigdstport", "")
+		b = appendPorts(b, r.original)
 	}
 	words(hereWords[r.to]...)
 	if r.comment != "" {
@@ -141,8 +160,21 @@ func (r *rule) appendWords(b []byte, gap byte, quote func(string) string) []byte
 	case drop:
 		words("-j", "DROP")
 	case toPort:
-		words("-j", "DNAT", "--to-destination", ":")
-		b = strconv.AppendUint(b, uint64(r.port), 10)
+		words("-j", "DNAT", "--to-destination", "")
+		if r.address.IsValid() {
+			return netip.AddrPortFrom(r.address, r.port).AppendTo(b)
+		}
+		b = strconv.AppendUint(append(b, ':'), uint64(r.port), 10)
+	case masquerade:
+		words("-j", "MASQUERADE")
+	}
+	return b
+}
+
+func appendPorts(b []byte, p rules.Ports) []byte {
+	b = strconv.AppendUint(b, uint64(p.First), 10)
+	if p.Last != p.First {
+		b = strconv.AppendUint(append(b, ':'), uint64(p.Last), 10)
 	}
 	return b
 }

@@ -114,7 +114,26 @@ func TestWhatIsOurs(t *testing.T) {
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -j DNAT --to-destination :8443`, false},
 		{"PORTMAP",
 			`-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination 10.0.0.1:8443`,
-			false},
+			true},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" ` +
+			"-j DNAT --to-destination 10.0.0.1-10.0.0.2:8443", false},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m statistic --mode nth --every 2 --packet 0 -m comment ` +
+			`--comment "443:8443,9443/tcp" -j DNAT --to-destination :8443`, true},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m statistic --mode nth --every 2 --packet 1 -m comment ` +
+			`--comment "443:8443,9443/tcp" -j DNAT --to-destination :8443`, false},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m statistic --mode random --probability 0.5 -m comment ` +
+			`--comment "443:8443,9443/tcp" -j DNAT --to-destination :8443`, false},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m cluster --cluster-local-nodemask 0x00000002 ` +
+			`--cluster-total-nodes 2 --cluster-hash-seed 0x706f7274 ` +
+			`-m comment --comment "443:8443,9443/tcp --sticky" ` +
+			"-j DNAT --to-destination :8443", true},
+		{"PORTMAP", `-p tcp -m tcp --dport 443 -m cluster --cluster-local-nodemask 0x00000002 ` +
+			`--cluster-total-nodes 2 --cluster-hash-seed 0x1 -m comment --comment "443:8443,9443/tcp --sticky" ` +
+			"-j DNAT --to-destination :8443", false},
+		{"PORTMAP-MASQ", `-d 10.0.0.5/32 -p tcp -m tcp --dport 8443 -m conntrack --ctorigdstport 443 -m comment ` +
+			`--comment portmap -j MASQUERADE`, true},
+		{"PORTMAP-MASQ", `-d 10.0.0.5/32 -p tcp -m tcp --dport 8443 -m comment --comment portmap -j MASQUERADE`, false},
+		{"PORTMAP-MASQ", `-j MASQUERADE`, false},
 		{"PORTMAP",
 			`-p tcp -m tcp --dport 443 -m comment --comment "443:8443/tcp" -j DNAT --to-destination :8443 --random`,
 			false},

@@ -3,6 +3,7 @@ package ipt
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"portmap/rules"
@@ -32,7 +33,7 @@ func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool,
 		}
 		from := wanted(encodeNear(change.Before, changed, family), nothing)
 		to := wanted(encodeNear(after, changed, family), nothing)
-		if len(from.jumps) != len(to.jumps) {
+		if !maps.EqualFunc(from.jumps, to.jumps, slices.Equal) {
 			return nil, false, nil
 		}
 		for _, id := range bothOf(from.names, to.names) {

@@ -38,8 +38,10 @@ func wanted(chains []chain, before *saved) state {
 		s.chains[c.id] = c.rules
 	}
 	for _, h := range hooks() {
-		if _, leads := s.chains[chainID{h.table, h.jumps[0].chain}]; leads {
-			s.jumps[h.chainID] = h.jumps
+		for _, j := range h.jumps {
+			if _, leads := s.chains[chainID{h.table, j.chain}]; leads {
+				s.jumps[h.chainID] = append(s.jumps[h.chainID], j)
+			}
 		}
 	}
 	return s

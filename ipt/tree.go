@@ -18,18 +18,13 @@ type tree struct {
 	table table
 	// its packets are those that leave from the target ports, not those that arrive at the listen ports
 	answers bool
-	near    []rules.Mapping // what the chains asked for are about; nil for all chains
+	near    []rules.Mapping                    // what the chains asked for are about; nil for all chains
+	portsOf func(*rules.Mapping) []rules.Ports // by which it tells a mapping's packets
+	kind    string                             // tells it from another tree of its table; mostly empty
 	chains  []chain
 }
 
-// portsOf returns the ports by which the tree tells a mapping's packets.
-func (t *tree) portsOf(m *rules.Mapping) rules.Ports {
-	if t.answers {
-		target, _ := m.TargetPorts() // of this host: no other mapping is supported
-		return target
-	}
-	return m.ListenPorts()
-}
+func listenPorts(m *rules.Mapping) []rules.Ports { return []rules.Ports{m.ListenPorts()} }
 
 func (t *tree) isNear(m *rules.Mapping) bool {
 	return t.near == nil || slices.ContainsFunc(t.near, m.Equal)
@@ -38,7 +33,7 @@ func (t *tree) isNear(m *rules.Mapping) bool {
 // leadsNear reports whether a portRange has room for one of the mappings that the tree is asked about.
 func (t *tree) leadsNear(b portRange) bool {
 	return t.near == nil || slices.ContainsFunc(t.near, func(m rules.Mapping) bool {
-		return b.protocols&m.Protocols() != 0 && b.ports.Overlaps(t.portsOf(&m))
+		return b.protocols&m.Protocols() != 0 && slices.ContainsFunc(t.portsOf(&m), b.ports.Overlaps)
 	})
 }
 
@@ -84,10 +79,12 @@ func (b portRange) holds(it *dnatEntry) bool {
 }
 
 // readable names the chain of a portRange so that it can be found by its ports.
-func readable(b portRange) string {
-	kind := "PORTMAP-TCP"
+func readable(b portRange) string { return readableAs("PORTMAP-TCP", "PORTMAP-UDP", b) }
+
+func readableAs(tcp, udp string, b portRange) string {
+	kind := tcp
 	if b.protocols == rules.UDP {
-		kind = "PORTMAP-UDP"
+		kind = udp
 	}
 	if b.ports == everyPort {
 		return kind
@@ -184,7 +181,7 @@ func (t *tree) addresses(at int, b portRange, entries []*dnatEntry) {
 		}
 	}
 	t.networks(at, byDestination, list, func(p netip.Prefix) string {
-		return hashed(addressesOf, t.table, t.answers, b.protocols, b.ports.First, p)
+		return hashed(addressesOf, string(t.table)+t.kind, t.answers, b.protocols, b.ports.First, p)
 	})
 }
 
@@ -210,12 +207,12 @@ func (t *tree) sources(name string, sources []netip.Prefix, next rule) {
 }
 
 // portsBehindSources makes the chain that asks for the ports of a mapping with several sources, and those below it.
-func (t *tree) portsBehindSources(name string, m *rules.Mapping, number int) {
+func (t *tree) portsBehindSources(name string, m *rules.Mapping, number int, family rules.Families) {
 	bare := entryOf(m, number)
 	var entries []dnatEntry
 	for _, protocol := range m.Protocols().Each() {
 		bare.protocol = protocol
-		entries = append(entries, bare)
+		entries = appendTargets(entries, bare, m, family)
 	}
 	t.grow(name, portRange{rules.TCP | rules.UDP, everyPort}, pointers(entries), func(b portRange) string {
 		return hashed(portsOf, m.String(), b.protocols, b.ports)

@@ -11,6 +11,7 @@ import (
 type setContent struct {
 	name     string // empty for a rule's own set
 	keyLen   uint32 // in bytes
+	dataLen  uint32 // of a map
 	interval bool
 	isMap    bool
 	elements []element // of a rule's own set
@@ -75,7 +76,7 @@ func (s setContent) String() string {
 	}
 	if !s.interval {
 		for _, e := range s.sorted() {
-			parts = append(parts, fmt.Sprintf("%x:%d", e.key, e.target))
+			parts = append(parts, fmt.Sprintf("%x:%x", e.key, e.data))
 		}
 	}
 	return "{" + strings.Join(parts, " ") + "}"

@@ -30,7 +30,8 @@ func newReading() *reading {
 	r.seen = make([][]int, len(r.places))
 	for i := range r.places {
 		if p := &r.places[i]; p.kind != isChain {
-			r.sets[p.name] = setContent{name: p.name, keyLen: p.key.datatype().Bytes, isMap: p.kind == isMap}
+			r.sets[p.name] = setContent{name: p.name, keyLen: p.key.datatype().Bytes, isMap: p.kind == isMap,
+				dataLen: dataType(p.data).Bytes}
 		}
 	}
 	return r
@@ -162,7 +163,7 @@ func (r *reading) keys(place int, list []element) {
 		ranges = p.elements(ranges[:0], &e.mapping)
 		for _, k := range ranges {
 			for i := range k.ports.Count() {
-				key = appendKey(key[:0], k.address, k.protocol, k.ports.First+uint16(i))
+				key = p.key.append(key[:0], &k, i)
 				if i, there := at[string(key)]; there {
 					explained[i] = true
 					r.see(place, e)

@@ -9,8 +9,8 @@ import (
 // element is one element of a map or set.
 type element struct {
 	key     []byte
-	end     bool // of an interval set: the run that began before it ends here
-	target  uint16
+	end     bool   // of an interval set: the run that began before it ends here
+	data    []byte // of a map
 	comment []byte
 	packets uint64
 }
@@ -51,11 +51,7 @@ func decodeElement(b []byte) (e element) {
 		case unix.NFTA_SET_ELEM_KEY:
 			attributes(value, func(_ uint16, v []byte) { e.key = v })
 		case unix.NFTA_SET_ELEM_DATA:
-			attributes(value, func(_ uint16, v []byte) {
-				if len(v) >= 2 {
-					e.target = binary.BigEndian.Uint16(v)
-				}
-			})
+			attributes(value, func(_ uint16, v []byte) { e.data = v })
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.end = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_USERDATA:

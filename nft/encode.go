@@ -68,9 +68,9 @@ func (p *place) elementsOf(mappings []rules.Mapping) iter.Seq[nftables.SetElemen
 
 func (p *place) eachElement(r keyRange, label string, yield func(nftables.SetElement) bool) bool {
 	for i := range r.ports.Count() {
-		e := nftables.SetElement{Key: elementKey(r.address, r.protocol, r.ports.First+uint16(i))}
+		e := nftables.SetElement{Key: p.key.append(make([]byte, 0, maxKey), &r, i)}
 		if p.kind == isMap {
-			e.Val, e.Comment = portBytes(r.target+uint16(i)), label
+			e.Val, e.Comment = dataBytes(r.to, r.target+uint16(i)), label
 		}
 		if !yield(e) {
 			return false
@@ -81,7 +81,7 @@ func (p *place) eachElement(r keyRange, label string, yield func(nftables.SetEle
 
 // sharedKeys returns what mappings have in a set, each key once.
 func (p *place) sharedKeys(mappings []rules.Mapping) keySet {
-	keys := keySet{}
+	keys := newKeySet(p.key)
 	p.eachRange(mappings, keys.add)
 	return keys
 }
@@ -99,8 +99,6 @@ func (p *place) eachRange(mappings []rules.Mapping, do func(keyRange)) {
 // elements returns the keys as elements of a set.
 func (s keySet) elements() iter.Seq[nftables.SetElement] {
 	return func(yield func(nftables.SetElement) bool) {
-		s.each(func(g keyGroup, port uint16) bool {
-			return yield(nftables.SetElement{Key: elementKey(g.address, g.protocol, port)})
-		})
+		s.each(func(key []byte) bool { return yield(nftables.SetElement{Key: key}) })
 	}
 }

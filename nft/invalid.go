@@ -45,14 +45,17 @@ func dropMapped() []*rule {
 	return list
 }
 
-// dropRestricted returns the rules that drop the invalid segments of a mapping with --source or --interface.
+// dropRestricted returns the rules that drop the invalid segments of a mapping that has rules of its own.
 func dropRestricted(m *rules.Mapping) []*rule {
-	if !m.Restricted() || !m.Protocols().Has(rules.TCP) {
+	if !m.Restricted() && !isSpread(m) || !m.Protocols().Has(rules.TCP) {
 		return nil
 	}
 	var list []*rule
-	for _, sources := range sourceGroups(m) {
-		r := newRule(chainInvalid, label(m)).restrict(m, sources)
+	for _, c := range clientsOf(m) {
+		if !m.Restricted() && len(m.TargetsIn(c.families)) == 1 {
+			continue // the set of a map has it
+		}
+		r := newRule(chainInvalid, label(m)).restrict(m, c)
 		list = append(list, r.protocol(rules.TCP).toPorts(m.ListenPorts()).drop())
 	}
 	return list
@@ -60,11 +63,21 @@ func dropRestricted(m *rules.Mapping) []*rule {
 
 // tcpTargets returns the elements of a mapping in the set of target ports.
 func tcpTargets(list []keyRange, m *rules.Mapping) []keyRange {
-	target, here := m.TargetPorts()
-	if !here || !m.Protocols().Has(rules.TCP) {
+	if !m.Protocols().Has(rules.TCP) {
 		return list
 	}
-	return append(list, keyRange{protocol: rules.TCP, ports: target})
+	if target, one := m.TargetPorts(); one { // of most mappings, without an allocation
+		return append(list, keyRange{protocol: rules.TCP, ports: target})
+	}
+	for _, target := range m.LocalTargets() {
+		list = append(list, keyRange{protocol: rules.TCP, ports: target})
+	}
+	for _, t := range m.Targets() {
+		if t.Addr.IsLoopback() {
+			list = append(list, keyRange{protocol: rules.TCP, ports: t.Ports})
+		}
+	}
+	return list
 }
 
 // unlessInvalid ends the chain for a packet of any other state.

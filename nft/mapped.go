@@ -8,22 +8,31 @@ import (
 
 // What translates: the maps, and the rules of mappings that a map cannot hold.
 
-// portMap is a map from what a packet is addressed to, to the server's port.
+// portMap is a map from what a packet is addressed to, to the server.
 type portMap struct {
 	name     string
 	comment  string // of the rule that looks a packet up
 	families rules.Families
 	key      key
+	data     rules.Families // of the server's address; 0 where only the port changes
+	loopback bool           // which is a loopback address
 }
 
 // maps lists the maps in the order in which a packet meets them. No packet is in two of them: a Set sees to that.
 func maps() []portMap {
 	return []portMap{
-		{"ports", "every address, IPv4 and IPv6", rules.BothFamilies, key{}},
-		{"ports4", "every address, IPv4 only", rules.IPv4, key{}},
-		{"ports6", "every address, IPv6 only", rules.IPv6, key{}},
-		{"addr4", "one IPv4 address", rules.IPv4, key{rules.IPv4}},
-		{"addr6", "one IPv6 address", rules.IPv6, key{rules.IPv6}},
+		{"ports", "every address, IPv4 and IPv6", rules.BothFamilies, key{}, 0, false},
+		{"ports4", "every address, IPv4 only", rules.IPv4, key{}, 0, false},
+		{"ports6", "every address, IPv6 only", rules.IPv6, key{}, 0, false},
+		{"addr4", "one IPv4 address", rules.IPv4, key{address: rules.IPv4}, 0, false},
+		{"addr6", "one IPv6 address", rules.IPv6, key{address: rules.IPv6}, 0, false},
+		{"remote4", "every address, to another host, IPv4", rules.IPv4, key{}, rules.IPv4, false},
+		{"remote6", "every address, to another host, IPv6", rules.IPv6, key{}, rules.IPv6, false},
+		{"addr_remote4", "one IPv4 address, to another host", rules.IPv4, key{address: rules.IPv4}, rules.IPv4, false},
+		{"addr_remote6", "one IPv6 address, to another host", rules.IPv6, key{address: rules.IPv6}, rules.IPv6, false},
+		{"loopback4", "every address, to loopback", rules.IPv4, key{}, rules.IPv4, true},
+		{"addr_loopback4", "one IPv4 address, to loopback", rules.IPv4, key{address: rules.IPv4}, rules.IPv4, true},
+		{"addr_loopback6", "one IPv6 address, to loopback", rules.IPv6, key{address: rules.IPv6}, rules.IPv6, true},
 	}
 }
 
@@ -31,21 +40,33 @@ func maps() []portMap {
 // it, and a lookup in the map would count them as connections. See invalid.go.
 func (p portMap) tcpSet() string { return "tcp_" + p.name }
 
-// holds reports whether a mapping is in this map. Each that is not restricted is in exactly one.
-func (p portMap) holds(m *rules.Mapping) bool {
-	if m.Families() != p.families || m.Restricted() {
-		return false
+// target returns the server to which the map leads packets of a mapping; false for one that it does not hold. A mapping
+// that has no rules of its own is, for each of its families, in exactly one map.
+func (p portMap) target(m *rules.Mapping) (t rules.Target, holds bool) {
+	if m.Restricted() || m.Listen().IsValid() != (p.key.address != 0) {
+		return t, false
 	}
-	return m.Listen().IsValid() == (p.key.address != 0)
+	if p.data == 0 {
+		t.Ports, holds = m.TargetPorts()
+		return t, holds && m.Families() == p.families
+	}
+	if m.Plain() || !m.Families().Has(p.families) || len(m.LocalTargets()) > 0 {
+		return t, false
+	}
+	targets := m.TargetsIn(p.families)
+	if len(targets) != 1 {
+		return t, false
+	}
+	return targets[0], targets[0].Remote() != p.loopback
 }
 
 // elements returns the elements of a mapping in the map: one a protocol and port.
 func (p portMap) elements(list []keyRange, m *rules.Mapping) []keyRange {
-	if !p.holds(m) {
+	target, holds := p.target(m)
+	if !holds {
 		return list
 	}
-	target, _ := m.TargetPorts() // of this host: no other mapping is supported
-	r := keyRange{address: m.Listen(), ports: m.ListenPorts(), target: target.First}
+	r := keyRange{address: m.Listen(), ports: m.ListenPorts(), to: target.Addr, target: target.Ports.First}
 	for _, protocol := range [...]rules.Protocols{rules.TCP, rules.UDP} {
 		if r.protocol = protocol; m.Protocols().Has(protocol) {
 			list = append(list, r)
@@ -56,7 +77,7 @@ func (p portMap) elements(list []keyRange, m *rules.Mapping) []keyRange {
 
 // tcpElements returns the elements of a mapping in the set of the map's keys for TCP.
 func (p portMap) tcpElements(list []keyRange, m *rules.Mapping) []keyRange {
-	if !m.Protocols().Has(rules.TCP) || !p.holds(m) {
+	if _, holds := p.target(m); !holds || !m.Protocols().Has(rules.TCP) {
 		return list
 	}
 	return append(list, keyRange{address: m.Listen(), protocol: rules.TCP, ports: m.ListenPorts()})
@@ -75,11 +96,20 @@ func toMappedLeaving() []*rule {
 	return []*rule{newRule(chainOutput, "connections of this host").anyPort().toThisHost().jump(chainMapped)}
 }
 
+// toRemote returns the family of addresses of other hosts to which the map leads; 0 for this host.
+func (p portMap) toRemote() rules.Families {
+	if p.loopback || p.key.address != 0 { // that address is no loopback one
+		return 0
+	}
+	return p.data
+}
+
 // lookups returns the rules that look a packet up in the maps.
 func lookups() []*rule {
 	var list []*rule
 	for _, p := range maps() {
-		list = append(list, newRule(chainMapped, p.comment).ofFamilies(p.families).anyPort().dnatLookup(p))
+		r := newRule(chainMapped, p.comment).ofFamilies(p.families).fromAfar(p.toRemote())
+		list = append(list, r.anyPort().dnatLookup(p))
 	}
 	return list
 }
@@ -87,42 +117,15 @@ func lookups() []*rule {
 // perRule bounds the elements of an anonymous set: one message holds them all, and its length is a 16-bit number.
 const perRule = 1000
 
-// restricted returns the rules of a mapping with --source or --interface: one a family that its sources have,
-// more where a set would be too large.
-func restricted(m *rules.Mapping) []*rule {
-	if !m.Restricted() {
-		return nil
-	}
-	var list []*rule
-	for _, sources := range sourceGroups(m) {
-		ports := m.ListenPorts()
-		for first := int(ports.First); first <= int(ports.Last); first += perRule {
-			last := min(first+perRule-1, int(ports.Last))
-			list = append(list, restrictedRule(m, sources, rules.Ports{First: uint16(first), Last: uint16(last)}))
-		}
-	}
-	return list
-}
-
-func restrictedRule(m *rules.Mapping, sources []netip.Prefix, ports rules.Ports) *rule {
-	r := newRule(chainMapped, label(m)).restrict(m, sources)
-	r.protocol(m.Protocols()).toPorts(ports).count()
-	target, _ := m.TargetOf(ports.First) // of this host: no other mapping is supported
-	if ports.Count() == 1 {
-		return r.dnatTo(target)
-	}
-	return r.dnatShifted(ports, target)
-}
-
 // restrict matches what a mapping asks of a packet beside protocol and port.
-func (r *rule) restrict(m *rules.Mapping, sources []netip.Prefix) *rule {
+func (r *rule) restrict(m *rules.Mapping, c clients) *rule {
 	switch {
-	case len(sources) > 0:
-		r.fromNetworks(rules.FamilyOf(sources[0].Addr()), sources)
+	case len(c.sources) > 0:
+		r.fromNetworks(c.families, c.sources)
 	case m.Listen().IsValid():
 		r.exprs = append(r.exprs, isFamily(familyNumber(m.Families()))...)
 	default:
-		r.ofFamilies(m.Families())
+		r.ofFamilies(c.families)
 	}
 	if m.Interface() != "" {
 		r.arrivedOn(m.Interface())

@@ -1,7 +1,7 @@
 package nft
 
 import (
-	"encoding/binary"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -61,13 +61,10 @@ func (r *rule) normalForm(sets map[string]setContent) string {
 	own := map[string]setContent{}
 	for i, s := range r.sets {
 		s.lookup.SetName = fmt.Sprintf("__own%d", i)
-		content := setContent{keyLen: s.set.KeyType.Bytes, interval: s.set.Interval, isMap: s.set.IsMap}
+		content := setContent{keyLen: s.set.KeyType.Bytes, dataLen: s.set.DataType.Bytes, interval: s.set.Interval,
+			isMap: s.set.IsMap}
 		for _, e := range s.elements {
-			found := element{key: e.Key, end: e.IntervalEnd}
-			if s.set.IsMap {
-				found.target = binary.BigEndian.Uint16(e.Val)
-			}
-			content.elements = append(content.elements, found)
+			content.elements = append(content.elements, element{key: e.Key, end: e.IntervalEnd, data: e.Val})
 		}
 		own[s.lookup.SetName] = content
 	}
@@ -91,8 +88,20 @@ func (n *normalizer) run(name string, f attributeMap, raw []byte) error {
 		text := fmt.Sprintf("meta %d", f.number(unix.NFTA_META_KEY))
 		n.loadOr(f, unix.NFTA_META_DREG, unix.NFTA_META_SREG, text, metaLength(f))
 	case "ct":
-		text := fmt.Sprintf("ct %d %x", f.number(unix.NFTA_CT_KEY), f[unix.NFTA_CT_DIRECTION])
+		direction := f[unix.NFTA_CT_DIRECTION] // a byte, which google/nftables v0.3.0 sends as a number of four
+		text := fmt.Sprintf("ct %d %x", f.number(unix.NFTA_CT_KEY), direction[:min(1, len(direction))])
 		n.loadOr(f, unix.NFTA_CT_DREG, unix.NFTA_CT_SREG, text, 4)
+	case "numgen":
+		n.load(f.number(unix.NFTA_NG_DREG), value{length: 4, text: fmt.Sprintf("numgen %d %d %d",
+			f.number(unix.NFTA_NG_TYPE), f.number(unix.NFTA_NG_MODULUS), f.number(unix.NFTA_NG_OFFSET))})
+	case "hash":
+		key := n.key(f.number(unix.NFTA_HASH_SREG), f.number(unix.NFTA_HASH_LEN))
+		n.load(f.number(unix.NFTA_HASH_DREG), value{length: 4, text: fmt.Sprintf("hash %d of %s: %d %d %d",
+			f.number(unix.NFTA_HASH_TYPE), key, f.number(unix.NFTA_HASH_MODULUS), f.number(unix.NFTA_HASH_SEED),
+			f.number(unix.NFTA_HASH_OFFSET))})
+	case "masq":
+		n.statement(fmt.Sprintf("masquerade %d %s", f.number(unix.NFTA_MASQ_FLAGS),
+			n.ifGiven(f, unix.NFTA_MASQ_REG_PROTO_MIN)))
 	case "payload":
 		n.payload(f)
 	case "fib":
@@ -241,7 +250,7 @@ func (n *normalizer) lookup(f attributeMap) error {
 	}
 	n.condition("%s in %s", key, content)
 	if _, maps := f[unix.NFTA_LOOKUP_DREG]; maps {
-		n.load(f.number(unix.NFTA_LOOKUP_DREG), value{text: content + "[" + key + "]", length: 4})
+		n.load(f.number(unix.NFTA_LOOKUP_DREG), value{text: content + "[" + key + "]", length: set.dataLen})
 	}
 	return nil
 }
@@ -260,21 +269,21 @@ func (n *normalizer) key(number, length uint32) string {
 }
 
 func (n *normalizer) nat(f attributeMap) {
-	from := func(kind uint16) string {
-		if _, has := f[kind]; has {
-			return n.at(f.number(kind)).String()
-		}
-		return ""
-	}
-	last := from(unix.NFTA_NAT_REG_PROTO_MAX)
-	if last == "" {
-		last = from(unix.NFTA_NAT_REG_PROTO_MIN)
-	}
+	from := func(kind uint16) string { return n.ifGiven(f, kind) }
+	last := cmp.Or(from(unix.NFTA_NAT_REG_PROTO_MAX), from(unix.NFTA_NAT_REG_PROTO_MIN))
+	lastAddress := cmp.Or(from(unix.NFTA_NAT_REG_ADDR_MAX), from(unix.NFTA_NAT_REG_ADDR_MIN))
 	const implied = 3 // NF_NAT_RANGE_MAP_IPS and NF_NAT_RANGE_PROTO_SPECIFIED say that there are registers
 	n.statement(fmt.Sprintf("nat %d %d %d addr %s-%s port %s-%s",
 		f.number(unix.NFTA_NAT_TYPE), f.number(unix.NFTA_NAT_FAMILY), f.number(unix.NFTA_NAT_FLAGS)&^implied,
-		from(unix.NFTA_NAT_REG_ADDR_MIN), from(unix.NFTA_NAT_REG_ADDR_MAX),
-		from(unix.NFTA_NAT_REG_PROTO_MIN), last))
+		from(unix.NFTA_NAT_REG_ADDR_MIN), lastAddress, from(unix.NFTA_NAT_REG_PROTO_MIN), last))
+}
+
+// ifGiven returns what stands in the register that an attribute names; "" without the attribute.
+func (n *normalizer) ifGiven(f attributeMap, kind uint16) string {
+	if _, has := f[kind]; has {
+		return n.at(f.number(kind)).String()
+	}
+	return ""
 }
 
 func (n *normalizer) condition(format string, args ...any) {

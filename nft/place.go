@@ -14,8 +14,9 @@ import (
 type place struct {
 	name string
 	kind kind
-	hook hook // of a base chain; the zero value for a chain that is only jumped to
-	key  key  // of a map or set
+	hook hook           // of a base chain; the zero value for a chain that is only jumped to
+	key  key            // of a map or set
+	data rules.Families // of the address to which a map leads; 0 if it leads to a port of this host
 
 	// elements appends what a mapping has in a map or set. In a map each element has the mapping's label as its
 	// comment, and a counter; in a set it has neither. nil in a chain.
@@ -63,6 +64,8 @@ type hook struct {
 const (
 	natPriority   nftables.ChainPriority = -101
 	guardPriority nftables.ChainPriority = -150
+
+	masqueradePriority nftables.ChainPriority = 99 // one before the usual place (NF_IP_PRI_NAT_SRC)
 )
 
 // places is the table of all maps, sets and chains. Everything that writes, reads or compares the kernel's table goes
@@ -75,12 +78,16 @@ func places() []place {
 	}
 	for _, m := range maps() {
 		list = append(list,
-			place{name: m.name, kind: isMap, key: m.key, elements: m.elements},
+			place{name: m.name, kind: isMap, key: m.key, data: m.data, elements: m.elements},
 			place{name: m.tcpSet(), kind: isSet, key: m.key, elements: m.tcpElements})
+	}
+	for _, s := range masqueradeSets() {
+		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true,
+			lingers: isAny})
 	}
 	return append(list,
 		place{name: chainTexts, kind: isChain, rules: texts},
-		place{name: chainMapped, kind: isChain, always: lookups, rules: restricted},
+		place{name: chainMapped, kind: isChain, always: lookups, rules: mappingRules},
 		place{name: chainInvalid, kind: isChain, always: dropMapped, rules: dropRestricted},
 		place{name: chainGuardPrerouting, kind: isChain, always: guardArriving,
 			hook: hook{filter, prerouting, "prerouting", guardPriority, "mangle"}},
@@ -88,6 +95,9 @@ func places() []place {
 			hook: hook{filter, output, "output", guardPriority, "mangle"}},
 		place{name: chainPrerouting, kind: isChain, always: toMappedArriving,
 			hook: hook{nat, prerouting, "prerouting", natPriority, "dstnat - 1"}},
+		place{name: chainRemote, kind: isChain, always: masqueradeLookups},
+		place{name: chainPostrouting, kind: isChain, always: toRemote,
+			hook: hook{nat, nftables.ChainHookPostrouting, "postrouting", masqueradePriority, "srcnat - 1"}},
 		place{name: chainOutput, kind: isChain, always: toMappedLeaving,
 			// nft has no symbolic name for a priority of this hook
 			hook: hook{nat, output, "output", natPriority, "-101"}})
@@ -112,7 +122,7 @@ func (p *place) set() *nftables.Set {
 		Table: table(), Name: p.name, Concatenation: true, Comment: mark, KeyType: p.key.datatype(),
 	}
 	if p.kind == isMap {
-		s.IsMap, s.Counter, s.DataType = true, true, nftables.TypeInetService
+		s.IsMap, s.Counter, s.DataType = true, true, dataType(p.data)
 	}
 	return s
 }

@@ -85,7 +85,8 @@ func (k *kernel) finder(list []kernelSet) setFinder {
 	return func(name string) (setContent, error) {
 		s := byName[name]
 		content := setContent{
-			keyLen: s.keyLen, interval: s.flags&unix.NFT_SET_INTERVAL != 0, isMap: s.flags&unix.NFT_SET_MAP != 0,
+			keyLen: s.keyLen, dataLen: s.dataLen,
+			interval: s.flags&unix.NFT_SET_INTERVAL != 0, isMap: s.flags&unix.NFT_SET_MAP != 0,
 		}
 		if s.flags&unix.NFT_SET_ANONYMOUS == 0 {
 			content.name = name

@@ -249,56 +249,10 @@ func dnat(register uint32) *expr.NAT {
 	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_INET, RegProtoMin: register}
 }
 
-// dnatTo sends the connection to one port.
-func (r *rule) dnatTo(port uint16) *rule {
-	return r.add(fmt.Sprintf("dnat to :%d", port),
-		&expr.Immediate{Register: regFirst, Data: portBytes(port)}, dnat(regFirst))
-}
-
-// dnatShifted sends each of the ports to its own target: N to N.
-func (r *rule) dnatShifted(listen rules.Ports, target uint16) *rule {
-	shifted := anonymous{
-		set: &nftables.Set{
-			Table: table(), Anonymous: true, Constant: true, IsMap: true,
-			KeyType: nftables.TypeInetService, DataType: nftables.TypeInetService,
-		},
-		lookup: &expr.Lookup{SourceRegister: regFirst, DestRegister: regFirst, IsDestRegSet: true},
-	}
-	texts := make([]string, 0, listen.Count())
-	for i := range listen.Count() {
-		from, to := listen.First+uint16(i), target+uint16(i)
-		shifted.elements = append(shifted.elements, nftables.SetElement{Key: portBytes(from), Val: portBytes(to)})
-		texts = append(texts, fmt.Sprintf("%d : %d", from, to))
-	}
-	r.sets = append(r.sets, shifted)
-	text := fmt.Sprintf("dnat to :th dport map { %s }", strings.Join(texts, ", "))
-	return r.add(text, portField(regFirst), shifted.lookup, dnat(regFirst))
-}
-
-// dnatLookup sends the connection to the port that the map has for it. If it has none, the next rule is tried.
-func (r *rule) dnatLookup(p portMap) *rule {
-	text, _ := p.key.text()
-	found := &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
-	return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name),
-		append(p.key.load(), found, dnat(found.DestRegister))...)
-}
-
 // inSet matches packets whose key is in a set.
 func (r *rule) inSet(k key, set string) *rule {
 	text, _ := k.text()
 	return r.add(text+" @"+set, append(k.load(), &expr.Lookup{SourceRegister: regFirst, SetName: set})...)
-}
-
-// load puts the key of a packet into the registers from the first one on.
-func (k key) load() (exprs []expr.Any) {
-	proto, port := uint32(regFirst), uint32(regKey+1)
-	if k.address != 0 {
-		field := destinationField(k.address, regFirst)
-		exprs = append(exprs, field)
-		proto = regKey + field.Len/4
-		port = proto + 1
-	}
-	return append(exprs, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: proto}, portField(port))
 }
 
 func portBytes(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }

@@ -1,10 +1,6 @@
 package nft
 
-import (
-	"portmap/rules"
-
-	"github.com/google/nftables"
-)
+import "github.com/google/nftables"
 
 const (
 	tableName            = "portmap"
@@ -15,6 +11,8 @@ const (
 	chainMapped          = "mapped"
 	chainInvalid         = "invalid"
 	chainTexts           = "texts"
+	chainRemote          = "remote"
+	chainPostrouting     = "postrouting"
 	setTargets           = "targets"
 )
 
@@ -23,31 +21,4 @@ const mark = "made by portmap"
 
 func table() *nftables.Table {
 	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-}
-
-// key is what the elements of a map or set are told apart by: the protocol and the port, behind an address of a family
-// where one is named.
-type key struct{ address rules.Families }
-
-func (k key) datatype() nftables.SetDatatype {
-	types := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
-	switch k.address {
-	case rules.IPv4:
-		types = append([]nftables.SetDatatype{nftables.TypeIPAddr}, types...)
-	case rules.IPv6:
-		types = append([]nftables.SetDatatype{nftables.TypeIP6Addr}, types...)
-	}
-	return nftables.MustConcatSetType(types...)
-}
-
-// text is the key as nft writes it, in a rule and, as types, in the declaration of the map.
-func (k key) text() (rule, types string) {
-	rule, types = "meta l4proto . th dport", "inet_proto . inet_service"
-	switch k.address {
-	case rules.IPv4:
-		return "ip daddr . " + rule, "ipv4_addr . " + types
-	case rules.IPv6:
-		return "ip6 daddr . " + rule, "ipv6_addr . " + types
-	}
-	return rule, types
 }

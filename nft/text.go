@@ -2,7 +2,6 @@ package nft
 
 import (
 	"bufio"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -37,14 +36,14 @@ func WriteText(w io.Writer, set rules.Set) error {
 func writeSet(out *bufio.Writer, p *place, mappings []rules.Mapping) {
 	_, types := p.key.text()
 	if p.kind == isMap {
-		types += " : inet_service\n\t\tcounter"
+		types += " : " + dataTypeText(p.data) + "\n\t\tcounter"
 	}
 	fmt.Fprintf(out, "\t%s %s {\n\t\ttype %s\n\t\tcomment \"%s\"\n", p.kind, p.name, types, mark)
 	separator, end := "\t\telements = {", ""
 	for e := range p.elementsOf(mappings) {
-		fmt.Fprintf(out, "%s\n\t\t\t%s", separator, keyValue(e.Key))
+		fmt.Fprintf(out, "%s\n\t\t\t%s", separator, p.key.value(e.Key))
 		if p.kind == isMap {
-			fmt.Fprintf(out, " comment \"%s\" : %d", e.Comment, binary.BigEndian.Uint16(e.Val))
+			fmt.Fprintf(out, " comment \"%s\" : %s", e.Comment, dataText(e.Val))
 		}
 		separator, end = ",", " }\n"
 	}

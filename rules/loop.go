@@ -61,7 +61,7 @@ func (f *fitting) loops() error {
 // toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port,
 // or one of a packet whose address has changed, is no listen side of ours.
 func (f *fitting) toThisHost(at int) bool {
-	return f.mappings[at].toThisHost() && f.stays(at)
+	return f.mappings[at].localTargets() > 0 && f.stays(at)
 }
 
 // portSet is a set of ports.
@@ -86,11 +86,14 @@ type walk struct {
 	checks int
 }
 
-// step is one port of one mapping, with the lanes of what may be behind it, and how far they were tried.
+// step is one port of one mapping, with the server that is looked at, the lanes of what may be behind it, and how far
+// they were tried.
 type step struct {
 	mapping int
 	port    uint16
+	number  int // of the server
 	lanes   []*lane
+	lane    int
 	tried   int
 }
 
@@ -110,7 +113,9 @@ func (w *walk) mayLoop() bool {
 	for i := range w.mappings {
 		if w.toThisHost(i) {
 			listened.add(w.mappings[i].ports)
-			targeted.add(w.mappings[i].target)
+			for _, ports := range w.mappings[i].LocalTargets() {
+				targeted.add(ports)
+			}
 		}
 	}
 	return w.eachStep(func(_ int, from, to uint16) bool { return targeted.has(from) && listened.has(to) })
@@ -123,9 +128,11 @@ func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
 			continue
 		}
 		m := &w.mappings[i]
-		for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
-			if do(i, uint16(p), m.localTarget(uint16(p))) {
-				return true
+		for number := range m.localTargets() {
+			for p := int(m.ports.First); p <= int(m.ports.Last); p++ {
+				if do(i, uint16(p), m.localTarget(number, uint16(p))) {
+					return true
+				}
 			}
 		}
 	}
@@ -199,8 +206,7 @@ func (w *walk) follow(mapping int, port uint16) error {
 	}
 	for w.push(mapping, port); len(w.trail) > 0; {
 		s := &w.trail[len(w.trail)-1]
-		target := w.mappings[s.mapping].localTarget(s.port)
-		next, ok := w.next(s, target)
+		next, target, ok := w.next(s)
 		if !ok {
 			*w.about(s.mapping, s.port) = harmless
 			w.trail = w.trail[:len(w.trail)-1]
@@ -223,17 +229,21 @@ func (w *walk) follow(mapping int, port uint16) error {
 	return nil
 }
 
-// next returns a mapping that may be behind a step and was not tried.
-func (w *walk) next(s *step, port uint16) (int, bool) {
-	for w.leads[port] && len(s.lanes) > 0 {
-		l := s.lanes[0]
-		if found := l.waiting.next(port, s.tried, l.until(port)); found >= 0 {
-			s.tried = found + 1
-			return int(w.parts[l.parts[found]].mapping), true
+// next returns a mapping that may be behind a step and was not tried, and the port of it.
+func (w *walk) next(s *step) (mapping int, port uint16, ok bool) {
+	m := &w.mappings[s.mapping]
+	for ; s.number < m.localTargets(); s.number, s.lane = s.number+1, 0 {
+		port = m.localTarget(s.number, s.port)
+		for w.leads[port] && s.lane < len(s.lanes) {
+			l := s.lanes[s.lane]
+			if found := l.waiting.next(port, s.tried, l.until(port)); found >= 0 {
+				s.tried = found + 1
+				return int(w.parts[l.parts[found]].mapping), port, true
+			}
+			s.lane, s.tried = s.lane+1, 0
 		}
-		s.lanes, s.tried = s.lanes[1:], 0
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 func (w *walk) push(mapping int, port uint16) {

@@ -10,11 +10,13 @@ import (
 const (
 	MaxText  = 1<<17 - 1 // bytes of a mapping with its options: one argument of a command (MAX_ARG_STRLEN, execve(2))
 	MaxPorts = 1 << 20   // listen ports of all mappings of a Set together
+
+	MaxTargets = 32 // targets of a mapping: the match cluster of iptables tells no more apart (xt_cluster.h)
 )
 
-// Target is a server that has an address.
+// Target is a server.
 type Target struct {
-	Addr  netip.Addr // of another host, or loopback
+	Addr  netip.Addr // of another host, or loopback; zero: this host, at the address that the packet came to
 	Ports Ports      // as many as the listen ports, in the same order
 }
 
@@ -22,7 +24,7 @@ type Target struct {
 // not change, and is equal to another if their texts are.
 type Mapping struct {
 	ports     Ports
-	target    Ports // where there are no targets with an address
+	target    Ports // where there is one target without an address
 	protocols Protocols
 	families  Families // what it really covers
 	only      Families // what -4 or -6 added to that; 0 where the addresses say it already
@@ -36,7 +38,7 @@ type Mapping struct {
 // extras is what few mappings have.
 type extras struct {
 	listen  netip.Addr
-	targets []Target // other hosts or loopback
+	targets []Target // with addresses, or several without
 	sources []netip.Prefix
 	iface   string
 	owner   string
@@ -92,26 +94,88 @@ func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the server's ports on this host; false if targets have addresses, see [Mapping.Targets].
-func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.toThisHost() }
+// TargetPorts returns the server's ports on this host; false if targets have addresses or are several, see
+// [Mapping.Targets].
+func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.target != Ports{} }
 
 // TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports,
-// and if targets have addresses.
+// and if targets have addresses or are several.
 func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
-	if !m.toThisHost() || !m.ports.Contains(listen) {
+	if m.target == (Ports{}) || !m.ports.Contains(listen) {
 		return 0, false
 	}
-	return m.localTarget(listen), true
+	return m.target.First + (listen - m.ports.First), true
 }
 
-// localTarget is [Mapping.TargetOf] for a listen port of a mapping to this host.
-func (m *Mapping) localTarget(listen uint16) uint16 { return m.target.First + (listen - m.ports.First) }
+// LocalTargets returns the ports of the servers on this host, at the address that the packet came to: one range for
+// each server; none if targets have addresses.
+func (m Mapping) LocalTargets() []Ports {
+	if m.target != (Ports{}) {
+		return []Ports{m.target}
+	}
+	var list []Ports
+	for _, t := range m.extra().targets {
+		if !t.Addr.IsValid() {
+			list = append(list, t.Ports)
+		}
+	}
+	return list
+}
 
-// toThisHost reports whether the server is on this host, at the address that the packet came to.
-func (m *Mapping) toThisHost() bool { return m.extras == nil || len(m.extras.targets) == 0 }
+// localTarget is the port of one of several servers on this host for a listen port.
+func (m *Mapping) localTarget(number int, listen uint16) uint16 {
+	first := m.target.First
+	if m.extras != nil && len(m.extras.targets) > 0 {
+		first = m.extras.targets[number].Ports.First
+	}
+	return first + (listen - m.ports.First)
+}
 
-// Targets returns the servers that have an address; none for this host.
+// localTargets is how many servers on this host the mapping has, at the address that the packet came to.
+func (m *Mapping) localTargets() int {
+	switch {
+	case m.extras == nil || len(m.extras.targets) == 0:
+		return 1
+	case m.extras.targets[0].Addr.IsValid():
+		return 0
+	}
+	return len(m.extras.targets)
+}
+
+// Targets returns the servers that have an address, or are several; sorted. None for one server on this host. All have
+// an address, or none has.
 func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
+
+// TargetsIn returns the servers that packets of one family can go to, sorted. That of a mapping to one server on this
+// host has no address.
+func (m Mapping) TargetsIn(family Families) []Target {
+	if m.target != (Ports{}) {
+		return []Target{{Ports: m.target}}
+	}
+	return slices.DeleteFunc(m.Targets(), func(t Target) bool {
+		return t.Addr.IsValid() && FamilyOf(t.Addr) != family
+	})
+}
+
+func (t Target) loopback() bool { return t.Addr.IsLoopback() }
+
+// Remote reports whether the target is on another host.
+func (t Target) Remote() bool { return t.Addr.IsValid() && !t.Addr.IsLoopback() }
+
+// RemoteFamilies returns the families over which packets go to other hosts; 0 if all servers are on this host.
+func (m Mapping) RemoteFamilies() (f Families) {
+	for _, t := range m.extra().targets {
+		if t.Remote() {
+			f |= FamilyOf(t.Addr)
+		}
+	}
+	return f
+}
+
+// ToLoopback reports whether a target is an IPv4 address that only this host itself can reach: 127.0.0.0/8.
+func (m Mapping) ToLoopback() bool {
+	return slices.ContainsFunc(m.extra().targets, func(t Target) bool { return t.Addr.Is4() && t.Addr.IsLoopback() })
+}
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
@@ -157,8 +221,7 @@ func (m Mapping) Restricted() bool {
 	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }
 
-// Within refuses, with an [*UnsupportedError], a mapping that asks for more than another port on this host and what is
-// in can.
+// Within refuses, with an [*UnsupportedError], a mapping that asks for more than other targets and what is in can.
 func (m Mapping) Within(can ...string) error {
 	if m.Plain() {
 		return nil
@@ -167,13 +230,10 @@ func (m Mapping) Within(can ...string) error {
 		asked bool
 		name  string
 	}{
-		{len(m.extra().targets) > 0, "a target with an address"},
 		{m.Owner() != "", "--owner"},
 		{m.Service() != "", "--service"},
 		{m.Stateless(), "--stateless"},
 		{m.Hide(), "--hide"},
-		{m.Forward(), "--forward"},
-		{m.Sticky(), "--sticky"},
 	} {
 		if part.asked && !slices.Contains(can, part.name) {
 			return &UnsupportedError{Part: part.name}

@@ -1,11 +1,19 @@
 package rules
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
 
 // normalize checks what only the whole mapping shows, and brings it into the one form that its text stands for.
 func (m *Mapping) normalize() *InvalidError {
 	if m.extras != nil {
 		m.extras.sources = tidySources(m.extras.sources)
+		if err := m.normalizeTargets(); err != nil {
+			return err
+		}
 	}
 	if err := m.checkCounts(); err != nil {
 		return err
@@ -27,6 +35,39 @@ func (m *Mapping) checkCounts() *InvalidError {
 		if err := countError(m.ports, t.Ports); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// normalizeTargets sorts the targets: their order means nothing.
+func (m *Mapping) normalizeTargets() *InvalidError {
+	targets := m.extras.targets
+	slices.SortFunc(targets, func(a, b Target) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Ports.First, b.Ports.First),
+			cmp.Compare(a.Ports.Last, b.Ports.Last))
+	})
+	for i, t := range targets {
+		if i > 0 && t == targets[i-1] {
+			return &InvalidError{Part: string(t.append(nil)), Why: "given twice", Fix: "write each target once"}
+		}
+		if t.Addr == netip.IPv6Loopback() && !m.extras.listen.IsLoopback() {
+			return &InvalidError{Part: string(t.append(nil)),
+				Why: "clients on other hosts cannot be sent to [::1], and IPv6 has no switch for that",
+				Fix: "have the server listen on [::], and write " + m.ports.String() + ":" + t.Ports.String() +
+					"; or listen on [::1] for clients on this host"}
+		}
+	}
+	if remote := m.RemoteFamilies() != 0; remote && slices.ContainsFunc(targets, Target.loopback) {
+		return &InvalidError{Part: "target", Why: "one is on this host and one on another",
+			Fix: "use targets of one kind"}
+	} else if remote && m.extras.listen.IsLoopback() {
+		return &InvalidError{Part: m.extras.listen.String(),
+			Why: "packets to a loopback address cannot be sent to another host",
+			Fix: "leave it out; clients on this host use another address of it"}
+	}
+	if len(targets) > MaxTargets {
+		return &InvalidError{Part: fmt.Sprintf("%d targets", len(targets)), Why: "too many",
+			Fix: fmt.Sprintf("write at most %d", MaxTargets)}
 	}
 	return nil
 }
@@ -75,7 +116,7 @@ func (m *Mapping) normalizeFamilies() *InvalidError {
 	}
 	var targets, sources Families
 	for _, t := range m.extra().targets {
-		targets |= FamilyOf(t.Addr)
+		targets |= FamilyOf(t.Addr) // 0 for this host
 	}
 	for _, p := range m.extra().sources {
 		sources |= FamilyOf(p.Addr())
@@ -120,9 +161,9 @@ func (m *Mapping) checkAllFamiliesUsed(sources, targets Families) *InvalidError 
 }
 
 func (m *Mapping) checkItself() *InvalidError {
-	targets := m.extra().targets
-	if len(targets) == 0 && m.target == m.ports || len(targets) == 1 &&
-		targets[0] == (Target{m.extra().listen, m.ports}) {
+	listen := m.extra().listen
+	same := func(t Target) bool { return t.Ports == m.ports && (!t.Addr.IsValid() || t.Addr == listen) }
+	if m.target == m.ports || slices.ContainsFunc(m.extra().targets, same) {
 		return &InvalidError{Why: "maps to itself", Fix: "the server's port must be another one than the clients'"}
 	}
 	return nil
@@ -133,11 +174,8 @@ func (m *Mapping) checkOptions() *InvalidError {
 		return nil
 	}
 	r := m.extra()
-	local := len(r.targets) == 0
-	elsewhere := false
-	for _, t := range m.extra().targets {
-		elsewhere = elsewhere || !t.Addr.IsLoopback()
-	}
+	local := m.localTargets() > 0
+	elsewhere := m.RemoteFamilies() != 0
 	for _, c := range [...]struct {
 		wrong    bool
 		part     string

@@ -49,8 +49,8 @@ func Options() []Option {
 			set:  func(m *Mapping, v string) *InvalidError { m.edit().service = v; return checkUnit(v) },
 			show: func(m *Mapping) []string { return given(m.extra().service) }},
 		later(flagOption("hide", hide, "refuse direct connections to the target port from other hosts")),
-		later(flagOption("forward", forward, "for a target on another host: switch IP forwarding on")),
-		later(flagOption("sticky", sticky, "for several targets: a client stays on its target")),
+		flagOption("forward", forward, "for a target on another host: switch IP forwarding on"),
+		flagOption("sticky", sticky, "for several targets: a client stays on its target"),
 		later(flagOption("stateless", stateless, "rewrite the port without connection tracking (implies --hide)")),
 		flagOption("temporary", temporary, "live until reboot or removal, never saved"),
 	}

@@ -34,12 +34,14 @@ func (s Set) Route(p Packet) (Decision, bool) {
 	return Decision{}, false
 }
 
-// Claims reports whether the packet, if it is for this host, is the mapping's.
+// Claims reports whether the packet, if it is for this host, is the mapping's. A packet to a loopback address has one
+// as its source, too, with which it cannot leave for another host: it is not one of a mapping to there.
 func (m Mapping) Claims(p Packet) bool {
 	source, destination := p.Source.Unmap(), p.Destination.Addr().Unmap()
 	return m.protocols.Has(p.Protocol) &&
 		m.families.Has(FamilyOf(destination)) &&
 		m.ports.Contains(p.Destination.Port()) &&
+		(m.extras == nil || !destination.IsLoopback() || m.RemoteFamilies() == 0) &&
 		(!m.extra().listen.IsValid() || m.extra().listen == destination) &&
 		(m.extra().iface == "" || m.extra().iface == p.Interface) &&
 		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool {
@@ -47,17 +49,22 @@ func (m Mapping) Claims(p Packet) bool {
 		}))
 }
 
-func (m Mapping) destinations(p Packet) []netip.AddrPort {
-	offset := p.Destination.Port() - m.ports.First
-	targets := m.extra().targets
-	if len(targets) == 0 {
-		return []netip.AddrPort{netip.AddrPortFrom(p.Destination.Addr().Unmap(), m.target.First+offset)}
+// Destinations returns where the mapping can send a packet that it claims: with several targets, to any one of these.
+func (m Mapping) Destinations(p Packet) []netip.AddrPort {
+	if !m.Claims(p) {
+		return nil
 	}
+	return m.destinations(p)
+}
+
+func (m Mapping) destinations(p Packet) []netip.AddrPort {
+	offset, address := p.Destination.Port()-m.ports.First, p.Destination.Addr().Unmap()
 	var to []netip.AddrPort
-	for _, t := range targets {
-		if FamilyOf(t.Addr) == FamilyOf(p.Destination.Addr().Unmap()) {
-			to = append(to, netip.AddrPortFrom(t.Addr, t.Ports.First+offset))
+	for _, t := range m.TargetsIn(FamilyOf(address)) {
+		if !t.Addr.IsValid() {
+			t.Addr = address
 		}
+		to = append(to, netip.AddrPortFrom(t.Addr, t.Ports.First+offset))
 	}
 	return to
 }

@@ -12,7 +12,7 @@ type Parts struct {
 	ListenPorts Ports      // that clients use
 	// of the server on this host, at the address that the packet came to; zero: there are Targets
 	TargetPorts Ports
-	Targets     []Target       // servers that have an address
+	Targets     []Target       // servers that have an address, or several on this host, which have none
 	Protocols   Protocols      // zero: TCP
 	Families    Families       // only IPv4, or only IPv6; zero: what the addresses allow
 	Sources     []netip.Prefix // networks of the clients; none: every client
@@ -136,8 +136,18 @@ func (m *Mapping) setSides(p *Parts) *InvalidError {
 }
 
 func (m *Mapping) setTargets(targets []Target) *InvalidError {
+	local := func(t Target) bool { return !t.Addr.IsValid() }
+	if len(targets) > 1 && !slices.ContainsFunc(targets, func(t Target) bool { return !local(t) }) {
+		for _, t := range targets {
+			if err := t.Ports.check(); err != nil {
+				return err
+			}
+		}
+		m.edit().targets = slices.Clone(targets)
+		return nil
+	}
 	for _, t := range targets {
-		if !t.Addr.IsValid() {
+		if local(t) {
 			return &InvalidError{Part: t.Ports.String(), Why: "not a target",
 				Fix: "several targets are written ADDRESS:PORT,ADDRESS:PORT"}
 		}

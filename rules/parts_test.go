@@ -35,7 +35,11 @@ func textOf(p Parts) []string {
 	spec += ports(p.ListenPorts) + ":"
 	var targets []string
 	for _, t := range p.Targets {
-		targets = append(targets, addr(t.Addr)+":"+ports(t.Ports))
+		if t.Addr.IsValid() {
+			targets = append(targets, addr(t.Addr)+":"+ports(t.Ports))
+		} else {
+			targets = append(targets, ports(t.Ports))
+		}
 	}
 	spec += strings.Join(targets, ",") + ports(p.TargetPorts)
 	spec += map[Protocols]string{0: "/tcp", TCP: "/tcp", UDP: "/udp", TCP | UDP: "/tcp,udp"}[p.Protocols]
@@ -107,6 +111,9 @@ func randomParts(t *rapid.T) Parts {
 			"::ffff:10.0.0.0/104", "::ffff:0.0.0.0/8",
 		}).Draw(t, "source")
 		p.Sources = append(p.Sources, netip.MustParsePrefix(s))
+	}
+	if p.TargetPorts != (Ports{}) && rapid.IntRange(0, 5).Draw(t, "several") == 0 {
+		p.Targets, p.TargetPorts = []Target{{Ports: p.TargetPorts}, {Ports: ports("other ports")}}, Ports{}
 	}
 	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "targets") {
 		if a := addr("target", "10.0.0.5", "10.0.0.6", "2001:db8::5", "127.0.0.1", "192.0.2.7", "0.0.0.0",
@@ -236,6 +243,7 @@ func TestTargets(t *testing.T) {
 		"443-445:10.0.0.5:8443-8445":                         {false, 0, 1},
 		"443-445:10.0.0.5:8443-8445,10.0.0.6:9443-9445":      {false, 0, 2},
 		"443-445:127.0.0.1:8443-8445":                        {false, 0, 1},
+		"443-445:8443-8445,9443-9445":                        {false, 0, 2},
 		"443-445:8443-8445/udp --name x --source 10.0.0.0/8": {true, 8444, 0},
 	} {
 		m := must(t, line)[0]

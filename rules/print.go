@@ -35,16 +35,20 @@ func (m *Mapping) appendSpec(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if t.Addr.IsValid() {
-			b = append(appendAddr(b, t.Addr), ':')
-		}
-		b = t.Ports.append(b)
+		b = t.append(b)
 	}
 	if len(targets) == 0 {
 		b = m.target.append(b)
 	}
 	b = append(b, '/')
 	return append(b, m.protocols.String()...)
+}
+
+func (t Target) append(b []byte) []byte {
+	if t.Addr.IsValid() {
+		b = append(appendAddr(b, t.Addr), ':')
+	}
+	return t.Ports.append(b)
 }
 
 func appendAddr(b []byte, a netip.Addr) []byte {

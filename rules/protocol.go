@@ -86,3 +86,14 @@ func (f Families) String() string {
 	}
 	return "no family"
 }
+
+// Each returns the families one by one, IPv4 first.
+func (f Families) Each() []Families {
+	each := make([]Families, 0, 2)
+	for _, one := range [...]Families{IPv4, IPv6} {
+		if f.Has(one) {
+			each = append(each, one)
+		}
+	}
+	return each
+}

@@ -66,6 +66,11 @@ func TestLoops(t *testing.T) {
 		"1:2 --interface a|2:1 --interface b":       false,
 		"443:10.0.0.5:8443|8443:443":                false,
 		"1-5:2-6":                                   false,
+		"443:8443,9443|9443:443":                    true,
+		"1:2,3|2:4,5|5:1":                           true,
+		"1-2:11-12,21-22|22:2":                      true,
+		"1:2,3|2:4,5|5:6":                           false,
+		"443:127.0.0.1:8443|8443:443":               false,
 		"1:2 --source 10.0.0.0/8|2:1 --source ::/0": false,
 	} {
 		_, err := NewSet(must(t, strings.Split(lines, "|")...)...)
@@ -163,7 +168,8 @@ func TestFind(t *testing.T) {
 
 func TestOracle(t *testing.T) {
 	set, err := NewSet(must(t, "443:8443", "8000-8010:9000-9010/tcp,udp", "192.0.2.7:80:8080", "81:8081 -6",
-		"82:8082 --source 10.0.0.0/8", "83:8083 --interface eth0", "84:10.0.0.5:8084,10.0.0.6:8085")...)
+		"82:8082 --source 10.0.0.0/8", "83:8083 --interface eth0", "84:10.0.0.5:8084,10.0.0.6:8085",
+		"85:8085,9085", "86:10.0.0.5:8086,[2001:db8::5]:8086", "87:127.0.0.1:8087")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,6 +203,12 @@ func TestOracle(t *testing.T) {
 		{what: "an interface, from this host", source: "192.0.2.1", destination: "192.0.2.1:83", protocol: TCP},
 		{what: "several targets", source: "11.1.2.3", destination: "192.0.2.1:84", protocol: TCP,
 			want: "10.0.0.5:8084,10.0.0.6:8085"},
+		{what: "several targets on this host", source: "11.1.2.3", destination: "192.0.2.1:85", protocol: TCP,
+			want: "192.0.2.1:8085,192.0.2.1:9085"},
+		{what: "the targets of the family", source: "2001:db8::1", destination: "[2001:db8::2]:86", protocol: TCP,
+			want: "[2001:db8::5]:8086"},
+		{what: "to another host, from a loopback address", source: "::1", destination: "[::1]:86", protocol: TCP},
+		{what: "loopback", source: "11.1.2.3", destination: "192.0.2.1:87", protocol: TCP, want: "127.0.0.1:8087"},
 	} {
 		decision, mapped := set.Route(Packet{
 			Protocol: c.protocol, Source: netip.MustParseAddr(c.source),

@@ -31,12 +31,16 @@ func (m *Mapping) readSpec(spec string, services Services) *InvalidError {
 	return m.readTargets(targets, services)
 }
 
-// readTargets reads PORTS, or ADDR:PORTS[,ADDR:PORTS...]; an address without ports has those of the next that has some.
+// readTargets reads PORTS[,PORTS...], or ADDR:PORTS[,ADDR:PORTS...]; an address without ports has those of the next
+// that has some.
 func (m *Mapping) readTargets(s string, services Services) *InvalidError {
 	if isWord(s) {
 		var err *InvalidError
 		m.target, err = parsePorts(s, m.protocols, services)
 		return err
+	}
+	if !strings.ContainsAny(s, ".[:") {
+		return m.readLocalTargets(s, services)
 	}
 	waiting := 0
 	for item := range strings.SplitSeq(s, ",") {
@@ -70,6 +74,18 @@ func (m *Mapping) readTargets(s string, services Services) *InvalidError {
 	}
 	if waiting > 0 {
 		return &InvalidError{Part: s, Why: "the target's port is missing", Fix: "write " + s + ":8443"}
+	}
+	return nil
+}
+
+// readLocalTargets reads PORTS,PORTS[,PORTS...].
+func (m *Mapping) readLocalTargets(s string, services Services) *InvalidError {
+	for item := range strings.SplitSeq(s, ",") {
+		ports, err := parsePorts(item, m.protocols, services)
+		if err != nil {
+			return err
+		}
+		m.edit().targets = append(m.edit().targets, Target{Ports: ports})
 	}
 	return nil
 }

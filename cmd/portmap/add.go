@@ -30,12 +30,18 @@ A mapping is [LISTEN_ADDR:]PORTS:[TARGET_ADDR:]PORTS[/PROTO[,PROTO]]. On a termi
 addresses at which it can be reached now, who answers there, and what is still missing.
 
 Refused, unless --force: to take the port of your SSH connection or of sshd, to take a port from a server while nobody
-listens on the target port, and a mapping that is the wrong way round.`,
+listens on the target port, and a mapping that is the wrong way round.
+
+A target with an address can be another host: its server then sees this host's address as that of its clients. Several
+targets share new connections evenly.`,
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
   portmap add 80:8080 443:8443
   portmap add 192.0.2.7:443:8443 '[2001:db8::7]:443:8443'
   portmap add 8000-8010:9000-9010
+  portmap add 443:10.0.0.5:8443 --forward       # a server on another host
+  portmap add 443:8443,9443                     # two servers share the connections
+  portmap add 443:127.0.0.1:8443                # a server that listens on loopback only
   portmap add 5432:15432 --source 10.0.0.0/8
   portmap add 443:9443 --replace`,
 		Args: func(_ *cobra.Command, specs []string) error {
@@ -128,7 +134,7 @@ func twoWords(err error, specs []string, parser rules.Parser) error {
 
 // refused says what this version does not take; "" if there is nothing.
 func refused() string {
-	parts := []string{"a TARGET_ADDR"}
+	parts := []string{"a loopback TARGET_ADDR"}
 	for _, option := range rules.Options() {
 		if option.Later {
 			parts = append(parts, "--"+option.Name)

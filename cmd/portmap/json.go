@@ -28,11 +28,14 @@ type jsonMapping struct {
 	Protocols   []string     `json:"protocols"`
 	Families    []string     `json:"families"`
 	Listen      jsonSide     `json:"listen"`
-	Target      jsonSide     `json:"target"`
+	Target      jsonSide     `json:"target"`            // the first one
+	Targets     []jsonSide   `json:"targets,omitempty"` // all, of several
 	Interface   *string      `json:"interface"`
 	Sources     []string     `json:"sources"`
 	Owner       *string      `json:"owner"`
 	Hide        bool         `json:"hide"`
+	Forward     bool         `json:"forward,omitempty"`
+	Sticky      bool         `json:"sticky,omitempty"`
 	Temporary   bool         `json:"temporary"`
 	State       string       `json:"state"`
 	Reason      *string      `json:"reason"` // why the state is not active
@@ -70,9 +73,12 @@ func jsonOf(row reconcile.Row) jsonMapping {
 	j := jsonMapping{
 		Mapping: m.Spec(), Name: orNull(m.Name()), Interface: orNull(m.Interface()), Owner: orNull(m.Owner()),
 		Protocols: []string{}, Families: []string{}, Sources: []string{}, Servers: []jsonServer{},
-		Listen: side(m.Listen(), m.ListenPorts()), Target: target(m),
-		Hide: m.Hide(), Temporary: m.Temporary(), State: string(row.State), Reason: orNull(row.Reason),
-		Connections: row.Connections,
+		Listen: side(m.Listen(), m.ListenPorts()), Target: targets(m)[0],
+		Hide: m.Hide(), Forward: m.Forward(), Sticky: m.Sticky(), Temporary: m.Temporary(),
+		State: string(row.State), Reason: orNull(row.Reason), Connections: row.Connections,
+	}
+	if all := targets(m); len(all) > 1 {
+		j.Targets = all
 	}
 	for _, p := range m.Protocols().Each() {
 		j.Protocols = append(j.Protocols, p.String())
@@ -92,13 +98,15 @@ func jsonOf(row reconcile.Row) jsonMapping {
 	return j
 }
 
-// target returns the target side. No version yet takes a mapping with several targets: the promise has room for one.
-func target(m rules.Mapping) jsonSide {
-	if ports, here := m.TargetPorts(); here {
-		return side(netip.Addr{}, ports)
+// targets returns the target side of each server.
+func targets(m rules.Mapping) (list []jsonSide) {
+	if ports, one := m.TargetPorts(); one {
+		return []jsonSide{side(netip.Addr{}, ports)}
 	}
-	first := m.Targets()[0]
-	return side(first.Addr, first.Ports)
+	for _, t := range m.Targets() {
+		list = append(list, side(t.Addr, t.Ports))
+	}
+	return list
 }
 
 func side(addr netip.Addr, ports rules.Ports) jsonSide {

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"net/netip"
+	"slices"
 
 	"portmap/rules"
 
@@ -89,12 +90,12 @@ func (f *filter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
 func (f *filter) untrue(w flow) bool {
 	listen := w.first.Destination
 	switch {
-	case w.to.Addr() != listen.Addr(): // mappings change the port only: this is the work of others
-		return false
 	case f.sentBy(f.after, w):
 		return false
 	case f.sentBy(f.removed, w):
 		return true
+	case w.to.Addr() != listen.Addr(): // this is the work of others
+		return false
 	case w.first.Protocol != rules.UDP:
 		return false
 	case w.to.Port() == listen.Port():
@@ -109,7 +110,9 @@ func (f *filter) untrue(w flow) bool {
 func (f *filter) sentBy(by portIndex, w flow) bool {
 	listen := w.first.Destination.Port()
 	for _, m := range by[listen] {
-		if target, here := m.TargetOf(listen); here && target == w.to.Port() && f.fits(m, w, true) {
+		packet := w.first
+		packet.Interface = m.Interface()
+		if slices.Contains(m.Destinations(packet), w.to) && f.fits(m, w, true) {
 			return true
 		}
 	}

@@ -39,8 +39,8 @@ func (c Change) concerns() bool {
 //     server on the listen port itself is left to end by itself;
 //   - UDP flows that go to another port of the same address, and that a restored mapping claims.
 //
-// Flows that another rule sent to another address are not touched, and neither are flows that this host
-// forwards.
+// Of several targets the flows to those that stay go on. Flows that another rule sent to another address are not
+// touched, and neither are flows that this host forwards by themselves.
 func Forget(c Change) error {
 	if !c.concerns() {
 		return nil

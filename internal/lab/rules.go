@@ -24,7 +24,7 @@ func (h *Host) Foreign() string {
 	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
 		all += h.Run(save)
 	}
-	const own = `PORTMAP(?:-TEXT|-INVALID|-(?:TCP|UDP|LISTEN|TARGET)[-0-9]*|-[PSA][0-9a-f]{16})?`
+	const own = `PORTMAP(?:-TEXT|-INVALID|-MASQ|-LOOPBACK|-(?:M?TCP|M?UDP|LISTEN|TARGET)[-0-9]*|-[PSA][0-9a-f]{16})?`
 	for _, ours := range [...]string{
 		`(?ms)^table inet portmap \{\n.*?^\}\n`, // nft
 		// iptables-nft, as nft lists it

@@ -74,6 +74,9 @@ func server(m rules.Mapping, listen uint16) string {
 	if port, here := m.TargetOf(listen); here {
 		return fmt.Sprintf("port %d", port)
 	}
+	if len(m.Targets()) > 1 {
+		return "its targets"
+	}
 	return "its target"
 }
 

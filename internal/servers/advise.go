@@ -81,7 +81,11 @@ func destination(m rules.Mapping, listen uint16) string {
 	var texts []string
 	for _, t := range m.Targets() {
 		port := t.Ports.First + (listen - m.ListenPorts().First)
-		texts = append(texts, netip.AddrPortFrom(t.Addr, port).String())
+		if t.Addr.IsValid() {
+			texts = append(texts, netip.AddrPortFrom(t.Addr, port).String())
+		} else {
+			texts = append(texts, fmt.Sprintf("port %d", port))
+		}
 	}
 	return strings.Join(texts, " or ")
 }

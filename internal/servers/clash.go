@@ -81,11 +81,12 @@ func SharedTarget(k Kernel, added, all []rules.Mapping) []finding.Finding {
 
 // eachTargetPort calls do for the ports of this host to which a mapping leads TCP.
 func eachTargetPort(m *rules.Mapping, do func(port uint16)) {
-	target, here := m.TargetPorts()
-	if !here || !m.Protocols().Has(rules.TCP) {
+	if !m.Protocols().Has(rules.TCP) {
 		return
 	}
-	for n := range target.Count() {
-		do(target.First + uint16(n))
+	for _, target := range m.LocalTargets() {
+		for n := range target.Count() {
+			do(target.First + uint16(n))
+		}
 	}
 }

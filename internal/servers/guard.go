@@ -70,14 +70,19 @@ func Guard(incoming []Incoming, found *Found) error {
 
 func (f *Found) guard(in *Incoming) (err error) {
 	f.eachLosing(in, func(s socket, listen uint16) {
-		target, here := in.TargetOf(listen)
-		if err != nil || !here { // what another host answers is not to be seen from here
-			return
+		for _, ports := range in.LocalTargets() { // what another host answers is not to be seen from here
+			target := ports.First + (listen - in.ListenPorts().First)
+			if err != nil {
+				return
+			}
+			if lost := f.unanswered(in, s, target); lost != 0 {
+				err = f.cutOff(in, s, listen, target, lost)
+			} else if server := f.named(s); server.SSH && !f.leadsToSSH(target) {
+				err = &SSHError{in.Mapping, server}
+			}
 		}
-		if lost := f.unanswered(in, s, target); lost != 0 {
-			err = f.cutOff(in, s, listen, target, lost)
-		} else if server := f.named(s); server.SSH && !f.leadsToSSH(target) {
-			err = &SSHError{in.Mapping, server}
+		if len(in.LocalTargets()) == 0 && err == nil && f.named(s).SSH {
+			err = &SSHError{in.Mapping, f.named(s)}
 		}
 	})
 	return err
@@ -98,17 +103,15 @@ func (f *Found) eachLosing(in *Incoming, visit func(s socket, listen uint16)) {
 		visit(s, s.local.Port())
 	})
 	for _, old := range in.Old {
-		target, here := old.TargetPorts()
-		if !here {
-			continue
+		for _, target := range old.LocalTargets() {
+			f.each(&old, target, func(s socket) {
+				listen := old.ListenPorts().First + (s.local.Port() - target.First)
+				if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) &&
+					s.answers(in.Listen(), in.Families()) {
+					visit(s, listen)
+				}
+			})
 		}
-		f.each(&old, target, func(s socket) {
-			listen := old.ListenPorts().First + (s.local.Port() - target.First)
-			if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) &&
-				s.answers(in.Listen(), in.Families()) {
-				visit(s, listen)
-			}
-		})
 	}
 }
 

@@ -19,8 +19,7 @@ type Place struct {
 // Places returns the addresses at which clients reach a mapping to this host now: the one it names, else those that
 // interfaces have for other hosts, else those of loopback.
 func (f *Found) Places(m rules.Mapping) (places []Place) {
-	target, here := m.TargetPorts()
-	if !here || f.byPort == nil {
+	if f.byPort == nil || len(targetsHere(&m)) == 0 {
 		return nil
 	}
 	if f.who == nil {
@@ -28,11 +27,13 @@ func (f *Found) Places(m rules.Mapping) (places []Place) {
 	}
 	for _, address := range placesOf(m) {
 		servers := f.list(func(visit func(socket)) {
-			f.each(&m, target, func(s socket) {
-				if s.answers(address, 0) {
-					visit(s)
-				}
-			})
+			for _, t := range targetsHere(&m) {
+				f.eachAt(&m, t.Addr, t.Ports, func(s socket) {
+					if t.Addr.IsLoopback() || s.answers(address, 0) {
+						visit(s)
+					}
+				})
+			}
 		})
 		places = append(places, Place{address, servers})
 	}

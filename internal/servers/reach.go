@@ -19,34 +19,53 @@ const (
 )
 
 // Reach returns who finds a server, and why the others do not: a sentence that is empty for Served. One port of a range
-// is enough: who maps a range often has servers that come and go.
-func (f Found) Reach(m rules.Mapping) (Reach, string) {
-	target, here := m.TargetPorts()
-	servers := f.Of(m)
+// is enough: who maps a range often has servers that come and go. What stands behind one of several targets is found by
+// a part of the clients.
+func (f Found) Reach(m rules.Mapping) (reach Reach, why string) {
+	targets := targetsHere(&m)
+	for i, t := range targets {
+		at, because := f.reachAt(&m, t)
+		if why == "" {
+			why = because
+		}
+		switch {
+		case i == 0:
+			reach = at
+		case at != reach:
+			reach = Partly
+		}
+	}
+	if reach != Served && len(targets) < len(m.LocalTargets())+len(m.Targets()) {
+		reach = Partly // the others are other hosts
+	}
+	return reach, why
+}
+
+// reachAt is Reach of one target.
+func (f Found) reachAt(m *rules.Mapping, t rules.Target) (Reach, string) {
+	servers := f.list(func(visit func(socket)) { f.eachAt(m, t.Addr, t.Ports, visit) })
 	switch {
-	case !here:
-		return Served, ""
 	case len(servers) == 0:
-		return Unserved, fmt.Sprintf("no server listens on port %s/%s", target, m.Protocols())
-	case onlyLoopback(servers) && !m.Listen().IsLoopback():
+		return Unserved, fmt.Sprintf("no server listens on port %s/%s", t.Ports, m.Protocols())
+	case onlyLoopback(servers) && !t.Addr.IsLoopback():
 		return LocalOnly, fmt.Sprintf("%s listens at %s, where other hosts do not reach it", servers[0].Who(),
 			addresses(servers))
 	}
-	if lacks := f.lacks(m, target); lacks != "" {
+	if lacks := f.lacks(m, t); lacks != "" {
 		return Partly, "no server listens on port " + lacks
 	}
 	return Served, ""
 }
 
-// lacks names the ports, protocols and families of a mapping for which nobody listens; "" if somebody does for each.
-func (f Found) lacks(m rules.Mapping, target rules.Ports) string {
+// lacks names the ports, protocols and families of a target for which nobody listens; "" if somebody does for each.
+func (f Found) lacks(m *rules.Mapping, t rules.Target) string {
 	needed := m.Families()
-	if !m.Listen().IsValid() && needed == rules.BothFamilies && !hasIPv6() {
+	if !t.Addr.IsValid() && needed == rules.BothFamilies && !hasIPv6() {
 		needed = rules.IPv4
 	}
 	served := map[rules.Protocols]rules.Families{}
-	f.each(&m, target, func(s socket) {
-		if !s.loopback() || m.Listen().IsLoopback() {
+	f.eachAt(m, t.Addr, t.Ports, func(s socket) {
+		if !s.loopback() || t.Addr.IsLoopback() {
 			served[s.protocol] |= s.families() & needed
 		}
 	})
@@ -55,9 +74,9 @@ func (f Found) lacks(m rules.Mapping, target rules.Ports) string {
 		switch missing := needed &^ served[protocol]; missing {
 		case 0:
 		case needed:
-			lacks = append(lacks, fmt.Sprintf("%s/%s", target, protocol))
+			lacks = append(lacks, fmt.Sprintf("%s/%s", t.Ports, protocol))
 		default:
-			lacks = append(lacks, fmt.Sprintf("%s/%s over %s", target, protocol, missing))
+			lacks = append(lacks, fmt.Sprintf("%s/%s over %s", t.Ports, protocol, missing))
 		}
 	}
 	return strings.Join(lacks, ", ")

@@ -3,6 +3,7 @@ package servers
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +75,7 @@ func Find(mappings []rules.Mapping) (Found, error) {
 		m := &mappings[i]
 		want := func(s socket) { f.wanted[s.inode] = true }
 		f.each(m, m.ListenPorts(), want)
-		if target, here := m.TargetPorts(); here {
-			f.each(m, target, want)
-		}
+		f.eachBehind(m, want)
 	}
 	return f, nil
 }
@@ -92,10 +91,15 @@ func (f *Found) Name() {
 
 // each calls visit for the sockets on the ports that packets of the mapping can reach.
 func (f Found) each(m *rules.Mapping, ports rules.Ports, visit func(socket)) {
+	f.eachAt(m, m.Listen(), ports, visit)
+}
+
+// eachAt is each for packets to one address; to any where it is the zero Addr.
+func (f Found) eachAt(m *rules.Mapping, address netip.Addr, ports rules.Ports, visit func(socket)) {
 	for _, protocol := range m.Protocols().Each() {
 		for i := range ports.Count() {
 			for _, s := range f.byPort[portKey{protocol, ports.First + uint16(i)}] {
-				if s.answers(m.Listen(), m.Families()) {
+				if s.answers(address, m.Families()) {
 					visit(s)
 				}
 			}
@@ -103,13 +107,29 @@ func (f Found) each(m *rules.Mapping, ports rules.Ports, visit func(socket)) {
 	}
 }
 
+// eachBehind calls visit for the sockets of this host to which the mapping leads.
+func (f Found) eachBehind(m *rules.Mapping, visit func(socket)) {
+	for _, t := range targetsHere(m) {
+		f.eachAt(m, t.Addr, t.Ports, visit)
+	}
+}
+
+// targetsHere returns the servers on this host, each at the address to which packets come.
+func targetsHere(m *rules.Mapping) (list []rules.Target) {
+	for _, ports := range m.LocalTargets() {
+		list = append(list, rules.Target{Addr: m.Listen(), Ports: ports})
+	}
+	for _, t := range m.Targets() {
+		if t.Addr.IsLoopback() {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
 // Of returns the servers behind a mapping to this host, by address.
 func (f Found) Of(m rules.Mapping) []Server {
-	target, here := m.TargetPorts()
-	if !here {
-		return nil
-	}
-	return f.list(func(visit func(socket)) { f.each(&m, target, visit) })
+	return f.list(func(visit func(socket)) { f.eachBehind(&m, visit) })
 }
 
 // Shadowed returns the servers that listen on the listen ports themselves: new connections pass them by.

@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"portmap/internal/lab"
+)
+
+// network is a host between its clients and a network with two servers and a neighbour of theirs, which know no way to
+// the client but by the host.
+//
+//	client 192.0.2.2 ── 192.0.2.1 host 10.0.0.1 ──┬── 10.0.0.5 one
+//	                                              ├── 10.0.0.6 two
+//	                                              └── 10.0.0.7 neighbour
+type network struct {
+	host, client, one, two, neighbour *lab.Host
+}
+
+func newNetwork(t *testing.T) network {
+	n := lab.New(t)
+	w := network{n.Host("host"), n.Host("client"), n.Host("one"), n.Host("two"), n.Host("neighbour")}
+	n.Link(w.host, "192.0.2.1/24", "2001:db8::1/64", w.client, "192.0.2.2/24", "2001:db8::2/64")
+	w.host.Run("ip", "link", "add", "br0", "type", "bridge")
+	w.host.Run("ip", "link", "set", "br0", "up")
+	w.host.Address("br0", "10.0.0.1/24")
+	w.host.Address("br0", "2001:db8:5::1/64")
+	for number, member := range map[string]*lab.Host{"5": w.one, "6": w.two, "7": w.neighbour} {
+		port, _ := n.Link(w.host, member, "10.0.0."+number+"/24", "2001:db8:5::"+number+"/64")
+		w.host.Run("ip", "link", "set", port, "master", "br0")
+		member.Route("192.0.2.0/24", "10.0.0.1")
+		member.Run("ip", "-6", "route", "add", "2001:db8::/64", "via", "2001:db8:5::1")
+		for _, network := range []string{"tcp", "udp"} {
+			member.Echo(network, "10.0.0."+number+":8443", "[2001:db8:5::"+number+"]:8443")
+		}
+	}
+	w.host.Echo("tcp", "127.0.0.1:443", "[::1]:443")
+	w.host.Echo("udp", "127.0.0.1:443", "[::1]:443")
+	w.client.Route("10.0.0.0/24", "192.0.2.1")
+	w.client.Run("ip", "-6", "route", "add", "2001:db8:5::/64", "via", "2001:db8::1")
+	return w
+}
+
+func (w network) forward() {
+	w.host.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+}
+
+// asks is a client that asks an address of the host, and what the server must see.
+type asks struct {
+	what           string
+	from           *lab.Host
+	source, to     string
+	server, client string
+}
+
+func (a asks) check(t *testing.T) {
+	t.Helper()
+	for _, network := range []string{"tcp", "udp"} {
+		got, err := a.from.Ask(network, a.source, a.to)
+		if err != nil || got.Server.String() != a.server || got.Client.Addr().String() != a.client {
+			t.Errorf("%s: %s to %s: got %+v, %v; want %s to see %s", a.what, network, a.to, got, err, a.server,
+				a.client)
+		}
+	}
+}
+
+// A server on another host is reached by clients of everywhere: it sees this host. Connections that were not sent on
+// by a mapping keep their source.
+func TestRemoteTarget(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		w := newNetwork(t)
+		w.forward()
+		b.add(t, w.host, "443:10.0.0.5:8443,[2001:db8:5::5]:8443/tcp,udp", "192.0.2.1:444:10.0.0.6:8443/tcp,udp",
+			"445:10.0.0.5:8443/tcp,udp --source 192.0.2.0/24",
+			"445:10.0.0.6:8443/tcp,udp --source 10.0.0.7/32,10.0.0.9/32",
+			"446-448:10.0.0.6:8442-8444/tcp,udp --interface eth0", "8443:[2001:db8:5::6]:8443/tcp,udp")
+		for _, a := range []asks{
+			{"a client", w.client, "", "192.0.2.1:443", "10.0.0.5:8443", "10.0.0.1"},
+			{"a client, IPv6", w.client, "", "[2001:db8::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
+			{"one listen address", w.client, "", "192.0.2.1:444", "10.0.0.6:8443", "10.0.0.1"},
+			{"a source", w.client, "", "192.0.2.1:445", "10.0.0.5:8443", "10.0.0.1"},
+			{"another source", w.neighbour, "", "10.0.0.1:445", "10.0.0.6:8443", "10.0.0.1"},
+			{"a range", w.client, "", "192.0.2.1:447", "10.0.0.6:8443", "10.0.0.1"},
+			{"a neighbour of the server", w.neighbour, "", "10.0.0.1:443", "10.0.0.5:8443", "10.0.0.1"},
+			{"a neighbour, IPv6", w.neighbour, "", "[2001:db8:5::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
+			{"the host", w.host, "", "192.0.2.1:443", "10.0.0.5:8443", "10.0.0.1"},
+			{"the host, IPv6", w.host, "", "[2001:db8::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
+			{"the host, by a loopback address", w.host, "", "127.0.0.1:443", "127.0.0.1:443", "127.0.0.1"},
+			{"the host, by ::1", w.host, "", "[::1]:443", "[::1]:443", "::1"},
+			{"the same port", w.client, "", "[2001:db8::1]:8443", "[2001:db8:5::6]:8443", "2001:db8:5::1"},
+			{"not mapped", w.client, "", "10.0.0.5:8443", "10.0.0.5:8443", "192.0.2.2"},
+			{"not mapped, IPv6", w.client, "", "[2001:db8:5::6]:8443", "[2001:db8:5::6]:8443", "2001:db8::2"},
+		} {
+			a.check(t)
+		}
+		if live := b.live(t, w.host); live.Damaged != "" ||
+			connections(live, "443:10.0.0.5:8443,[2001:db8:5::5]:8443/tcp,udp") == 0 {
+			t.Errorf("live is %+v", live)
+		}
+	})
+}
+
+// shares asks the host from as many ports as it is told, and returns how many connections came to each server.
+func shares(t *testing.T, from *lab.Host, to string, count int) map[netip.AddrPort]int {
+	t.Helper()
+	found := map[netip.AddrPort]int{}
+	from.Do(func() {
+		for range count {
+			conn, err := net.DialTimeout("udp", to, time.Second)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			answer, err := lab.AskOver(conn)
+			conn.Close()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			found[answer.Server]++
+		}
+	})
+	return found
+}
+
+func wantEven(t *testing.T, found map[netip.AddrPort]int, count, targets int) {
+	t.Helper()
+	for server, n := range found {
+		if even := count / targets; n < even*98/100 || n > even*102/100 {
+			t.Errorf("%s got %d of %d connections", server, n, count)
+		}
+	}
+	if len(found) != targets {
+		t.Errorf("%d servers got connections: %v", len(found), found)
+	}
+}
+
+// New connections are spread evenly over several targets, of this host and of others.
+func TestEvenShares(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		w := newNetwork(t)
+		w.forward()
+		w.host.Echo("udp", "0.0.0.0:7001", "0.0.0.0:7002", "0.0.0.0:7003")
+		b.add(t, w.host, "443:10.0.0.5:8443,10.0.0.6:8443/udp", "444:[2001:db8:5::5]:8443,[2001:db8:5::6]:8443/udp",
+			"445:7001,7002,7003/udp", "446-447:7001-7002,7002-7003/udp --source 192.0.2.0/24,198.51.100.0/24")
+		wantEven(t, shares(t, w.client, "192.0.2.1:443", 10000), 10000, 2)
+		wantEven(t, shares(t, w.client, "[2001:db8::1]:444", 1000), 1000, 2)
+		wantEven(t, shares(t, w.client, "192.0.2.1:445", 1500), 1500, 3)
+		wantEven(t, shares(t, w.client, "192.0.2.1:447", 500), 500, 2)
+		wantEven(t, shares(t, w.host, "127.0.0.1:445", 300), 300, 3)
+	})
+}
