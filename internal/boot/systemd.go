@@ -69,8 +69,8 @@ func (s systemd) enable(legacy bool) (string, error) {
 }
 
 // installUnits writes the units if no package brought them; else it removes those that it wrote before the package
-// came. It writes the drop-ins where they are needed. It returns what the files were that it changed; nil for one that was
-// not there.
+// came. It writes the drop-ins where they are needed. It returns what the files were that it changed; nil for one that
+// was not there.
 func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err error) {
 	before = map[string][]byte{}
 	for _, u := range units() {
