@@ -12,7 +12,7 @@ import (
 
 // whole returns the steps of any change, after a look at everything that is there.
 func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error) {
-	have, err := b.recent(ctx)
+	have, err := b.start(ctx, change)
 	if err != nil {
 		return nil, err
 	}
@@ -34,10 +34,16 @@ func (b *Backend) whole(ctx context.Context, change rules.Change) ([]step, error
 	return append(steps, away...), err
 }
 
-// recent returns what was read last of the variant in use, or reads it.
-func (b *Backend) recent(ctx context.Context) (snapshot, error) {
-	if s, read := b.seen[b.use.variant]; read {
-		return s, nil
+// look is what Live read of a variant, as a Change carries it.
+type look struct {
+	variant  Variant
+	snapshot snapshot
+}
+
+// start returns what a change starts from, or reads it.
+func (b *Backend) start(ctx context.Context, change rules.Change) (snapshot, error) {
+	if from, ok := change.From.(look); ok && from.variant == b.use.variant {
+		return from.snapshot, nil
 	}
 	return b.read(ctx, b.use)
 }
@@ -154,7 +160,6 @@ func takeOut(program string, l ruleLine) string {
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over
 // another change between its look at the rules and its own. When one fails, it and all before it are taken back.
 func (b *Backend) carryOut(ctx context.Context, steps []step) error {
-	defer func() { b.seen = nil }() // what was read to take something back is history, too
 	for i, s := range steps {
 		if err := b.restore(ctx, s); err != nil {
 			return b.takeBack(ctx, steps[:i+1], err)

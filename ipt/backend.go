@@ -31,11 +31,6 @@ type Backend struct {
 	other  *tools // the other variant, where the host has it
 	wait   string
 	tables tables
-
-	// What one step read, for the next: Open for Temporary, Temporary and Live for Apply. Nothing is kept for longer: a
-	// process that stays would take it for the present.
-	seen  map[Variant]snapshot
-	noted map[Variant]chainState
 }
 
 // Open finds the variant that is in use: the one that holds our rules, else the one that holds more rules of others,
@@ -185,10 +180,6 @@ func (b *Backend) notes(ctx context.Context, t tools) (chainState, error) {
 	if err != nil {
 		return chainState{}, err
 	}
-	if b.noted == nil {
-		b.noted = map[Variant]chainState{}
-	}
-	b.noted[t.variant] = list[0]
 	return list[0], nil
 }
 
@@ -222,7 +213,6 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	if err == nil && !small {
 		steps, err = b.whole(ctx, change)
 	}
-	b.seen, b.noted = nil, nil // that is history now
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -236,6 +226,7 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 	}
 	// A Reset is right whatever is there. What was read for it was history already, or iptables-nft-restore did not see
 	// a rule that is there, for the same reason as iptables-nft-save.
+	change.From = nil
 	if steps, err = b.whole(lasting, change); err != nil {
 		return err
 	}
@@ -245,16 +236,9 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 // Temporary returns the live mappings that are in no file. Their texts, and few others, are noted in a chain of their
 // own.
 func (b *Backend) Temporary(ctx context.Context) ([]rules.Mapping, error) {
-	noted, looked := b.noted[b.use.variant] // by Open
-	if b.noted, b.seen = nil, nil; !looked {
-		var err error
-		if noted, err = b.notes(ctx, b.use); err != nil {
-			return nil, err
-		}
-		b.noted = nil
-	}
-	if len(noted.comments) == 0 {
-		return nil, nil
+	noted, err := b.notes(ctx, b.use)
+	if err != nil || len(noted.comments) == 0 {
+		return nil, err
 	}
 	s, err := b.read(ctx, b.use)
 	if err != nil {

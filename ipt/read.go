@@ -31,10 +31,6 @@ func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 		case err != nil:
 			return snapshot{}, err
 		case !part:
-			if b.seen == nil {
-				b.seen = map[Variant]snapshot{}
-			}
-			b.seen[t.variant] = s
 			return s, nil
 		}
 	}
@@ -114,11 +110,13 @@ func (b *Backend) live(ctx context.Context, t tools) (rules.Live, error) {
 			return rules.Live{}, err
 		}
 		live := s.live()
+		live.Look = look{t.variant, s}
 		if live.Damaged == "" {
 			return live, nil
 		}
 		before := s
 		if s, err = b.read(ctx, t); err == nil && s.equal(before) {
+			live.Look = look{t.variant, s}
 			s.nameForeign(&live, t)
 			return live, nil
 		}

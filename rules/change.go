@@ -16,6 +16,10 @@ type Change struct {
 	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare
 	// itself a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
 	Before []Mapping
+
+	// From is the Look of the [Live] that the change starts from: the backend need not read that again. It is nil if
+	// nobody looked.
+	From any
 }
 
 // Empty reports whether there is nothing to do.

@@ -8,6 +8,9 @@ type Live struct {
 	Damaged string
 	// Foreign is set where a Reset is refused because of what others did: how to take it out, as the refusal says it.
 	Foreign string
+	// Look is what the backend read, in a form of its own, for a [Change] that starts from it; nil if the backend has
+	// no use for it.
+	Look any
 }
 
 // LiveMapping is a mapping that the kernel has whole.

@@ -85,11 +85,13 @@ func (h *Host) kernelSteps(p plan, done *rules.Change) []step {
 
 // movingSteps make all mappings live in the packet filter in use, and none in the others.
 func (h *Host) movingSteps(p plan) []step {
-	changes := []rules.Change{{Reset: true, Remove: mappings(p.from.each[0]), Add: p.change.Add}}
+	first := p.from.each[0]
+	changes := []rules.Change{{Reset: true, Remove: mappings(first), Add: p.change.Add, From: first.Look}}
 	filters := []rules.Backend{h.filter.Filter}
 	for i, from := range h.filter.From {
 		filters = append(filters, from)
-		changes = append(changes, rules.Change{Reset: true, Remove: mappings(p.from.each[i+1])})
+		live := p.from.each[i+1]
+		changes = append(changes, rules.Change{Reset: true, Remove: mappings(live), From: live.Look})
 	}
 	steps := make([]step, 0, len(filters))
 	for i := range filters {
@@ -123,6 +125,7 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if p.change.Empty() {
 		return p.change, nil
 	}
+	p.change.From = p.from.Look
 	err := h.filter.Apply(ctx, p.change)
 	if !errors.Is(err, rules.ErrDrift) {
 		return p.change, err
@@ -135,6 +138,7 @@ func (h *Host) toKernel(ctx context.Context, p plan) (rules.Change, error) {
 	if err != nil || fitted.Empty() {
 		return fitted, err
 	}
+	fitted.From = live.Look
 	return fitted, h.filter.Apply(ctx, fitted)
 }
 

@@ -225,7 +225,7 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 	if err := h.lookCloser(ctx, s, &e, &p, lock); err != nil {
 		return Report{}, err
 	}
-	unsaved, err := h.unsaved(ctx, s, &e)
+	unsaved, err := h.unsaved(ctx, s, &e, &p)
 	if err != nil {
 		return Report{}, err
 	}
@@ -245,15 +245,16 @@ func (h *Host) edit(ctx context.Context, o editing, decide func(state) (proposal
 
 // unsaved tells of live mappings that are in no file, which the next apply would remove. It looks only where the file
 // had none, as after it was lost: an edit of a file with mappings need not read the kernel.
-func (h *Host) unsaved(ctx context.Context, s state, e *proposal) ([]finding.Finding, error) {
+func (h *Host) unsaved(ctx context.Context, s state, e *proposal, p *plan) (list []finding.Finding, err error) {
 	if s.text.Set().Len() > 0 || e.everything || len(e.add) == 0 {
 		return nil, nil
 	}
-	live, err := h.lookAtKernel(ctx)
-	if err != nil {
-		return nil, err
+	if len(p.from.each) == 0 {
+		if p.from, err = h.lookAtKernel(ctx); err != nil {
+			return nil, err
+		}
 	}
-	lost := rules.Minus(mappings(live.Live), slices.Concat(s.all.Mappings(), e.desired.Mappings(), e.remove))
+	lost := rules.Minus(mappings(p.from.Live), slices.Concat(s.all.Mappings(), e.desired.Mappings(), e.remove))
 	if lost = slices.DeleteFunc(lost, rules.Mapping.Temporary); len(lost) == 0 {
 		return nil, nil
 	}
@@ -324,6 +325,7 @@ func (h *Host) lookCloser(ctx context.Context, s state, e *proposal, p *plan, lo
 	if err != nil {
 		return err
 	}
+	p.from = live
 	switch {
 	case interrupted && !e.everything:
 		p.change = changeTo(live.Live, unite(e.desired, s.others.held(mappings(live.Live))))
