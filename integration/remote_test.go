@@ -95,8 +95,8 @@ func TestRemoteTarget(t *testing.T) {
 		} {
 			a.check(t)
 		}
-		if live := b.live(t, w.host); live.Damaged != "" ||
-			connections(live, "443:10.0.0.5:8443,[2001:db8:5::5]:8443/tcp,udp") == 0 {
+		live := b.live(t, w.host)
+		if live.Damaged != "" || connections(live, "443:10.0.0.5:8443,[2001:db8:5::5]:8443/tcp,udp") == 0 {
 			t.Errorf("live is %+v", live)
 		}
 	})

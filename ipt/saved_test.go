@@ -124,9 +124,8 @@ func TestWhatIsOurs(t *testing.T) {
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m statistic --mode random --probability 0.5 -m comment ` +
 			`--comment "443:8443,9443/tcp" -j DNAT --to-destination :8443`, false},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m cluster --cluster-local-nodemask 0x00000002 ` +
-			`--cluster-total-nodes 2 --cluster-hash-seed 0x706f7274 ` +
-			`-m comment --comment "443:8443,9443/tcp --sticky" ` +
-			"-j DNAT --to-destination :8443", true},
+			`--cluster-total-nodes 2 --cluster-hash-seed 0x706f7274 -m comment ` +
+			`--comment "443:8443,9443/tcp --sticky" ` + "-j DNAT --to-destination :8443", true},
 		{"PORTMAP", `-p tcp -m tcp --dport 443 -m cluster --cluster-local-nodemask 0x00000002 ` +
 			`--cluster-total-nodes 2 --cluster-hash-seed 0x1 -m comment --comment "443:8443,9443/tcp --sticky" ` +
 			"-j DNAT --to-destination :8443", false},

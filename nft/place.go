@@ -65,6 +65,8 @@ const (
 	natPriority   nftables.ChainPriority = -101
 	guardPriority nftables.ChainPriority = -150
 
+	loopbackPriority nftables.ChainPriority = -300 // before connection tracking (NF_IP_PRI_RAW)
+
 	masqueradePriority nftables.ChainPriority = 99 // one before the usual place (NF_IP_PRI_NAT_SRC)
 )
 
@@ -95,6 +97,9 @@ func places() []place {
 			hook: hook{filter, output, "output", guardPriority, "mangle"}},
 		place{name: chainPrerouting, kind: isChain, always: toMappedArriving,
 			hook: hook{nat, prerouting, "prerouting", natPriority, "dstnat - 1"}},
+		place{name: chainLoopback, kind: isChain, rules: dropLoopback},
+		place{name: chainGuardLoopback, kind: isChain, always: closeLoopback,
+			hook: hook{filter, prerouting, "prerouting", loopbackPriority, "raw"}},
 		place{name: chainRemote, kind: isChain, always: masqueradeLookups},
 		place{name: chainPostrouting, kind: isChain, always: toRemote,
 			hook: hook{nat, nftables.ChainHookPostrouting, "postrouting", masqueradePriority, "srcnat - 1"}},

@@ -12,6 +12,8 @@ const (
 	chainInvalid         = "invalid"
 	chainTexts           = "texts"
 	chainRemote          = "remote"
+	chainLoopback        = "loopback"
+	chainGuardLoopback   = "guard_loopback"
 	chainPostrouting     = "postrouting"
 	setTargets           = "targets"
 )

@@ -10,6 +10,7 @@ import (
 	"portmap/internal/others"
 	"portmap/internal/reconcile"
 	"portmap/internal/servers"
+	"portmap/internal/switches"
 	"portmap/rules"
 )
 
@@ -35,6 +36,20 @@ func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers
 	added := incoming(r)
 	a.notes(servers.Advise(added, found, a.here)...)
 	a.noteSharedTarget(ctx, added)
+	a.notes(switches.Advise(added)...)
+}
+
+// noteBarriers says which chains of others drop the connections of new mappings to other hosts.
+func (a *app) noteBarriers(ctx context.Context, added []rules.Mapping) {
+	remote := func(m rules.Mapping) bool { return m.RemoteFamilies() != 0 }
+	if !slices.ContainsFunc(added, remote) {
+		return
+	}
+	list, err := others.Barriers(ctx)
+	if err != nil {
+		a.say("look at the rules of others: %v", err) // advice is all that is lost
+	}
+	a.notes(others.AdviseBarriers(list, added)...)
 }
 
 // noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
@@ -60,6 +75,7 @@ func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
 	if err != nil {
 		a.say("look at the rules of others: %v", err) // advice is all that is lost
 	}
+	a.noteBarriers(ctx, added)
 	system := others.Tables
 	switch {
 	case r.Legacy:

@@ -54,6 +54,20 @@ func findings() []struct {
 			"warning: 80:8443/tcp and 443:8443/tcp end at one port; to prevent it: sudo sysctl -w " +
 				"net.ipv4.tcp_early_demux=0"},
 
+		{"source-hidden", "hint", "the server behind 443:10.0.0.5:8443/tcp sees an address of this host", "",
+			"the server behind 443:10.0.0.5:8443/tcp sees an address of this host"},
+		{"forwarding-off", "broken", "this host sends nothing on", "sudo portmap add --replace --forward 443:10.0.0.5:8443",
+			"warning: this host sends nothing on; to switch it on: " +
+				"sudo portmap add --replace --forward 443:10.0.0.5:8443"},
+		{"forward-dropped", "broken", "table ip filter, chain FORWARD drops", "sudo iptables -I FORWARD -j ACCEPT",
+			"warning: table ip filter, chain FORWARD drops; to let only these pass: sudo iptables -I FORWARD -j ACCEPT"},
+		{"router-ignored", "risk", "eth0 does not listen to routers any more",
+			"sudo sysctl -w net/ipv6/conf/eth0/accept_ra=2",
+			"warning: eth0 does not listen to routers any more; to have that: " +
+				"sudo sysctl -w net/ipv6/conf/eth0/accept_ra=2"},
+		{"switch-off", "broken", "set net.ipv4.ip_forward to 1: read-only file system", "",
+			"warning: set net.ipv4.ip_forward to 1: read-only file system"},
+
 		{"foreign-rule-first", "broken", "another rule translates port 443 already: x; it comes first", "",
 			"warning: another rule translates port 443 already: x; it comes first"},
 		{"foreign-rule-tied", "risk", "another rule translates port 443 already: x; whether depends", "",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"portmap/internal/reconcile"
+	"portmap/internal/switches"
 	"portmap/internal/watch"
 
 	"github.com/spf13/cobra"
@@ -68,6 +69,7 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 	w := watch.Watch{
 		Repairer: repairer, Log: a.watchLog(), File: file, Reload: hangup,
 		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
+		Drifted:    func() bool { return switches.Lost(h.Run) },
 		Interval:   watchInterval, For: lasting, Now: time.Now, CPU: watch.ProcessCPU,
 	}
 	if err := w.Run(ctx); ctx.Err() == nil {

@@ -16,6 +16,15 @@ const (
 	SharedTarget     ID = "shared-target"     // two mappings end at one port, and this kernel confuses their sockets
 )
 
+// Findings about targets on other hosts and on loopback addresses.
+const (
+	SourceHidden   ID = "source-hidden"   // the server sees this host's address as that of its clients
+	ForwardingOff  ID = "forwarding-off"  // this host sends no packets on to other hosts
+	ForwardDropped ID = "forward-dropped" // a chain of another tool drops what is sent on
+	RouterIgnored  ID = "router-ignored"  // with IPv6 forwarding, an interface learns no routes from routers
+	SwitchOff      ID = "switch-off"      // a switch of the kernel that a mapping needs could not be set
+)
+
 // Findings about rules of other tools.
 const (
 	ForeignRuleFirst ID = "foreign-rule-first" // another rule takes the packets before the mapping
@@ -83,6 +92,12 @@ func kinds() []kind {
 		{id: InterfaceAbsent, severity: Broken, warning: true},
 		{id: InterfaceAltname, severity: Broken, warning: true},
 		{id: SharedTarget, severity: Risk, lead: "to prevent it", warning: true},
+
+		{id: SourceHidden, severity: Hint},
+		{id: ForwardingOff, severity: Broken, lead: "to switch it on", warning: true},
+		{id: ForwardDropped, severity: Broken, lead: "to let only these pass", warning: true},
+		{id: RouterIgnored, severity: Risk, lead: "to have that", warning: true},
+		{id: SwitchOff, severity: Broken, warning: true},
 
 		{id: ForeignRuleFirst, severity: Broken, warning: true},
 		{id: ForeignRuleTied, severity: Risk, warning: true},

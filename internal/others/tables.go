@@ -28,6 +28,7 @@ type chain struct {
 	base     bool
 	hook     uint32
 	priority int32
+	drops    bool   // its policy
 	uses     uint32 // rules in it, and jumps to it (nf_tables_api.c, struct nft_chain)
 }
 
@@ -165,6 +166,8 @@ func chains() (map[chainName]chain, error) {
 				c.kind = unix.ByteSliceToString(value)
 			case unix.NFTA_CHAIN_USE:
 				c.uses = number(value)
+			case unix.NFTA_CHAIN_POLICY:
+				c.drops = number(value) == 0 // NF_DROP
 			case unix.NFTA_CHAIN_HOOK:
 				c.base = true
 				attributes(value, func(kind uint16, value []byte) {

@@ -27,7 +27,7 @@ type plan struct {
 // commit carries a plan out, and returns what it came to in the kernel.
 func (h *Host) commit(ctx context.Context, lock *locks, p plan) (done rules.Change, warnings []finding.Finding,
 	err error) {
-	steps := h.kernelSteps(p, &done)
+	steps := h.withSwitches(p, h.kernelSteps(p, &done), &warnings)
 	if p.save {
 		steps = saving(lock, p, steps)
 	}

@@ -74,7 +74,7 @@ func (h *Host) Repair(ctx context.Context, g RepairOptions) (Repaired, error) {
 	if err != nil {
 		return Repaired{}, err
 	}
-	if d.Change.Empty() {
+	if d.Change.Empty() && !switchedOff(d.desired) {
 		return Repaired{Report: Report{Content: content.Bytes}, Saved: text.Set().Len(), Temporary: d.temporary,
 			Edited: g.edited()}, nil
 	}
@@ -111,7 +111,7 @@ func (h *Host) repairLocked(ctx context.Context, g RepairOptions, content Conten
 	repaired := Repaired{Saved: text.Set().Len(), Temporary: d.temporary, Edited: g.edited()}
 	repaired.Content = content.Bytes
 	switch {
-	case d.Change.Empty(): // another command was at work: what it removed is not lost
+	case d.Change.Empty() && !switchedOff(d.desired): // another command was at work: what it removed is not lost
 		return repaired, nil
 	case g.Keep && d.removesAll():
 		return repaired, nil
@@ -155,10 +155,11 @@ func (h *Host) commitRepair(ctx context.Context, lock *locks, p plan, keep bool)
 		return warnings, err
 	}
 	var done rules.Change
-	if err := carryOut(ctx, h.kernelSteps(p, &done)); err != nil {
+	var warnings []finding.Finding
+	if err := carryOut(ctx, h.withSwitches(p, h.kernelSteps(p, &done), &warnings)); err != nil {
 		return nil, err
 	}
-	return h.applied(ctx, p, done), nil
+	return append(warnings, h.applied(ctx, p, done)...), nil
 }
 
 // putBack adds to a difference the temporary mappings that went with others. If they do not go with what is to be live,

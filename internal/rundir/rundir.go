@@ -113,10 +113,15 @@ func (d Dir) AddFile(path string) error {
 	})
 	files = append(files, path)
 	files = files[max(0, len(files)-maxFiles):]
-	staged := d.path("files.new")
-	err := os.WriteFile(staged, []byte(strings.Join(files, "\n")+"\n"), 0o644)
+	return d.replace("files", strings.Join(files, "\n")+"\n")
+}
+
+// replace writes a file at once or not at all.
+func (d Dir) replace(kind, content string) error {
+	staged := d.path(kind + ".new")
+	err := os.WriteFile(staged, []byte(content), 0o644)
 	if err == nil {
-		err = os.Rename(staged, d.path("files"))
+		err = os.Rename(staged, d.path(kind))
 	}
 	if err != nil {
 		_ = os.Remove(staged)

@@ -140,7 +140,8 @@ func (f Found) Shadowed(m rules.Mapping) []Server {
 // eachShadowed calls visit for the sockets on the listen ports that lose packets to the mapping.
 func (f Found) eachShadowed(m *rules.Mapping, visit func(socket)) {
 	f.each(m, m.ListenPorts(), func(s socket) {
-		if m.Interface() == "" || !s.loopback() { // --interface leaves the connections of this host itself alone
+		// Mappings to other hosts, and those with --interface, leave connections to a loopback address alone.
+		if m.Interface() == "" && m.RemoteFamilies() == 0 || !s.loopback() {
 			visit(s)
 		}
 	})

@@ -22,6 +22,8 @@ type Watch struct {
 	Interval   time.Duration // between looks for changes without a notice
 	For        time.Duration // how long to stay; 0 for as long as ctx lasts
 
+	Drifted func() bool // whether something else than rules is not as it should be; nil for nothing
+
 	Now func() time.Time
 	CPU func() time.Duration // that the process has used
 
@@ -245,7 +247,7 @@ func (w *Watch) poll() {
 // suspects reports whether the rules may have changed since the last look.
 func (w *Watch) suspects() bool {
 	switch {
-	case w.changes == nil:
+	case w.changes == nil || w.Drifted != nil && w.Drifted():
 		return true
 	case w.asking != nil:
 		return w.polls%looksAnyway == 0
