@@ -17,7 +17,8 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s: %s is already taken by %s", e.Mapping, e.Over, e.With)
 }
 
-// compare looks at each pair: what is quickest for a few new mappings, and the definition that sift has to agree with.
+// compare compares each pair. It is the quickest way for a few new mappings, and the definition that search must agree
+// with.
 func (f *fitting) compare(checked int) error {
 	for at := checked; at < len(f.mappings); at++ {
 		for old := 0; old < at && f.stays(at); old++ {

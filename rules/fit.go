@@ -53,7 +53,7 @@ func (f *fitting) overlapping(checked int) error {
 	case !portsOverlap(f.mappings):
 		return nil
 	}
-	return f.sift()
+	return f.search()
 }
 
 // tooMany leaves out the mappings with which there would be more than MaxPorts.

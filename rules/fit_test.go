@@ -27,23 +27,23 @@ func randomMappings(t *rapid.T) (list []Mapping) {
 func TestSiftAgreesWithPairs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := randomMappings(t)
-		pairs, sifted := fitting{ctx: context.Background(), mappings: list},
+		pairs, searched := fitting{ctx: context.Background(), mappings: list},
 			fitting{ctx: context.Background(), mappings: list}
-		if err := errors.Join(pairs.compare(0), sifted.sift()); err != nil {
+		if err := errors.Join(pairs.compare(0), searched.search()); err != nil {
 			t.Fatal(err)
 		}
 		for at := range list {
 			_, again := pairs.first[at]
-			if pairs.stays(at) != sifted.stays(at) || again && sifted.stays(at) {
-				t.Fatalf("%v, at %d: pairs say %v, else %v", list, at, pairs.out[at], sifted.out[at])
+			if pairs.stays(at) != searched.stays(at) || again && searched.stays(at) {
+				t.Fatalf("%v, at %d: pairs say %v, else %v", list, at, pairs.out[at], searched.out[at])
 			}
 			var conflict *ConflictError
-			if err := sifted.out[at]; err != nil {
+			if err := searched.out[at]; err != nil {
 				if !errors.As(err, &conflict) || !conflict.Mapping.Equal(list[at]) ||
 					clash(conflict.With, list[at]) != conflict.Over {
 					t.Fatalf("%v, at %d: %v", list, at, err)
 				}
-				if with := slices.IndexFunc(list, conflict.With.Equal); with >= at || !sifted.stays(with) {
+				if with := slices.IndexFunc(list, conflict.With.Equal); with >= at || !searched.stays(with) {
 					t.Fatalf("%v, at %d: %v, which is no earlier one that stays", list, at, err)
 				}
 			}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// LoopError says that mappings lead a port back to itself.
+// LoopError says that mappings form a loop: followed one after another, they lead a port back to itself.
 type LoopError struct{ Path []Mapping }
 
 func (e *LoopError) Error() string {
@@ -20,19 +20,19 @@ func (e *LoopError) Error() string {
 	return fmt.Sprintf("%s: leads back to itself through %s", e.Path[0].Spec(), strings.Join(way[1:], ", "))
 }
 
-// maxChecks bounds the search for loops. Only sets in which thousands of mappings lead to the same ports and back, but
-// do not meet, come near it.
+// maxChecks bounds the search for loops. Only thousands of mappings that lead to the same ports and back, and do not
+// overlap, come near it.
 const maxChecks = 1 << 26
 
 // loops leaves out mappings that lead a port back to itself, such as 443:8443 with 8443:443. The kernel translates a
-// packet once, so such a pair would swap two ports rather than spin; nobody who writes it means that.
+// packet once, so such a pair would swap two ports, which is surely a mistake.
 func (f *fitting) loops() error {
-	w := walk{fitting: f}
+	w := loopSearch{fitting: f}
 	if !w.mayLoop() {
 		return nil
 	}
-	w.leadOn()
-	if !slices.Contains(w.leads, true) {
+	w.findEndless()
+	if !slices.Contains(w.endless, true) {
 		return nil
 	}
 	if err := w.index(); err != nil {
@@ -58,8 +58,8 @@ func (f *fitting) loops() error {
 	return nil
 }
 
-// toThisHost reports whether packets keep their address, and so can be another mapping's in turn: another host's port,
-// or one of a packet whose address has changed, is no listen side of ours.
+// toThisHost reports whether a mapping stays and keeps the address of its packets. Only then can another mapping follow
+// it.
 func (f *fitting) toThisHost(at int) bool {
 	return f.mappings[at].localTargets() > 0 && f.stays(at)
 }
@@ -75,40 +75,41 @@ func (s *portSet) add(ports Ports) {
 
 func (s *portSet) has(port uint16) bool { return s[port/64]&(1<<(port%64)) != 0 }
 
-// walk goes from port to port as packets would if they were translated again and again.
-type walk struct {
+// loopSearch is a depth-first search for loops. It goes from listen port to target port, as a packet would that is
+// translated again and again.
+type loopSearch struct {
 	*fitting
-	lanes
-	leads  []bool  // of each port, whether one can go on from it without end
-	begins []int32 // of each mapping, where its ports begin in known
-	known  []knowledge
-	trail  []step
-	checks int
+	candidateIndex
+	endless []bool  // for each port, whether a path from it can go on without end
+	begins  []int32 // for each mapping, where its ports begin in states
+	states  []hopState
+	stack   []hop
+	checks  int
 }
 
-// step is one port of one mapping, with the server that is looked at, the lanes of what may be behind it, and how far
-// they were tried.
-type step struct {
+// hop is one port of one mapping, with the number of the target that is looked at. Its buckets hold the mappings that
+// may follow it; bucket and tried say how far they were searched.
+type hop struct {
 	mapping int
 	port    uint16
-	number  int // of the server
-	lanes   []*lane
-	lane    int
+	number  int
+	buckets []*bucket
+	bucket  int
 	tried   int
 }
 
-// knowledge is what is known of a step.
-type knowledge uint8
+// hopState is what the search knows stateOf a hop.
+type hopState uint8
 
 const (
-	unknown knowledge = iota
-	onTrail
-	harmless // it leads to no loop
+	unvisited hopState = iota
+	onStack
+	loopFree
 )
 
-// mayLoop reports whether some port is a target as well as a listen port, of mappings one behind the other. Of most
-// sets none is.
-func (w *walk) mayLoop() bool {
+// mayLoop reports whether some port is a listen port and a target of mappings that could be part of a loop. In most
+// sets there is none.
+func (w *loopSearch) mayLoop() bool {
 	var listened, targeted portSet
 	for i := range w.mappings {
 		if w.toThisHost(i) {
@@ -118,11 +119,11 @@ func (w *walk) mayLoop() bool {
 			}
 		}
 	}
-	return w.eachStep(func(_ int, from, to uint16) bool { return targeted.has(from) && listened.has(to) })
+	return w.eachHop(func(_ int, from, to uint16) bool { return targeted.has(from) && listened.has(to) })
 }
 
-// eachStep goes over the ports of all mappings until do is content.
-func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
+// eachHop calls do for each port of each mapping until do returns true.
+func (w *loopSearch) eachHop(do func(at int, from, to uint16) bool) bool {
 	for i := range w.mappings {
 		if !w.toThisHost(i) {
 			continue
@@ -139,20 +140,20 @@ func (w *walk) eachStep(do func(at int, from, to uint16) bool) bool {
 	return false
 }
 
-// leadOn finds the ports from which one can go on without end, whoever's the packets are: it takes away, again and
-// again, those from which every step leads to one that is taken away.
-func (w *walk) leadOn() {
+// findEndless finds the ports from which a path can go on without end, whatever its packets are. It removes ports
+// without a hop, then those whose hops all lead to removed ports, until none is left to remove.
+func (w *loopSearch) findEndless() {
 	onward, begin := make([]int32, 1<<16), make([]int32, 1<<16+1)
-	w.eachStep(func(_ int, from, to uint16) bool { onward[from]++; begin[int(to)+1]++; return false })
+	w.eachHop(func(_ int, from, to uint16) bool { onward[from]++; begin[int(to)+1]++; return false })
 	for p := range 1 << 16 {
 		begin[p+1] += begin[p]
 	}
 	before, next := make([]uint16, begin[1<<16]), slices.Clone(begin)
-	w.eachStep(func(_ int, from, to uint16) bool { before[next[to]] = from; next[to]++; return false })
+	w.eachHop(func(_ int, from, to uint16) bool { before[next[to]] = from; next[to]++; return false })
 	var ends []uint16
-	w.leads = make([]bool, 1<<16)
-	for p := range w.leads {
-		if w.leads[p] = onward[p] > 0; !w.leads[p] {
+	w.endless = make([]bool, 1<<16)
+	for p := range w.endless {
+		if w.endless[p] = onward[p] > 0; !w.endless[p] {
 			ends = append(ends, uint16(p))
 		}
 	}
@@ -161,19 +162,19 @@ func (w *walk) leadOn() {
 		ends = ends[:len(ends)-1]
 		for _, p := range before[begin[end]:begin[end+1]] {
 			if onward[p]--; onward[p] == 0 {
-				w.leads[p] = false
+				w.endless[p] = false
 				ends = append(ends, p)
 			}
 		}
 	}
 }
 
-// index puts the mappings that may be part of a loop into lanes, and makes room for what is known of each step.
-func (w *walk) index() error {
-	w.lanes, w.begins = newLanes(), make([]int32, len(w.mappings)+1)
+// index adds the mappings that may be part of a loop to the candidateIndex, and allocates a state for each hop.
+func (w *loopSearch) index() error {
+	w.candidateIndex, w.begins = newCandidateIndex(), make([]int32, len(w.mappings)+1)
 	candidates := make([]bool, len(w.mappings))
-	w.eachStep(func(at int, from, to uint16) bool {
-		candidates[at] = candidates[at] || w.leads[from] && w.leads[to]
+	w.eachHop(func(at int, from, to uint16) bool {
+		candidates[at] = candidates[at] || w.endless[from] && w.endless[to]
 		return false
 	})
 	for i := range w.mappings {
@@ -187,41 +188,41 @@ func (w *walk) index() error {
 	}
 	for _, at := range byFirstPort(w.mappings) {
 		if candidates[at] {
-			w.put(at, w.key(&w.mappings[at]))
+			w.add(at, w.key(&w.mappings[at]))
 		}
 	}
-	w.known = make([]knowledge, w.begins[len(w.mappings)])
-	return w.close(w.fitting)
+	w.states = make([]hopState, w.begins[len(w.mappings)])
+	return w.build(w.fitting)
 }
 
-func (w *walk) about(mapping int, port uint16) *knowledge {
-	return &w.known[int(w.begins[mapping])+int(port)-int(w.mappings[mapping].ports.First)]
+func (w *loopSearch) stateOf(mapping int, port uint16) *hopState {
+	return &w.states[int(w.begins[mapping])+int(port)-int(w.mappings[mapping].ports.First)]
 }
 
-// follow goes on from one port of a mapping, depth first, each step once. Two mappings follow each other where some
-// packet could meet both.
-func (w *walk) follow(mapping int, port uint16) error {
-	if w.begins[mapping] == w.begins[mapping+1] || !w.leads[port] || *w.about(mapping, port) != unknown {
+// follow searches from one port of a mapping, depth first, each hop once. One mapping can follow another if some packet
+// could match both.
+func (w *loopSearch) follow(mapping int, port uint16) error {
+	if w.begins[mapping] == w.begins[mapping+1] || !w.endless[port] || *w.stateOf(mapping, port) != unvisited {
 		return nil
 	}
-	for w.push(mapping, port); len(w.trail) > 0; {
-		s := &w.trail[len(w.trail)-1]
+	for w.push(mapping, port); len(w.stack) > 0; {
+		s := &w.stack[len(w.stack)-1]
 		next, target, ok := w.next(s)
 		if !ok {
-			*w.about(s.mapping, s.port) = harmless
-			w.trail = w.trail[:len(w.trail)-1]
+			*w.stateOf(s.mapping, s.port) = loopFree
+			w.stack = w.stack[:len(w.stack)-1]
 			continue
 		}
 		w.checks++
 		if err := w.step(); err != nil {
 			return err
 		}
-		switch known := *w.about(next, target); {
+		switch state := *w.stateOf(next, target); {
 		case w.checks > maxChecks:
 			w.giveUp()
-		case known == harmless || !w.stays(next) || !sharesClients(&w.mappings[s.mapping], &w.mappings[next]):
-		case known == onTrail:
-			w.cut(next, target)
+		case state == loopFree || !w.stays(next) || !sharesClients(&w.mappings[s.mapping], &w.mappings[next]):
+		case state == onStack:
+			w.breakLoop(next, target)
 		default:
 			w.push(next, target)
 		}
@@ -229,33 +230,33 @@ func (w *walk) follow(mapping int, port uint16) error {
 	return nil
 }
 
-// next returns a mapping that may be behind a step and was not tried, and the port of it.
-func (w *walk) next(s *step) (mapping int, port uint16, ok bool) {
+// next returns a mapping that may follow a hop and was not tried yet, and the port of it.
+func (w *loopSearch) next(s *hop) (mapping int, port uint16, ok bool) {
 	m := &w.mappings[s.mapping]
-	for ; s.number < m.localTargets(); s.number, s.lane = s.number+1, 0 {
+	for ; s.number < m.localTargets(); s.number, s.bucket = s.number+1, 0 {
 		port = m.localTarget(s.number, s.port)
-		for w.leads[port] && s.lane < len(s.lanes) {
-			l := s.lanes[s.lane]
-			if found := l.waiting.next(port, s.tried, l.until(port)); found >= 0 {
+		for w.endless[port] && s.bucket < len(s.buckets) {
+			b := s.buckets[s.bucket]
+			if found := b.undecided.next(port, s.tried, b.end(port)); found >= 0 {
 				s.tried = found + 1
-				return int(w.parts[l.parts[found]].mapping), port, true
+				return int(w.parts[b.parts[found]].mapping), port, true
 			}
-			s.lane, s.tried = s.lane+1, 0
+			s.bucket, s.tried = s.bucket+1, 0
 		}
 	}
 	return 0, 0, false
 }
 
-func (w *walk) push(mapping int, port uint16) {
-	*w.about(mapping, port) = onTrail
-	w.trail = append(w.trail, step{mapping: mapping, port: port, lanes: w.inView(nil, w.key(&w.mappings[mapping]))})
+func (w *loopSearch) push(mapping int, port uint16) {
+	*w.stateOf(mapping, port) = onStack
+	w.stack = append(w.stack, hop{mapping: mapping, port: port, buckets: w.lookup(nil, w.key(&w.mappings[mapping]))})
 }
 
-// cut leaves out the first mapping, in the order of the list, of the loop that the trail ends in, and goes back to
-// where it was not met yet.
-func (w *walk) cut(mapping int, port uint16) {
-	begin := slices.IndexFunc(w.trail, func(s step) bool { return s.mapping == mapping && s.port == port })
-	loop := w.trail[begin:]
+// breakLoop leaves out one mapping of the loop at the end of the stack: the first in the order of the list. It then
+// goes back to before that mapping.
+func (w *loopSearch) breakLoop(mapping int, port uint16) {
+	begin := slices.IndexFunc(w.stack, func(s hop) bool { return s.mapping == mapping && s.port == port })
+	loop := w.stack[begin:]
 	first := 0
 	for i, s := range loop {
 		if s.mapping < loop[first].mapping {
@@ -267,26 +268,26 @@ func (w *walk) cut(mapping int, port uint16) {
 		path = append(path, w.mappings[loop[(first+i)%len(loop)].mapping])
 	}
 	w.checks += len(path)
-	culprit := loop[first].mapping
-	w.leave(culprit, &LoopError{Path: path})
-	w.back(slices.IndexFunc(w.trail, func(s step) bool { return s.mapping == culprit }))
+	excluded := loop[first].mapping
+	w.leave(excluded, &LoopError{Path: path})
+	w.shorten(slices.IndexFunc(w.stack, func(s hop) bool { return s.mapping == excluded }))
 }
 
-// back shortens the trail.
-func (w *walk) back(length int) {
-	for _, s := range w.trail[length:] {
-		*w.about(s.mapping, s.port) = unknown
+// shorten cuts the stack.
+func (w *loopSearch) shorten(length int) {
+	for _, s := range w.stack[length:] {
+		*w.stateOf(s.mapping, s.port) = unvisited
 	}
-	w.trail = w.trail[:length]
+	w.stack = w.stack[:length]
 }
 
-// giveUp leaves out the mappings of the trail: that they lead to no loop would take too long to find out.
-func (w *walk) giveUp() {
-	for _, s := range w.trail {
+// giveUp leaves out the mappings on the stack. To find out whether they are part of a loop would take too long.
+func (w *loopSearch) giveUp() {
+	for _, s := range w.stack {
 		m := &w.mappings[s.mapping]
 		w.leave(s.mapping,
 			&InvalidError{Mapping: m.Spec(), Why: "too many mappings lead to its ports and on from there",
 				Fix: "map to ports that no other mapping listens on"})
 	}
-	w.back(0)
+	w.shorten(0)
 }

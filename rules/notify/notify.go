@@ -1,4 +1,4 @@
-// Package notify is how a backend tells of changes to its rules, by whatever program.
+// Package notify defines how a backend reports changes to its rules, whichever program made them.
 package notify
 
 import (
@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// Source tells of changes to the rules of a backend. The rules of a backend without one are read at intervals.
+// Source reports changes to the rules of a backend. The rules of a backend without a Source are read at intervals.
 type Source interface {
-	// Mark returns a number that is another one after a change. It is quick.
+	// Mark returns a number that differs after a change. It is quick.
 	Mark() (uint64, error)
 
-	// After reports whether a mark is of a time after another mark.
+	// After reports whether mark is later than known.
 	After(mark, known uint64) bool
 
-	// Known returns the mark up to which nothing needs another look, after a look that began at before, ended at after,
-	// and made at most one change. It was known until then.
+	// Known returns the mark up to which the rules need no further check, given the previous one and a check that began
+	// at before, ended at after, and made at most one change.
 	Known(known, before, after uint64, changed bool) uint64
 
-	// Notices hands over what the kernel tells, until ctx is done or the Source is closed. It is nil if the kernel
-	// tells nothing: Mark has to be asked.
+	// Notices returns the notifications of the kernel, until ctx is done or the Source is closed. It is nil if the
+	// kernel sends none: then the caller polls Mark.
 	Notices(context.Context) <-chan Notice
 
-	// Every returns how often Mark is to be asked beside; 0 if the kernel tells of each change. A mark that has to be
-	// asked for can miss a change that leaves the rules as long as they were.
+	// Every returns how often to poll Mark; 0 if the kernel reports each change. A polled mark can miss a change that
+	// leaves the rules as long as they were.
 	Every() time.Duration
 
-	// Close ends it, and the notices.
+	// Close closes the Source and ends its notices.
 	Close() error
 }
 
-// Notice is a transaction that somebody made.
+// Notice is a transaction that some program made.
 type Notice struct {
 	Mark uint64
 	By   string // the name of the process; may be empty
-	Lost bool   // there were others, of which nothing is known
+	Lost bool   // notifications were lost
 }

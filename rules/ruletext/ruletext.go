@@ -1,8 +1,8 @@
-// Package ruletext writes the text of a mapping into the comments of its rules, and reads it from there, so that the
-// kernel alone tells what is live.
+// Package ruletext writes the text of a mapping into the comments of its rules, and reads it back. So the kernel is the
+// only record of what is live.
 //
-// A comment is short, and some texts are long. A long text is cut into pieces, which have comments of their own, and a
-// mark stands in its place. No text of a mapping begins like a mark.
+// The length of a comment is limited. A longer text is cut into pieces, each in a comment of its own, and a mark takes
+// its place. No text of a mapping begins like a mark.
 package ruletext
 
 import (
@@ -20,15 +20,15 @@ func Comment(text string, most int) string {
 	return mark(text)
 }
 
-// mark is a hash of a text behind a tilde.
+// mark returns a tilde and a hash of the text.
 func mark(text string) string {
 	h := fnv.New64a()
 	h.Write([]byte(text))
 	return fmt.Sprintf("~%016x", h.Sum64())
 }
 
-// Pieces returns the comments, of at most most bytes each, that together hold a text for which a mark stands. It
-// returns none if the comment is the text itself. [Join] puts pieces together again.
+// Pieces returns the comments, of at most most bytes each, that together hold a text. It returns none if the text fits
+// into one comment. [Join] joins pieces again.
 func Pieces(text string, most int) []string {
 	if len(text) <= most {
 		return nil
@@ -43,8 +43,8 @@ func Pieces(text string, most int) []string {
 	return pieces
 }
 
-// Join returns the texts that comments hold: each text that was cut by its mark, and each whole one by itself. It
-// leaves out a mark of which a piece is missing or changed.
+// Join returns the texts that comments hold. The key is the mark of a text that was cut, and else the text itself. A
+// text is left out if one of its pieces is missing or changed.
 func Join(comments []string) map[string]string {
 	texts := map[string]string{}
 	pieces := map[string][]string{}

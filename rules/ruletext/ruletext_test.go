@@ -56,7 +56,7 @@ func TestShortText(t *testing.T) {
 	}
 }
 
-// Pieces of which one is missing or changed are no text.
+// Join ignores pieces if one is missing or changed.
 func TestForeignPieces(t *testing.T) {
 	text := textOf(t, 1000)
 	mark, pieces := ruletext.Comment(text, 128), ruletext.Pieces(text, 128)
@@ -74,7 +74,7 @@ func TestForeignPieces(t *testing.T) {
 	}
 }
 
-// behindNumber returns a piece from behind the slash of its number.
+// behindNumber returns what follows the slash in a piece's number.
 func behindNumber(piece string) string {
 	_, rest, _ := strings.Cut(piece, "/")
 	return rest
