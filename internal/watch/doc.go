@@ -1,10 +1,10 @@
-// Package watch stays, and keeps what is live as the file says: it puts back what others take out of the kernel, and
-// applies the file when it is edited.
+// Package watch keeps the kernel as the file says. It puts back what others remove, and applies the file when it is
+// edited.
 //
-//	a notification of nf_tables   \
-//	the generation, looked at      > pace: when to look -> Repairer: what is missing, put it back -> a line in the log
-//	  every few seconds           /
+//	a notification of nf_tables    \
+//	the generation, polled          > pace: when to check -> Repairer: find and put back -> a line in the log
+//	  every few seconds            /
 //	an edit of the file, a hangup
 //
-// How a change is made is not known here: that is package reconcile. Nor is what a mapping means to a packet.
+// Package reconcile makes the changes.
 package watch

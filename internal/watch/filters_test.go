@@ -38,8 +38,8 @@ func lines(live rules.Live) string {
 	return text
 }
 
-// Nothing but the table of filters knows which there are: one more is added to, listed, fixed by a file, watched, and
-// mappings move to it and from it.
+// Only the table of filters knows which there are: with one more, mappings are added to it, listed, fixed by a file,
+// watched, and moved to it and from it.
 func TestOneMoreFilter(t *testing.T) {
 	ctx := t.Context()
 	first, second := &memory{name: "first"}, &memory{name: "second"}
@@ -105,7 +105,7 @@ func TestWatchMovesWhatIsElsewhere(t *testing.T) {
 	}
 }
 
-// put replaces what is live, as another program would.
+// put replaces the live mappings, as another program would.
 func (m *memory) put(set rules.Set) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -167,7 +167,7 @@ func TestMoveThatFails(t *testing.T) {
 	}
 }
 
-// A repair reads the file once, parses it once, looks at the kernel at most twice, and makes one change, temporary
+// A repair reads the file once, parses it once, reads the kernel at most twice, and makes one change, temporary
 // mappings included.
 func TestRepairIsOneChange(t *testing.T) {
 	filter := &memory{name: "memory"}
@@ -189,27 +189,27 @@ func TestRepairIsOneChange(t *testing.T) {
 	}
 	opened := opens(t, h.File.Path)
 	for _, c := range []struct {
-		what           string
-		lose           func()
-		looks, changes int
+		what              string
+		lose              func()
+		listings, changes int
 	}{
 		{"nothing to do", func() {}, 1, 0},
 		{"everything was flushed", func() { filter.put(rules.Set{}) }, 2, 1},
 		{"one is lost", func() { filter.put(mustSet(t, "80:8080", "81:8081 --temporary")) }, 2, 1},
 	} {
 		c.lose()
-		parses, filter.looks, filter.reads, filter.changes = 0, 0, 0, 0
+		parses, filter.listings, filter.reads, filter.changes = 0, 0, 0, 0
 		opened()
 		repaired, err := repairer.Repair(t.Context())
 		if err != nil || repaired.Total != 3 ||
 			lines(filter.live) != "80:8080/tcp\n81:8081/tcp --temporary\n443:8443/tcp\n" {
 			t.Errorf("%s: %+v, %v; live are\n%s", c.what, repaired, err, lines(filter.live))
 		}
-		if n := opened(); n != 1 || parses != 1 || filter.looks != c.looks || filter.reads != c.looks ||
+		if n := opened(); n != 1 || parses != 1 || filter.listings != c.listings || filter.reads != c.listings ||
 			filter.changes != c.changes {
-			t.Errorf("%s: the file was opened %d times, parsed %d; %d looks at the kernel and %d at the temporary "+
+			t.Errorf("%s: the file was opened %d times, parsed %d; %d lists of the kernel and %d at the temporary "+
 				"mappings, %d changes",
-				c.what, n, parses, filter.looks, filter.reads, filter.changes)
+				c.what, n, parses, filter.listings, filter.reads, filter.changes)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func mustSet(t *testing.T, texts ...string) rules.Set {
 	return set
 }
 
-// opens returns what counts how often a file was opened since it was last asked.
+// opens returns a function that counts how often a file was opened since its last call.
 func opens(t *testing.T, path string) func() int {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)

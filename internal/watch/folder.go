@@ -9,15 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder reports when a file may have changed. It watches the folder, because the file is replaced by another one of
-// its name.
+// Folder reports when a file may have changed. It watches the folder, because a rename replaces the file.
 type Folder struct {
 	path    string
 	watcher *fsnotify.Watcher
-	last    os.FileInfo // nil for a file that is not there
+	last    os.FileInfo // nil if the file is missing
 }
 
-// FolderOf begins to watch the folder of a file. Neither need be there yet.
+// FolderOf begins to watch the folder of a file. Both may be missing.
 func FolderOf(path string) (*Folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -32,10 +31,10 @@ func FolderOf(path string) (*Folder, error) {
 	return f, nil
 }
 
-// Differs reports whether the file is another than at the last call. It finds changes without an event: a file behind a
+// Differs reports whether the file has changed since the last call. It finds changes without an event: a file behind a
 // symbolic link, a folder that was replaced, a file system of another machine.
 func (f *Folder) Differs() bool {
-	_ = f.watcher.Add(filepath.Dir(f.path)) // once more does no harm, and the folder may be a new one
+	_ = f.watcher.Add(filepath.Dir(f.path)) // again: the folder may be a new one
 	now, err := os.Stat(f.path)
 	if err != nil {
 		now = nil
@@ -48,10 +47,10 @@ func (f *Folder) Differs() bool {
 	return !os.SameFile(now, before) || now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())
 }
 
-// Unfinished reports whether the file looks as if somebody was still writing it: it is empty, does not end with a line,
-// or is not there. No event says that a writer closed it (inotify(7) has one, fsnotify does not pass it on).
+// Unfinished reports whether the file seems to be half written: it is empty, missing, or does not end with a newline.
+// No event says that a writer closed it (inotify(7) has one, fsnotify does not pass it on).
 func (f *Folder) Unfinished() bool {
-	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // should it be a FIFO, do not wait for its writer
+	file, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0) // of a FIFO, do not wait for the writer
 	if err != nil {
 		return true
 	}
@@ -67,11 +66,11 @@ func (f *Folder) Unfinished() bool {
 // Events returns the changes of the folder; see About.
 func (f *Folder) Events() <-chan fsnotify.Event { return f.watcher.Events }
 
-// Errors must be read as Events are. An error means that some event was lost.
+// Errors returns the errors, which must be read as Events are. An error means that an event was lost.
 func (f *Folder) Errors() <-chan error { return f.watcher.Errors }
 
 // About reports whether an event is about the file.
 func (f *Folder) About(e fsnotify.Event) bool { return filepath.Base(e.Name) == filepath.Base(f.path) }
 
-// Close ends it.
+// Close ends the watching.
 func (f *Folder) Close() error { return f.watcher.Close() }

@@ -14,46 +14,46 @@ import (
 	"portmap/rules/notify"
 )
 
-// HostRepairer is the Repairer of a real host. It remembers what no file holds: the last file that was right, and the
-// temporary mappings.
+// HostRepairer is the Repairer of a real host. It remembers the last valid content of the file, and the temporary
+// mappings.
 type HostRepairer struct {
 	host *reconcile.Host
 
-	seen []byte // the file at the last look that came to an end, right or wrong
-	// the last that could be applied, or the first, of which some lines could; nil before there was one
+	seen []byte // the content of the file at the last complete check, valid or not
+	// the last content that was applied, or the first one, if only some of its lines were; nil before that
 	good      []byte
 	temporary []rules.Mapping
-	filter    *filters.Filter // whose changes are heard
-	changes   notify.Source   // nil if there is no source of them
-	refused   *refusal        // of a file without a mapping; nil while there is none
+	filter    *filters.Filter // the filter that changes belongs to
+	changes   notify.Source   // nil if there is none
+	refused   *refusal        // nil if the file was not refused
 }
 
-// refusal is a file that was refused because it has no mapping. It stays refused until it is written again: others who
-// then flush the rules do not make it right.
+// refusal is a file that was refused because it has no mapping. It stays refused until it is written again, even if
+// others flush the rules meanwhile.
 type refusal struct {
-	file os.FileInfo // nil for one that does not exist
+	file os.FileInfo // nil for a missing file
 	err  error
 }
 
-// NewHostRepairer returns the Repairer of a host, which must not be in use yet.
+// NewHostRepairer returns the Repairer of a host. The host must not be in use yet.
 func NewHostRepairer(h *reconcile.Host) *HostRepairer {
 	m := &HostRepairer{host: h}
-	h.File.LockTimeout = lookWithin / 2 // a process that holds the lock for longer is reported, and waited for again
+	h.File.LockTimeout = checkTimeout / 2 // if a process holds the lock for longer, report it and wait again
 	return m
 }
 
 // Repair makes the kernel match the file. If the file is invalid, the last valid version stays live; if there was none,
-// its valid lines are applied. Of a file that cannot be read nothing is known then: the error is its.
+// its valid lines are applied. If the file cannot be read and there was no valid version, Repair returns that error.
 func (m *HostRepairer) Repair(ctx context.Context) (Repaired, error) {
 	read, wrong := m.host.ReadFile()
 	g := reconcile.RepairOptions{Read: read, Seen: m.seen, Good: m.good, Temporary: m.temporary}
 	if wrong == nil {
-		g.Read.Content = append([]byte{}, read.Content...) // never nil: that is for a file that was never read
+		g.Read.Content = append([]byte{}, read.Content...) // not nil, which stands for a file that was never read
 		repaired, err := m.apply(ctx, g)
 		if err == nil {
 			return repaired, nil
 		}
-		if !m.blames(err, g.Read.Content) {
+		if !m.fileAtFault(err, g.Read.Content) {
 			return repaired, err
 		}
 		m.seen, wrong = g.Read.Content, err
@@ -61,7 +61,7 @@ func (m *HostRepairer) Repair(ctx context.Context) (Repaired, error) {
 			m.good = g.Read.Content
 		}
 	} else {
-		g.Seen = nil // whether it was edited is not known
+		g.Seen = nil // it is unknown whether the file was edited
 	}
 	if m.good == nil {
 		return Repaired{}, wrong
@@ -96,19 +96,19 @@ func (m *HostRepairer) edited(g reconcile.RepairOptions) bool {
 
 // repaired records what a repair left live, and returns what it did.
 func (m *HostRepairer) repaired(report reconcile.Repaired, err error) Repaired {
-	h := Repaired{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary),
+	r := Repaired{Damage: report.Damaged, Edited: report.Edited, Total: report.Saved + len(report.Temporary),
 		Warnings: report.Warnings}
 	if err == nil {
 		m.temporary = report.Temporary
 	}
 	for _, o := range report.Outcomes {
 		if o.Verb == reconcile.Removed {
-			h.Removed = append(h.Removed, o.Mapping)
+			r.Removed = append(r.Removed, o.Mapping)
 		} else {
-			h.Added = append(h.Added, o.Mapping)
+			r.Added = append(r.Added, o.Mapping)
 		}
 	}
-	return h
+	return r
 }
 
 // stillRefused returns why the file was refused, if it is the same one.
@@ -129,7 +129,7 @@ func (m *HostRepairer) refuse(file os.FileInfo, err error) {
 	}
 }
 
-// Changes opens the source of changes of the packet filter in use, and keeps it until another one is in use.
+// Changes opens the source of changes of the packet filter in use, and keeps it until another filter is in use.
 func (m *HostRepairer) Changes(ctx context.Context) notify.Source {
 	filter, err := m.host.Filter(ctx, true)
 	if err != nil || filter == m.filter {
@@ -142,7 +142,7 @@ func (m *HostRepairer) Changes(ctx context.Context) notify.Source {
 	if filter.Changes == nil {
 		return nil
 	}
-	if opened, err := filter.Changes(); err == nil { // else the next look tries again
+	if opened, err := filter.Changes(); err == nil { // else the next check tries again
 		m.filter, m.changes = filter, opened
 	}
 	return m.changes
@@ -156,10 +156,10 @@ func (m *HostRepairer) Close() error {
 	return m.changes.Close()
 }
 
-// blames reports whether an error is the file's fault, and not the kernel's or the moment's. That a packet filter
-// cannot be opened is the fault of a file that has just begun to name it, and that another file has the port, of an
-// edit.
-func (m *HostRepairer) blames(err error, content []byte) bool {
+// fileAtFault reports whether an error comes from the content of the file, and not from the kernel or the moment. A
+// packet filter that cannot be opened counts if the file has just begun to name it; a port of another file, if it comes
+// from an edit.
+func (m *HostRepairer) fileAtFault(err error, content []byte) bool {
 	return errors.As(err, new(*conf.LineError)) || errors.As(err, new(*rules.InvalidError)) ||
 		errors.As(err, new(*rules.UnsupportedError)) || errors.As(err, new(*rules.ConflictError)) ||
 		errors.As(err, new(*rules.LoopError)) || errors.As(err, new(*store.RefusedError)) ||
@@ -168,8 +168,8 @@ func (m *HostRepairer) blames(err error, content []byte) bool {
 		errors.As(err, new(*reconcile.OpenError)) && m.good != nil && conf.Backend(content) != conf.Backend(m.good)
 }
 
-// stillWrong reports whether the file is still the one that was found wrong. While this process waited for the lock, a
-// command may have written another.
+// stillWrong reports whether the file is still the invalid one. A command may have written another one while this
+// process waited for the lock.
 func (m *HostRepairer) stillWrong() bool {
 	content, err := m.host.File.Read()
 	if err != nil {

@@ -2,33 +2,33 @@ package watch
 
 import "time"
 
-// limit keeps two tools from undoing each other's work at full speed. In peace some changes may follow each other at
-// once. When more are needed, it is a fight: then each has to wait, and longer each time, until what was put back has
-// lasted for a whole pause.
+// limit keeps two tools from undoing each other's work at full speed. A burst of changes may follow each other at once.
+// More changes than that are a fight: then each one waits, and longer each time, until the rules have lasted for a
+// whole pause.
 type limit struct {
-	burst       int           // changes at once
-	refill      time.Duration // until one more is allowed, and the first pause of a fight
-	longest     time.Duration // the longest pause
-	used        int
-	since       time.Time // from when on what was used comes back
-	pause       time.Duration
-	notBefore   time.Time
-	complaining bool
+	burst     int           // changes at once
+	refill    time.Duration // until one more is allowed, and the first pause of a fight
+	longest   time.Duration // the longest pause
+	used      int
+	since     time.Time // start of the current refill
+	pause     time.Duration
+	notBefore time.Time
+	reported  bool // the fight was reported
 }
 
 // next returns when the next change is allowed; the zero time stands for at once.
 func (l *limit) next() time.Time { return l.notBefore }
 
-// fight reports, once a fight, that there is one, and how long the pause is.
-func (l *limit) fight(now time.Time) (pause time.Duration, news bool) {
-	if !l.notBefore.After(now) || l.complaining {
+// fight reports, once per fight, that there is one, and how long the pause is.
+func (l *limit) fight(now time.Time) (pause time.Duration, begins bool) {
+	if !l.notBefore.After(now) || l.reported {
 		return 0, false
 	}
-	l.complaining = true
+	l.reported = true
 	return l.pause, true
 }
 
-// spend notes a change that was made because of something that happened at a moment.
+// spend records a change that was made at now because of an event at happened.
 func (l *limit) spend(now, happened time.Time) {
 	if l.pause > 0 {
 		if happened.Before(l.notBefore) {

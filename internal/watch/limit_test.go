@@ -47,27 +47,27 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-func TestFightIsToldOnce(t *testing.T) {
+func TestFightIsReportedOnce(t *testing.T) {
 	l := newLimit()
-	told := func(seconds float64) bool { _, news := l.fight(at(seconds)); return news }
+	reported := func(seconds float64) bool { _, begins := l.fight(at(seconds)); return begins }
 	for range 3 {
-		if told(0) {
-			t.Error("told before there is a fight")
+		if reported(0) {
+			t.Error("reported before there is a fight")
 		}
 		l.spend(at(0), at(0))
 	}
-	if pause, news := l.fight(at(1)); !news || pause != 5*time.Second {
-		t.Errorf("told: %v, pause %v", news, pause)
+	if pause, begins := l.fight(at(1)); !begins || pause != 5*time.Second {
+		t.Errorf("reported: %v, pause %v", begins, pause)
 	}
 	l.spend(at(5), at(1))
-	if told(6) {
-		t.Error("told twice in one fight")
+	if reported(6) {
+		t.Error("reported twice in one fight")
 	}
 	for range 3 {
 		l.spend(at(100), at(100))
 	}
-	if !told(101) {
-		t.Error("the next fight is not told")
+	if !reported(101) {
+		t.Error("the next fight is not reported")
 	}
 }
 
@@ -75,9 +75,9 @@ func newBudget() budget {
 	return budget{share: 32, reserve: 50 * time.Millisecond, longest: 10 * time.Second}
 }
 
-func (b *budget) look(cost time.Duration) {
-	b.rested(at(0), 0)
-	b.looked(at(0), cost)
+func (b *budget) check(cost time.Duration) {
+	b.beginCheck(at(0), 0)
+	b.endCheck(at(0), cost)
 }
 
 func TestBudget(t *testing.T) {
@@ -86,20 +86,20 @@ func TestBudget(t *testing.T) {
 		t.Error("nothing was spent, and it waits")
 	}
 	for range 5 {
-		b.look(10 * time.Millisecond)
+		b.check(10 * time.Millisecond)
 	}
 	if b.next().After(at(0)) {
 		t.Error("what was saved up cannot be spent")
 	}
-	b.look(10 * time.Millisecond)
+	b.check(10 * time.Millisecond)
 	if want := at(0.32); !b.next().Equal(want) {
 		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))
 	}
-	// As much as is allowed, for a minute.
+	// Use as much as is allowed, for a minute.
 	used := time.Duration(0)
 	for now := at(0); now.Before(at(60)); now = latest(b.next(), now).Add(time.Microsecond) {
-		b.rested(now, time.Millisecond)
-		b.looked(now, time.Millisecond)
+		b.beginCheck(now, time.Millisecond)
+		b.endCheck(now, time.Millisecond)
 		used += 2 * time.Millisecond
 	}
 	if most := time.Minute/32 + 60*time.Millisecond; used > most {
@@ -107,33 +107,33 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// What little is used in an hour of peace is no reason to wait.
+// CPU time that was used in an idle hour is no reason to wait.
 func TestBudgetAfterPeace(t *testing.T) {
 	b := newBudget()
-	b.look(10 * time.Millisecond)
-	b.rested(at(3600), 50*time.Second)
-	b.looked(at(3600), 10*time.Millisecond)
+	b.check(10 * time.Millisecond)
+	b.beginCheck(at(3600), 50*time.Second)
+	b.endCheck(at(3600), 10*time.Millisecond)
 	if b.next().After(at(3600)) {
 		t.Errorf("it waits until %v", b.next().Sub(start))
 	}
 }
 
-// Some looks can be saved up, however much one costs, and a cheaper one between them takes nothing of that away.
-func TestBudgetForDearLooks(t *testing.T) {
+// Some checks can be saved up, whatever one costs, and a cheaper one between them does not reduce that.
+func TestBudgetForExpensiveChecks(t *testing.T) {
 	b := newBudget()
 	for _, cost := range []time.Duration{200, 200, 20} {
-		b.look(cost * time.Millisecond)
+		b.check(cost * time.Millisecond)
 		if b.next().After(at(0)) {
 			t.Errorf("it waits until %v", b.next().Sub(start))
 		}
 	}
 }
 
-// However slow the host, the next look is not put off for longer.
+// The next check is not put off for longer than the longest pause, however slow the host.
 func TestBudgetHasALongestPause(t *testing.T) {
 	b := newBudget()
 	for range 10 {
-		b.look(time.Second)
+		b.check(time.Second)
 	}
 	if want := at(10); !b.next().Equal(want) {
 		t.Errorf("waits until %v, want %v", b.next().Sub(start), want.Sub(start))

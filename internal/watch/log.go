@@ -11,17 +11,17 @@ import (
 	"portmap/rules"
 )
 
-// Log reports what happened to a person or to the journal, one line each time. What stays the same is reported once.
+// Log writes lines for a person or for the journal. A state that lasts is reported once.
 type Log struct {
 	Out     io.Writer
 	Journal bool // begin lines with their priority (sd-daemon(3))
-	Quiet   bool // leave out what is no trouble
+	Quiet   bool // only warnings
 
-	// Explain puts an error into a sentence, and says what to do about it; the remedy may be empty.
+	// Explain returns an error as a sentence, and what to do about it; the remedy may be empty.
 	Explain func(error) (text, remedy string)
 
-	wrong   string // what was said of the file
-	trouble string // what was said of a look that failed
+	wrong   string // the last error reported about the file
+	trouble string // the last error reported of a check
 }
 
 // Priorities of syslog(3).
@@ -61,34 +61,34 @@ func (l *Log) watching(mappings int) {
 	l.print(notice, "watching %d %s", mappings, noun)
 }
 
-// repaired reports what a look did. By are the names of the programs that changed rules before it.
-func (l *Log) repaired(h Repaired, by []string) {
+// repaired reports what a check did. By are the names of the programs that changed rules before it.
+func (l *Log) repaired(r Repaired, by []string) {
 	if l.trouble != "" {
 		l.print(notice, "watch: it works again")
 		l.trouble = ""
 	}
-	l.file(h.Wrong, h.Partly)
+	l.file(r.Wrong, r.Partly)
 	switch {
-	case !h.Changed():
-	case h.Edited && h.Wrong == nil:
-		l.print(notice, "the file was edited: %s", strings.Join(parts(h, "added ", "removed "), ", "))
+	case !r.Changed():
+	case r.Edited && r.Wrong == nil:
+		l.print(notice, "the file was edited: %s", strings.Join(parts(r, "added ", "removed "), ", "))
 	default:
-		l.print(notice, "%s%s", strings.Join(parts(h, "put back ", "took out "), ", "), after(by))
+		l.print(notice, "%s%s", strings.Join(parts(r, "put back ", "took out "), ", "), after(by))
 	}
-	for _, w := range h.Warnings {
+	for _, w := range r.Warnings {
 		l.print(warning, "%s", w.Line())
 	}
 }
 
 // file reports once that the file is invalid, and what is live instead, and once that it is valid again.
 func (l *Log) file(wrong error, partly bool) {
-	said := l.wrong
+	before := l.wrong
 	l.wrong = ""
 	if wrong != nil {
 		l.wrong = wrong.Error()
 	}
 	switch {
-	case l.wrong == said:
+	case l.wrong == before:
 	case wrong == nil:
 		l.print(notice, "the file is right again")
 	case partly && errors.As(wrong, new(*reconcile.EmptyError)):
@@ -104,7 +104,7 @@ func (l *Log) file(wrong error, partly bool) {
 	}
 }
 
-// failed reports once that a look failed.
+// failed reports once that a check failed.
 func (l *Log) failed(err error) {
 	if text := err.Error(); l.trouble != text {
 		l.trouble = text
@@ -112,7 +112,7 @@ func (l *Log) failed(err error) {
 	}
 }
 
-// forget lets everything that still holds be reported again, because somebody asked.
+// forget makes everything that still holds be reported again.
 func (l *Log) forget() { l.wrong, l.trouble = "", "" }
 
 func (l *Log) fight(times int, pause time.Duration, by []string) {
@@ -121,15 +121,15 @@ func (l *Log) fight(times int, pause time.Duration, by []string) {
 			"that lasts", times, after(by), pause)
 }
 
-func parts(h Repaired, added, removed string) (list []string) {
-	if len(h.Removed) > 0 {
-		list = append(list, removed+join(h.Removed))
+func parts(r Repaired, added, removed string) (list []string) {
+	if len(r.Removed) > 0 {
+		list = append(list, removed+join(r.Removed))
 	}
-	if len(h.Added) > 0 {
-		list = append(list, added+join(h.Added))
+	if len(r.Added) > 0 {
+		list = append(list, added+join(r.Added))
 	}
-	if h.Damage != "" {
-		list = append(list, "made the rules anew ("+h.Damage+")")
+	if r.Damage != "" {
+		list = append(list, "made the rules anew ("+r.Damage+")")
 	}
 	return list
 }

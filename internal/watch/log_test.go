@@ -124,5 +124,5 @@ func TestWatchdogIsForOneProcess(t *testing.T) {
 			t.Errorf("WATCHDOG_PID=%s: %v, want %v", whose, s.watchdog, want)
 		}
 	}
-	Supervisor{}.Tell("READY=1") // to nobody
+	Supervisor{}.Notify("READY=1") // to nobody
 }

@@ -9,12 +9,12 @@ import (
 	"portmap/rules"
 )
 
-// memory is a packet filter that holds mappings and no packets: what it takes to add one to the table of filters.
+// memory is a packet filter that holds mappings and no packets: the least that the table of filters needs.
 type memory struct {
-	name                  string
-	mu                    sync.Mutex
-	live                  rules.Live
-	looks, reads, changes int // how often it was asked
+	name                     string
+	mu                       sync.Mutex
+	live                     rules.Live
+	listings, reads, changes int // number of calls
 }
 
 func (m *memory) Name() string { return m.name }
@@ -26,7 +26,7 @@ func (m *memory) Supports(mapping rules.Mapping) error { return mapping.Within()
 func (m *memory) Live(context.Context) (rules.Live, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.looks++
+	m.listings++
 	return m.live, nil
 }
 
@@ -63,7 +63,7 @@ func liveOf(set rules.Set) (live rules.Live) {
 	return live
 }
 
-// with returns a table of filters with this one at its end.
+// with returns a table of filters that ends with this one.
 func (m *memory) with(kinds ...filters.Kind) []filters.Kind {
 	return append(kinds, filters.Kind{
 		Name:    m.name,

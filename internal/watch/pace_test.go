@@ -48,7 +48,7 @@ func TestDue(t *testing.T) {
 			p.editing(start, false)
 		}, 50 * ms},
 		{"too much was used", func(p *pace) { spendAll(p); p.disturb(start, "") }, 320 * ms},
-		{"it was looked at", func(p *pace) { p.disturb(start, ""); p.editing(start, false); p.done() }, -1},
+		{"it was checked", func(p *pace) { p.disturb(start, ""); p.editing(start, false); p.done() }, -1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,10 +64,10 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// spendAll looks until nothing is saved up any more, and ten milliseconds are owed.
+// spendAll checks until nothing is saved up, and ten milliseconds too many are used.
 func spendAll(p *pace) {
 	for range 6 {
-		p.budget.look(10 * time.Millisecond)
+		p.budget.check(10 * time.Millisecond)
 	}
 }
 
@@ -83,15 +83,15 @@ func TestListens(t *testing.T) {
 		t.Errorf("changes by %v, want %v", p.by, want)
 	}
 	if !p.listens(start.Add(time.Millisecond)) {
-		t.Error("it does not hear who else takes part in a burst")
+		t.Error("it does not listen during a burst")
 	}
 	if p.listens(start.Add(time.Second)) {
-		t.Error("it listens although it is going to look")
+		t.Error("it listens although a check is due")
 	}
 	p.done()
 	spendAll(&p)
 	if p.listens(start) {
-		t.Error("it listens beyond its means")
+		t.Error("it listens although no CPU time is left")
 	}
 	if back := p.wakes(start); !back.Equal(start.Add(320*time.Millisecond)) || !p.listens(back) {
 		t.Errorf("it listens again after %v", back.Sub(start))

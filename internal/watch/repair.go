@@ -8,29 +8,28 @@ import (
 	"portmap/rules/notify"
 )
 
-// Repairer makes the kernel hold what it should.
+// Repairer makes the kernel match the file.
 type Repairer interface {
-	// Repair looks, and where the kernel holds something else than it should, changes it. It may return before ctx is
-	// done only when it either did that or returns the error that kept it from it.
+	// Repair checks the kernel, and changes what differs. Without an error, the kernel matches when it returns.
 	Repair(ctx context.Context) (Repaired, error)
 
-	// Changes returns the source of changes to the rules that Repair looks at; nil if there is none. It is another one
-	// after these have moved.
+	// Changes returns the source of changes to the rules that Repair checks; nil if there is none. It returns another
+	// one after the rules have moved to another filter.
 	Changes(ctx context.Context) notify.Source
 }
 
-// Repaired is what a look came to.
+// Repaired is the result of a check.
 type Repaired struct {
 	Added   []rules.Mapping
 	Removed []rules.Mapping
 	Damage  string // what was wrong with rules that were made again; may be empty
 	Total   int    // how many mappings should be live
 
-	Edited   bool              // the file says something else than at the last look
-	Wrong    error             // why the file cannot be applied: what it said before was repaired to
-	Partly   bool              // it was wrong from the start, so that its lines that are right were
+	Edited   bool              // the file differs from the last check
+	Wrong    error             // why the file cannot be applied; its last valid version is live
+	Partly   bool              // the file was invalid from the start; its valid lines are live
 	Warnings []finding.Finding // what did not stop the change
 }
 
-// Changed reports whether anything was done.
-func (h Repaired) Changed() bool { return len(h.Added)+len(h.Removed) > 0 || h.Damage != "" }
+// Changed reports whether anything was changed.
+func (r Repaired) Changed() bool { return len(r.Added)+len(r.Removed) > 0 || r.Damage != "" }

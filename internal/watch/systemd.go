@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Supervisor is the service manager that started the process (sd_notify(3)). The zero Supervisor is none.
+// Supervisor is the service manager that started the process (sd_notify(3)). The zero value stands for none.
 type Supervisor struct {
 	socket   string
 	watchdog time.Duration
 }
 
-// SupervisorOf reads what the service manager put into the environment.
+// SupervisorOf returns the service manager that the environment names.
 func SupervisorOf(getenv func(string) string, pid int) Supervisor {
 	s := Supervisor{socket: getenv("NOTIFY_SOCKET")}
 	if whose := getenv("WATCHDOG_PID"); whose == "" || whose == strconv.Itoa(pid) {
@@ -28,8 +28,8 @@ func SupervisorOf(getenv func(string) string, pid int) Supervisor {
 	return s
 }
 
-// Tell sends lines such as READY=1. It is no error if nobody receives them: the work goes on.
-func (s Supervisor) Tell(lines ...string) {
+// Notify sends lines such as READY=1. Errors are ignored: watching goes on without the service manager.
+func (s Supervisor) Notify(lines ...string) {
 	if s.socket == "" {
 		return
 	}
@@ -42,8 +42,8 @@ func (s Supervisor) Tell(lines ...string) {
 	_, _ = conn.Write([]byte(strings.Join(lines, "\n")))
 }
 
-// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). A terminal
-// that was started by a service has the variable too, and is none.
+// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). The variable
+// alone is not enough, since a terminal that a service started has it too.
 func ToJournal(getenv func(string) string, file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {

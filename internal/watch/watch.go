@@ -12,52 +12,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch is one run. Reload may be nil.
+// Watch is one run of `portmap watch`. Reload may be nil.
 type Watch struct {
 	Repairer   Repairer
 	Log        *Log
 	File       *Folder
-	Reload     <-chan os.Signal // asks to apply the file, and to report again what is wrong
+	Reload     <-chan os.Signal // applies the file, and reports again what is wrong
 	Supervisor Supervisor
-	Interval   time.Duration // between looks for changes without a notice
-	For        time.Duration // how long to stay; 0 for as long as ctx lasts
+	Interval   time.Duration // between searches for changes without a notice
+	For        time.Duration // how long to run; 0 for as long as ctx lasts
 
 	Drifted func() bool // whether something else than rules is not as it should be; nil for nothing
 
 	Now func() time.Time
-	CPU func() time.Duration // that the process has used
+	CPU func() time.Duration // CPU time that the process has used
 
-	pace    pace
-	changes notify.Source        // nil if there is no source: each Interval asks for a look
-	known   uint64               // the mark up to which nothing needs another look
-	notices <-chan notify.Notice // of changes; nil if there are none
-	quiet   context.CancelFunc   // ends the notices
-	asking  *time.Ticker         // when to ask for a mark; nil: never
-	polls   int
-	used    time.Duration
-	count   int
+	pace        pace
+	changes     notify.Source        // nil if there is none: then each Interval asks for a check
+	known       uint64               // the mark up to which nothing needs another check
+	notices     <-chan notify.Notice // nil if there are none
+	stopNotices context.CancelFunc
+	markTicker  *time.Ticker // when to poll the mark; nil for never
+	polls       int
+	used        time.Duration // CPU time at the last call of cost
+	count       int           // repairs
 }
 
-// lookWithin bounds one look, most of which can be waiting for the lock. The service manager must not take it for
-// death.
-const lookWithin = 10 * time.Second
+// checkTimeout bounds one check, most of which can be waiting for the lock. It is shorter than the watchdog of the
+// service manager.
+const checkTimeout = 10 * time.Second
 
-// looksAnyway is after how many Intervals the rules are looked at although a mark that has to be asked for is the same.
-const looksAnyway = 15
+// fullCheckEvery is the number of Intervals after which the rules are checked although a polled mark is the same.
+const fullCheckEvery = 15
 
-// Run applies the file and stays until ctx is done or its time is over, which is no error. What is live then stays
+// Run applies the file, and watches until ctx is done or For is over; neither is an error. What is live then stays
 // live.
 func (w *Watch) Run(ctx context.Context) error {
 	w.pace = newPace()
-	defer w.unfollow()
+	defer w.unsubscribe()
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
-	w.Supervisor.Tell("READY=1", w.status())
-	defer w.Supervisor.Tell("STOPPING=1")
+	w.Supervisor.Notify("READY=1", w.status())
+	defer w.Supervisor.Notify("STOPPING=1")
 	poll := time.NewTicker(w.Interval)
 	defer poll.Stop()
-	// twice as often as it wants to hear of us
+	// twice as often as the watchdog needs
 	alive, stop := ticker(w.Supervisor.watchdog/2, w.Supervisor.watchdog > 0)
 	defer stop()
 	over, cancel := ticker(w.For, w.For > 0)
@@ -65,17 +65,17 @@ func (w *Watch) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := w.Now()
 		if at := w.pace.due(); !at.IsZero() && !at.After(now) {
-			w.look(ctx)
+			w.check(ctx)
 			continue
 		}
 		w.warnOfFight(now)
-		heard := w.notices
+		notices := w.notices
 		if !w.pace.listens(now) {
-			heard = nil
+			notices = nil
 		}
 		select {
 		case <-ctx.Done():
-		case n, open := <-heard:
+		case n, open := <-notices:
 			if !open && ctx.Err() == nil {
 				return errors.New("the kernel's notifications ended")
 			}
@@ -91,12 +91,12 @@ func (w *Watch) Run(ctx context.Context) error {
 			w.pace.editing(w.Now(), false)
 		case <-poll.C:
 			w.poll()
-		case <-w.asks():
-			w.ask()
+		case <-w.markTicks():
+			w.pollMark()
 		case <-alive:
-			w.Supervisor.Tell("WATCHDOG=1")
+			w.Supervisor.Notify("WATCHDOG=1")
 		case <-over:
-			w.look(ctx) // what is pending is done
+			w.check(ctx) // for pending changes
 			return nil
 		case <-until(w.pace.wakes(now), now):
 		}
@@ -104,9 +104,10 @@ func (w *Watch) Run(ctx context.Context) error {
 	return nil
 }
 
-// begin applies the file for the first time. One that cannot be read ends it: there is nothing yet that could be kept.
+// begin applies the file for the first time. If the file cannot be read it is an error: there is no valid version to
+// keep.
 func (w *Watch) begin(ctx context.Context) error {
-	w.follow(ctx)
+	w.subscribe(ctx)
 	before := w.mark()
 	repaired, err := w.Repairer.Repair(ctx)
 	if err != nil {
@@ -114,25 +115,25 @@ func (w *Watch) begin(ctx context.Context) error {
 	}
 	w.Log.repaired(repaired, nil)
 	w.Log.watching(repaired.Total)
-	w.settled(ctx, before, repaired)
-	w.used = w.CPU() // what the beginning cost comes once
+	w.recordKnown(ctx, before, repaired)
+	w.used = w.CPU() // the start does not count
 	return nil
 }
 
-// look repairs, and reports it. It first finds an edit that had no event yet.
-func (w *Watch) look(ctx context.Context) {
+// check repairs, and reports it. It first finds an edit that had no event yet.
+func (w *Watch) check(ctx context.Context) {
 	if w.File.Differs() {
 		if w.edited(); w.pace.due().After(w.Now()) {
 			return
 		}
 	}
 	happened, by := w.pace.disturbed, w.pace.by
-	w.pace.budget.rested(w.Now(), w.cost())
+	w.pace.budget.beginCheck(w.Now(), w.cost())
 	before := w.mark()
 	repaired, err := w.repair(ctx)
 	now, cost := w.Now(), w.cost()
 	if !repaired.Changed() { // changes have a limit of their own
-		w.pace.budget.looked(now, cost)
+		w.pace.budget.endCheck(now, cost)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -142,78 +143,78 @@ func (w *Watch) look(ctx context.Context) {
 		return
 	}
 	w.pace.done()
-	w.settled(ctx, before, repaired)
+	w.recordKnown(ctx, before, repaired)
 	w.Log.repaired(repaired, by)
 	if repaired.Changed() && !repaired.Edited && !happened.IsZero() {
 		w.pace.limit.spend(now, happened)
 		w.count++
 	}
-	w.Supervisor.Tell(w.status())
+	w.Supervisor.Notify(w.status())
 }
 
 func (w *Watch) repair(ctx context.Context) (Repaired, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	return w.Repairer.Repair(ctx)
 }
 
-// mark returns the present mark; 0 if there is none.
+// mark returns the current mark; 0 if there is none.
 func (w *Watch) mark() uint64 {
 	if w.changes == nil {
 		return 0
 	}
 	mark, err := w.changes.Mark()
 	if err != nil {
-		return 0 // the next poll asks again, and looks if it gets no answer
+		return 0 // the next poll asks again, and checks if it gets no answer
 	}
 	return mark
 }
 
-// settled records the mark up to which nothing needs another look.
-func (w *Watch) settled(ctx context.Context, before uint64, repaired Repaired) {
+// recordKnown records the mark up to which nothing needs another check.
+func (w *Watch) recordKnown(ctx context.Context, before uint64, repaired Repaired) {
 	if w.changes != nil {
 		w.known = w.changes.Known(w.known, before, w.mark(), repaired.Changed())
 	}
-	if w.follow(ctx) {
-		w.pace.disturb(w.Now(), "") // what changed before its changes were heard
+	if w.subscribe(ctx) {
+		w.pace.disturb(w.Now(), "") // for changes before the subscription
 	}
 }
 
-// follow begins to hear the changes of the rules in use, and reports whether these are now others than before.
-func (w *Watch) follow(ctx context.Context) (moved bool) {
+// subscribe subscribes to the changes of the rules in use, and reports whether the source is another one than before.
+func (w *Watch) subscribe(ctx context.Context) (moved bool) {
 	changes := w.Repairer.Changes(ctx)
 	if changes == w.changes {
 		return false
 	}
-	w.unfollow()
+	w.unsubscribe()
 	if w.changes = changes; changes == nil {
 		return true
 	}
-	var hearing context.Context
-	hearing, w.quiet = context.WithCancel(ctx)
-	w.notices = changes.Notices(hearing)
+	var listening context.Context
+	listening, w.stopNotices = context.WithCancel(ctx)
+	w.notices = changes.Notices(listening)
 	if every := changes.Every(); every > 0 {
-		w.asking = time.NewTicker(every)
+		w.markTicker = time.NewTicker(every)
 	}
 	w.known = w.mark()
 	return true
 }
 
-func (w *Watch) unfollow() {
-	if w.quiet != nil {
-		w.quiet()
+func (w *Watch) unsubscribe() {
+	if w.stopNotices != nil {
+		w.stopNotices()
 	}
-	if w.asking != nil {
-		w.asking.Stop()
+	if w.markTicker != nil {
+		w.markTicker.Stop()
 	}
-	w.changes, w.notices, w.quiet, w.asking = nil, nil, nil, nil
+	w.changes, w.notices, w.stopNotices, w.markTicker = nil, nil, nil, nil
 }
 
-func (w *Watch) asks() <-chan time.Time {
-	if w.asking == nil {
+func (w *Watch) markTicks() <-chan time.Time {
+	if w.markTicker == nil {
 		return nil
 	}
-	return w.asking.C
+	return w.markTicker.C
 }
 
 func (w *Watch) edited() { w.pace.editing(w.Now(), w.File.Unfinished()) }
@@ -224,19 +225,19 @@ func (w *Watch) hear(n notify.Notice) {
 	}
 }
 
-// ask finds a change that had no notice.
-func (w *Watch) ask() {
+// pollMark finds a change that had no notice.
+func (w *Watch) pollMark() {
 	if !w.pace.disturbed.IsZero() {
-		return // and will be looked at
+		return // a check is due anyway
 	}
 	if mark, err := w.changes.Mark(); err != nil || w.changes.After(mark, w.known) {
 		w.pace.disturb(w.Now(), "")
 	}
 }
 
-// poll finds what had no notice and changed no mark.
+// poll finds changes that had no notice and changed no mark.
 func (w *Watch) poll() {
-	if w.polls++; w.suspects() {
+	if w.polls++; w.mayHaveChanged() {
 		w.pace.disturb(w.Now(), "")
 	}
 	if w.File.Differs() {
@@ -244,13 +245,13 @@ func (w *Watch) poll() {
 	}
 }
 
-// suspects reports whether the rules may have changed since the last look.
-func (w *Watch) suspects() bool {
+// mayHaveChanged reports whether the rules may have changed since the last check.
+func (w *Watch) mayHaveChanged() bool {
 	switch {
 	case w.changes == nil || w.Drifted != nil && w.Drifted():
 		return true
-	case w.asking != nil:
-		return w.polls%looksAnyway == 0
+	case w.markTicker != nil:
+		return w.polls%fullCheckEvery == 0
 	}
 	mark, err := w.changes.Mark()
 	return err != nil || mark != w.known
@@ -260,13 +261,13 @@ func (w *Watch) warnOfFight(now time.Time) {
 	if w.pace.disturbed.IsZero() {
 		return
 	}
-	if pause, news := w.pace.limit.fight(now); news {
+	if pause, begins := w.pace.limit.fight(now); begins {
 		w.Log.fight(w.pace.limit.burst, pause, w.pace.by)
-		w.Supervisor.Tell("STATUS=others change the rules again and again: waiting")
+		w.Supervisor.Notify("STATUS=others change the rules again and again: waiting")
 	}
 }
 
-// cost returns what was used of the CPU since it was last asked for.
+// cost returns the CPU time used since the last call.
 func (w *Watch) cost() time.Duration {
 	before := w.used
 	w.used = w.CPU()
@@ -292,7 +293,7 @@ func until(at, now time.Time) <-chan time.Time {
 	return time.After(at.Sub(now))
 }
 
-// ProcessCPU is the CPU of a Watch: what this process has used so far (clock_gettime(2)), and the programs that it ran.
+// ProcessCPU returns the CPU time of this process so far (clock_gettime(2)), and of the programs that it ran.
 func ProcessCPU() time.Duration {
 	var own unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &own) // neither can fail on Linux

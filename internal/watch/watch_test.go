@@ -20,12 +20,12 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// script is a Repairer that does what a test says.
+// script is a Repairer that runs a function of the test.
 type script struct {
 	mu      sync.Mutex
-	repair  func(look int) (Repaired, error)
-	changes notify.Source // nil: nothing tells of changes
-	looks   int
+	repair  func(check int) (Repaired, error)
+	changes notify.Source // nil if there is none
+	checks  int
 }
 
 func (s *script) Changes(context.Context) notify.Source { return s.changes }
@@ -33,14 +33,14 @@ func (s *script) Changes(context.Context) notify.Source { return s.changes }
 func (s *script) Repair(context.Context) (Repaired, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looks++
-	return s.repair(s.looks)
+	s.checks++
+	return s.repair(s.checks)
 }
 
-func (s *script) looked() int {
+func (s *script) checked() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.looks
+	return s.checks
 }
 
 // run starts a Watch of a script, and returns its file. At the end of the test the watch must end without error.
@@ -68,23 +68,23 @@ func run(t *testing.T, s *script, set func(*Watch)) (path string) {
 	return path
 }
 
-// until waits for a look.
-func (s *script) until(t *testing.T, look int) {
+// until waits for a check.
+func (s *script) until(t *testing.T, check int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); s.looked() < look; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); s.checked() < check; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%d looks, want %d", s.looked(), look)
+			t.Fatalf("%d checks, want %d", s.checked(), check)
 		}
 	}
 }
 
-// stays waits for a look, and for others that should not follow.
-func (s *script) stays(t *testing.T, look int) {
+// stays waits for a check, and fails if another one follows.
+func (s *script) stays(t *testing.T, check int) {
 	t.Helper()
-	s.until(t, look)
+	s.until(t, check)
 	time.Sleep(100 * time.Millisecond)
-	if n := s.looked(); n != look {
-		t.Fatalf("%d looks, want %d", n, look)
+	if n := s.checked(); n != check {
+		t.Fatalf("%d checks, want %d", n, check)
 	}
 }
 
@@ -103,9 +103,9 @@ func TestErrorAtTheStartEndsIt(t *testing.T) {
 	}
 }
 
-func TestLookIsRepeatedAfterAnError(t *testing.T) {
-	s := &script{repair: func(look int) (Repaired, error) {
-		if look == 2 || look == 3 {
+func TestCheckIsRepeatedAfterAnError(t *testing.T) {
+	s := &script{repair: func(check int) (Repaired, error) {
+		if check == 2 || check == 3 {
 			return Repaired{}, errors.New("no memory")
 		}
 		return Repaired{}, nil
@@ -114,10 +114,10 @@ func TestLookIsRepeatedAfterAnError(t *testing.T) {
 	s.until(t, 5) // without Changes each Interval asks for one
 }
 
-// An edit that cannot be applied at once is tried again at leisure, and everything else is heard meanwhile.
+// An edit that cannot be applied is tried again after a pause; other events do not wait for that.
 func TestEditThatFailsIsNotRepeatedAtOnce(t *testing.T) {
-	s := &script{repair: func(look int) (Repaired, error) {
-		if look == 2 {
+	s := &script{repair: func(check int) (Repaired, error) {
+		if check == 2 {
 			return Repaired{}, errors.New("the lock is held")
 		}
 		return Repaired{}, nil
@@ -130,7 +130,7 @@ func TestEditThatFailsIsNotRepeatedAtOnce(t *testing.T) {
 	s.until(t, 3)
 }
 
-// At the end of its time it looks once more.
+// When its time is over, Watch checks once more.
 func TestItsTimeIsOver(t *testing.T) {
 	file, err := FolderOf(filepath.Join(t.TempDir(), "portmap.conf"))
 	if err != nil {
@@ -142,8 +142,8 @@ func TestItsTimeIsOver(t *testing.T) {
 		Repairer: s, Log: newLog(&strings.Builder{}), File: file, Interval: time.Hour, For: 10 * time.Millisecond,
 		Now: time.Now, CPU: ProcessCPU,
 	}
-	if err := w.Run(t.Context()); err != nil || s.looked() != 2 {
-		t.Errorf("%d looks, and it ended with %v", s.looked(), err)
+	if err := w.Run(t.Context()); err != nil || s.checked() != 2 {
+		t.Errorf("%d checks, and it ended with %v", s.checked(), err)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestUnfinished(t *testing.T) {
 	}
 }
 
-// What no event tells is found: here the file is behind a link into another folder.
+// Differs finds changes without an event: here the file is behind a link into another folder.
 func TestDiffers(t *testing.T) {
 	path, target := filepath.Join(t.TempDir(), "portmap.conf"), filepath.Join(t.TempDir(), "real.conf")
 	if err := os.Symlink(target, path); err != nil {
@@ -211,18 +211,18 @@ func TestDiffers(t *testing.T) {
 	}
 }
 
-// Where even to wake up costs much, looks become few, and do not end.
-func TestLooksGoOnWhereTheyAreDear(t *testing.T) {
+// If even waking up is expensive, checks become rare, and do not end.
+func TestChecksGoOnWhereTheyAreExpensive(t *testing.T) {
 	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, nil }}
 	used := time.Duration(0)
 	run(t, s, func(w *Watch) {
-		w.Interval = 10 * time.Millisecond // without Changes each asks for a look
+		w.Interval = 10 * time.Millisecond // without Changes each asks for a check
 		w.CPU = func() time.Duration { used += 2 * time.Millisecond; return used }
 	})
 	s.until(t, 20)
 }
 
-func TestEditAndHangupAskForALook(t *testing.T) {
+func TestEditAndHangupAskForACheck(t *testing.T) {
 	s := &script{repair: func(int) (Repaired, error) { return Repaired{}, nil }}
 	hangup := make(chan os.Signal, 1)
 	path := run(t, s, func(w *Watch) { w.Reload = hangup })
@@ -241,35 +241,35 @@ func TestEditAndHangupAskForALook(t *testing.T) {
 	s.until(t, 4)
 }
 
-// A change of the Repairer's own, which the kernel tells of too, asks for no other look; somebody else's does.
-func TestOwnChangesAskForNoLook(t *testing.T) {
+// A change by the Repairer itself is notified too, but asks for no further check; a change by another program does.
+func TestOwnChangesAskForNoCheck(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
 	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() }),
-		repair: func(look int) (Repaired, error) {
-			if look != 2 {
+		repair: func(check int) (Repaired, error) {
+			if check != 2 {
 				return Repaired{}, nil
 			}
-			host.Run("nft", "add table inet mended")
+			host.Run("nft", "add table inet repaired")
 			return Repaired{Added: make([]rules.Mapping, 1)}, nil
 		}}
 	run(t, s, func(*Watch) {})
 	host.Run("nft", "add table inet other")
 	s.stays(t, 2)
-	host.Run("nft", "delete table inet mended")
+	host.Run("nft", "delete table inet repaired")
 	s.until(t, 3)
 }
 
-// What somebody else does while the Repairer makes a change is seen.
-func TestChangesBesideOwnAskForALook(t *testing.T) {
+// A change by another program while the Repairer makes its own is found.
+func TestChangesBesideOwnAskForACheck(t *testing.T) {
 	lab.Need(t, "nft")
 	host := lab.New(t).Host("host")
 	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() }),
-		repair: func(look int) (Repaired, error) {
-			if look != 2 {
+		repair: func(check int) (Repaired, error) {
+			if check != 2 {
 				return Repaired{}, nil
 			}
-			host.Run("nft", "add table inet mended")
+			host.Run("nft", "add table inet repaired")
 			host.Run("nft", "delete table inet other")
 			return Repaired{Added: make([]rules.Mapping, 1)}, nil
 		}}
@@ -278,9 +278,9 @@ func TestChangesBesideOwnAskForALook(t *testing.T) {
 	s.until(t, 3)
 }
 
-// iptables-legacy tells nobody: its tables are glanced at, and what nf_tables tells has nothing to do with them.
-func TestLegacyIsGlancedAt(t *testing.T) {
-	host, s := glancing(t, func(int, func(...string)) bool { return false })
+// iptables-legacy sends no notifications: its tables are polled, and notifications of nf_tables do not concern them.
+func TestLegacyIsPolled(t *testing.T) {
+	host, s := startLegacy(t, func(int, func(...string)) bool { return false })
 	host.Run("nft", "add table inet other")
 	s.stays(t, 1)
 	host.Run("iptables-legacy", "-t", "nat", "-F")
@@ -289,16 +289,16 @@ func TestLegacyIsGlancedAt(t *testing.T) {
 	s.until(t, 3)
 }
 
-// What is put back as it was asks for no other look. What somebody takes away again at that very moment is seen.
-func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
-	host, s := glancing(t, func(look int, nat func(...string)) bool {
-		if look == 2 || look == 3 {
+// Rules that are put back as before ask for no further check. Rules that are removed again at that moment are found.
+func TestLegacyIsPolledAfterAChange(t *testing.T) {
+	host, s := startLegacy(t, func(check int, nat func(...string)) bool {
+		if check == 2 || check == 3 {
 			nat("-A", "OUTPUT", "-j", "RETURN")
 		}
-		if look == 2 {
+		if check == 2 {
 			nat("-F")
 		}
-		return look == 2 || look == 3
+		return check == 2 || check == 3
 	})
 	s.stays(t, 1)
 	host.Run("iptables-legacy", "-t", "nat", "-F")
@@ -306,9 +306,9 @@ func TestLegacyIsGlancedAtAfterAChange(t *testing.T) {
 	s.stays(t, 3)
 }
 
-// glancing starts a Watch of a host with one rule of iptables-legacy in each family. repair is told which look it is,
-// and how to change the table of IPv4, and returns whether it did.
-func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*lab.Host, *script) {
+// startLegacy starts a Watch of a host with one rule of iptables-legacy in each family. repair gets the number of the
+// check and a function that changes the table of IPv4, and returns whether it changed anything.
+func startLegacy(t *testing.T, repair func(check int, nat func(...string)) bool) (*lab.Host, *script) {
 	t.Helper()
 	lab.Need(t, "iptables", "nft")
 	host := lab.New(t).Host("host")
@@ -317,9 +317,9 @@ func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*l
 	}
 	nat := func(args ...string) { host.Run("iptables-legacy", append([]string{"-t", "nat"}, args...)...) }
 	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return ipt.ListenLegacy() }),
-		repair: func(look int) (repaired Repaired, _ error) {
-			if repair(look, nat) {
-				repaired.Damage = "mended"
+		repair: func(check int) (repaired Repaired, _ error) {
+			if repair(check, nat) {
+				repaired.Damage = "repaired"
 			}
 			return repaired, nil
 		}}
@@ -327,7 +327,7 @@ func glancing(t *testing.T, repair func(look int, nat func(...string)) bool) (*l
 	return host, s
 }
 
-// changesOf opens what tells of the changes of a host.
+// changesOf opens the source of changes of a host.
 func changesOf(t *testing.T, host *lab.Host, open func() (notify.Source, error)) (c notify.Source) {
 	t.Helper()
 	var err error
@@ -339,14 +339,14 @@ func changesOf(t *testing.T, host *lab.Host, open func() (notify.Source, error))
 	return c
 }
 
-// When the rules have moved to another packet filter, the changes of that one are heard, and it is looked at once more.
+// After the rules have moved to another packet filter, its source is used, and there is one more check.
 func TestRulesMoveToAnotherFilter(t *testing.T) {
 	lab.Need(t, "iptables", "nft")
 	host := lab.New(t).Host("host")
 	legacy := changesOf(t, host, func() (notify.Source, error) { return ipt.ListenLegacy() })
 	s := &script{changes: changesOf(t, host, func() (notify.Source, error) { return nft.Listen() })}
-	s.repair = func(look int) (Repaired, error) {
-		if look == 2 {
+	s.repair = func(check int) (Repaired, error) {
+		if check == 2 {
 			s.changes = legacy
 		}
 		return Repaired{}, nil
