@@ -19,16 +19,16 @@ const (
 	lastPause   = 10 * time.Millisecond
 )
 
-// Acquire takes a lock, until Close or the end of the process, however it ends. It makes the lock file, and its folder,
-// where they are missing. A timeout of 0 stands for 30 seconds; less than 0 is not to wait. The error is then
-// [ErrLocked]. When ctx is done before that, the error is the cause of it. Errors name the path, and paths are refused
-// as those of a [File] are.
+// Acquire takes a lock, until Close or the end of the process, however it ends. It makes the lock file and its folder
+// if they are missing. A timeout of 0 stands for 30 seconds; less than 0 means not to wait. After the timeout the error
+// is [ErrLocked]; if ctx is done first, it is the cause of that. Errors name the path, and paths are refused as those
+// of a [File] are.
 //
-// A lock file is never deleted: whoever had opened it before would then hold a lock on a file without a name, beside
-// the next who makes a new one. Its mode is 0600, since flock(2) asks for no more than a file that can be opened:
-// nobody else is to hold up root.
+// A lock file is never deleted: a process that has opened it would then hold a lock on a file without a name, and the
+// next one would lock a new file. Its mode is 0600, so that other users cannot take the lock: for flock(2) any open
+// file is enough.
 func Acquire(ctx context.Context, path string, timeout time.Duration) (io.Closer, error) {
-	p, err := reach(path)
+	p, err := resolveMaking(path)
 	if err != nil {
 		return nil, failed("lock", path, err)
 	}
@@ -39,8 +39,8 @@ func Acquire(ctx context.Context, path string, timeout time.Duration) (io.Closer
 	return held, nil
 }
 
-// reach resolves a path, and makes the folder where it is missing.
-func reach(path string) (place, error) {
+// resolveMaking resolves a path, and makes its folder if that is missing.
+func resolveMaking(path string) (place, error) {
 	p, err := resolve(path)
 	if err != nil || p.folder != nil {
 		return p, err
@@ -50,7 +50,7 @@ func reach(path string) (place, error) {
 	}
 	p, err = resolve(path)
 	if err == nil && p.folder == nil {
-		err = fs.ErrNotExist // made, and gone again
+		err = fs.ErrNotExist // made, and deleted again
 	}
 	return p, err
 }
@@ -72,10 +72,10 @@ func acquire(ctx context.Context, p place, path string, timeout time.Duration) (
 	return poll(ctx, path)
 }
 
-// poll tries again and again, quickly at first: a change takes some milliseconds, and many may wait for theirs. Waiting
-// in flock(2) itself would be fairer, but could not be given up.
+// poll tries to take the lock until it succeeds, quickly at first: a change takes some milliseconds, and many processes
+// may wait. Waiting in flock(2) itself would be fairer, but could not be canceled.
 func poll(ctx context.Context, path string) (*flock.Flock, error) {
-	// The flags keep it from following a link, and from waiting for the writer of a FIFO, that came after the look.
+	// With these flags a link that was made after the check is not followed, and the writer of a FIFO not waited for.
 	held := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK),
 		flock.SetPermissions(0o600))
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
@@ -92,7 +92,7 @@ func poll(ctx context.Context, path string) (*flock.Flock, error) {
 	}
 }
 
-// makeFolder makes a folder, and those above it, with mode 0755 whatever the umask: everybody may list the mappings.
+// makeFolder makes a folder, and those above it, with mode 0755 whatever the umask: all users may list the mappings.
 func makeFolder(path string) error {
 	err := os.Mkdir(path, 0o755)
 	if errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
@@ -101,7 +101,7 @@ func makeFolder(path string) error {
 		}
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil // another one was quicker
+		return nil // another process made it
 	}
 	if err == nil {
 		err = os.Chmod(path, 0o755)

@@ -17,22 +17,21 @@ const (
 	longestList  = 64 << 10                  // XATTR_LIST_MAX
 )
 
-// carry gives a new file the owner, mode (without set-id bits), access-control list and other extended attributes of
-// another.
+// copyAttributes gives a new file the owner, mode (without set-id bits), access-control list and other extended
+// attributes of another.
 //
-// With an access-control list, the group's bits of the mode are its mask, the most that anybody gets whom it names
-// (acl(5)). As the mode of a file without that list they would be the group's own right. So where the list cannot be
-// carried over, the group gets nothing: less than before, never more. The same for a list that the folder gave the new
-// file by its default.
-func carry(from, to *os.File) error {
+// With an access-control list, the group bits of the mode are its mask, the upper bound for every entry with a name
+// (acl(5)). Without the list they would be the group's own right. So if the list cannot be copied, the group gets
+// nothing: less than before, never more. The same holds if the new file has a default list of its folder.
+func copyAttributes(from, to *os.File) error {
 	info, err := from.Stat()
 	if err != nil {
 		return err
 	}
-	if err := giveTo(to, entryOf(info)); err != nil {
+	if err := copyOwner(to, entryOf(info)); err != nil {
 		return err
 	}
-	sameACL, err := carryExtended(from, to)
+	sameACL, err := copyExtended(from, to)
 	if err != nil {
 		return err
 	}
@@ -40,12 +39,12 @@ func carry(from, to *os.File) error {
 	if !sameACL {
 		mode &^= 0o070
 	}
-	return to.Chmod(mode) // the umask has no say; a list keeps its mask, which is what the group's bits are
+	return to.Chmod(mode) // whatever the umask; the group bits become the mask of a list
 }
 
-// giveTo changes the owner only where it is another: an ordinary user may not even ask for what is so already, where a
-// folder's set-group-ID bit gave the file its group.
-func giveTo(file *os.File, like entry) error {
+// copyOwner changes the owner only if it differs: an ordinary user may not set even the present one if the group came
+// from a folder's set-group-ID bit.
+func copyOwner(file *os.File, like entry) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
@@ -56,9 +55,9 @@ func giveTo(file *os.File, like entry) error {
 	return file.Chown(int(like.uid), int(like.gid))
 }
 
-// carryExtended copies the extended attributes that may be copied, and reports whether both files have the same list
-// now. What the file system has no room for is an error.
-func carryExtended(from, to *os.File) (sameACL bool, err error) {
+// copyExtended copies the extended attributes that may be copied, and reports whether both files have the same
+// access-control list now. A full file system is an error.
+func copyExtended(from, to *os.File) (sameACL bool, err error) {
 	names, err := extended(from)
 	if err != nil {
 		return false, err
@@ -68,11 +67,11 @@ func carryExtended(from, to *os.File) (sameACL bool, err error) {
 		sameACL = err == nil || errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP)
 	}
 	for _, name := range names {
-		if ofContent(name) {
+		if describesContent(name) {
 			continue
 		}
-		err := carryOne(from, to, name)
-		if err != nil && !mayStay(err) {
+		err := copyAttribute(from, to, name)
+		if err != nil && !canIgnore(err) {
 			return false, err
 		}
 		if name == aclAttribute {
@@ -82,16 +81,15 @@ func carryExtended(from, to *os.File) (sameACL bool, err error) {
 	return sameACL, nil
 }
 
-// ofContent reports whether an attribute says something about the content that it was given for: a signature of it
-// (IMA, EVM), or the right of a program.
-func ofContent(name string) bool {
+// describesContent reports whether an attribute is valid only for the old content: a signature of it (IMA, EVM), or the
+// capabilities of a program.
+func describesContent(name string) bool {
 	return name == "security.ima" || name == "security.evm" || name == "security.capability"
 }
 
-// mayStay reports whether an error means that one may not set an attribute, or that there is none of that kind here.
-// EINVAL is what a list gives that names users who are not known in our user namespace (posix_acl_from_xattr,
-// fs/posix_acl.c).
-func mayStay(err error) bool {
+// canIgnore reports whether an error says that setting an attribute is not permitted, or not supported here. EINVAL
+// comes from a list with users that our user namespace does not map (posix_acl_from_xattr, fs/posix_acl.c).
+func canIgnore(err error) bool {
 	for _, n := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.EOPNOTSUPP, unix.EINVAL, unix.ENODATA} {
 		if errors.Is(err, n) {
 			return true
@@ -100,7 +98,7 @@ func mayStay(err error) bool {
 	return false
 }
 
-func carryOne(from, to *os.File, name string) error {
+func copyAttribute(from, to *os.File, name string) error {
 	value := make([]byte, longestValue)
 	n, err := unix.Fgetxattr(int(from.Fd()), name, value)
 	if err != nil {
@@ -122,10 +120,10 @@ func extended(file *os.File) ([]string, error) {
 	return strings.FieldsFunc(string(list[:n]), func(r rune) bool { return r == 0 }), nil
 }
 
-// othersWriteByACL reports whether an access-control list names a user or a group who may write, as far as its mask
-// allows it: that is in the mode. The value is a version, 4 bytes, and entries of 8: tag, permissions, id
-// (include/uapi/linux/posix_acl_xattr.h). A list that cannot be read may name anybody.
-func othersWriteByACL(path string) bool {
+// aclLetsOthersWrite reports whether an access-control list names a user or a group with write permission. (The mask is
+// in the mode.) The value is a version of 4 bytes, and entries of 8: tag, permissions, id
+// (include/uapi/linux/posix_acl_xattr.h). A list that cannot be read counts as one that does.
+func aclLetsOthersWrite(path string) bool {
 	const namedUser, namedGroup, write = 0x02, 0x08, 0x02
 	value := make([]byte, longestValue)
 	n, err := unix.Lgetxattr(path, aclAttribute, value)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const mallory = 1001 // whom a list names
+const mallory = 1001 // the user that a list names
 
 // aclEntry is an entry of an access-control list, as in include/uapi/linux/posix_acl_xattr.h.
 type aclEntry struct {
@@ -20,7 +20,7 @@ type aclEntry struct {
 	id       uint32
 }
 
-const nobodyNamed = 0xffffffff // the id of entries that name none
+const nobodyNamed = 0xffffffff // the id of entries without a name
 
 func acl(entries ...aclEntry) []byte {
 	value := binary.LittleEndian.AppendUint32(nil, 2)
@@ -81,7 +81,7 @@ func TestAttributesStay(t *testing.T) {
 	wantAttribute(t, f.Path, aclAttribute, nil)
 }
 
-// TestLargeAttributes: more than one page of them, and of one.
+// TestLargeAttributes uses more than one page of attributes, and one attribute of more than a page.
 func TestLargeAttributes(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, "old", 0o644)
@@ -98,7 +98,7 @@ func TestLargeAttributes(t *testing.T) {
 	wantAttribute(t, f.Path, "user.empty", []byte{})
 }
 
-// TestDefaultListOfTheFolder does not give rights to a file that had no list.
+// TestDefaultListOfTheFolder: a default list gives no rights to a file that had no list.
 func TestDefaultListOfTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	f := At(pathIn(dir))
@@ -109,8 +109,8 @@ func TestDefaultListOfTheFolder(t *testing.T) {
 	wantAttribute(t, f.Path, aclAttribute, nil)
 }
 
-// TestListThatCannotBeCarriedOver: what was its mask must not become the right of the group.
-func TestListThatCannotBeCarriedOver(t *testing.T) {
+// TestListThatCannotBeCopied: the mask of the list must not become the right of the group.
+func TestListThatCannotBeCopied(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/from", "old", 0o640)
 	setAttribute(t, dir+"/from", aclAttribute, writableACL())
@@ -142,8 +142,7 @@ func withoutListsRole(args []string) error {
 	return err
 }
 
-// TestFolderThatAListOpens: mode 0775 and our own group look like a private group's folder, but the mask hides who is
-// named.
+// TestFolderThatAListOpens: mode 0775 and our own group look like a private group's folder, but the list names others.
 func TestFolderThatAListOpens(t *testing.T) {
 	for _, c := range []struct {
 		may, mask uint16
@@ -164,7 +163,7 @@ func TestFolderThatAListOpens(t *testing.T) {
 	}
 }
 
-// TestRightsOfPrograms are not those of the new content.
+// TestRightsOfPrograms: the capabilities of the old content are not copied to the new one.
 func TestRightsOfPrograms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // only root can give them

@@ -10,14 +10,14 @@ import (
 	"portmap/internal/shell"
 )
 
-// ErrLocked says that the lock did not come free in time.
+// ErrLocked says that the lock was not released in time.
 var ErrLocked = errors.New("another portmap holds the lock")
 
-// RefusedError says that a path is not followed, since someone else could decide where it leads, or that what it leads
-// to is not a file to be kept here.
+// RefusedError says that a path is not followed, since another user could change where it leads, or that its target is
+// not a suitable file.
 type RefusedError struct {
-	Part string // the file, link or folder on the way that is objected to
-	Why  string // reads on after Part
+	Part string // the file, link or folder on the path that is the reason
+	Why  string // continues the sentence that Part begins
 }
 
 func (e *RefusedError) Error() string { return "refused: " + e.Part + " " + e.Why }
@@ -39,8 +39,8 @@ func (e *RefusedError) Remedy() string {
 	return "keep the file in a folder that only root can write, such as /etc/portmap"
 }
 
-// DanglingLinkError says that a symbolic link on the way to the file leads nowhere. The file may be on a disk that is
-// not mounted, so it is not taken for one that is missing.
+// DanglingLinkError says that a symbolic link on the path leads nowhere. The file may be on a disk that is not mounted,
+// so it does not count as missing.
 type DanglingLinkError struct {
 	Link   string // the first such link on the way
 	Target string // where the file would be
@@ -56,8 +56,7 @@ func (e *DanglingLinkError) Remedy() string {
 		shell.Quote(e.Target)
 }
 
-// ImmutableError says that a file or folder has an attribute of chattr(1) because of which it cannot be changed, by
-// root either.
+// ImmutableError says that an attribute of chattr(1) keeps even root from changing a file or folder.
 type ImmutableError struct {
 	Path      string
 	Attribute string // immutable or append-only
@@ -71,8 +70,8 @@ func (e *ImmutableError) Remedy() string {
 	return "sudo chattr -" + e.letter + " " + shell.Quote(e.Path)
 }
 
-// MountedError says that a file is mounted by itself, so that it cannot be replaced, in a folder that cannot be
-// written, so that it cannot be written in place with a copy beside it either.
+// MountedError says that a file is mounted by itself in a read-only folder. So it cannot be replaced, and it cannot be
+// written in place either, since the copy beside it cannot be written.
 type MountedError struct{ Path string }
 
 func (e *MountedError) Error() string {
@@ -84,7 +83,7 @@ func (e *MountedError) Remedy() string {
 	return "mount the folder " + filepath.Dir(e.Path) + " instead of the file"
 }
 
-// LeftoverError says that what a change that died left behind could not be taken away or put right. It is a warning.
+// LeftoverError says that the leftover of an interrupted change could not be removed or completed. It is a warning.
 type LeftoverError struct {
 	Path string
 	Err  error
@@ -96,11 +95,11 @@ func (e *LeftoverError) Error() string {
 
 func (e *LeftoverError) Unwrap() error { return e.Err }
 
-// UndoError says that what was done before a failure could not be undone: things are not as they were.
+// UndoError says that the steps before a failure could not be undone: the state is not as before.
 type UndoError struct {
 	Cause error
-	What  string // was to be put back
-	Err   error  // why it was not
+	What  string // what could not be put back
+	Err   error  // why
 }
 
 func (e *UndoError) Error() string {
@@ -109,8 +108,8 @@ func (e *UndoError) Error() string {
 
 func (e *UndoError) Unwrap() []error { return []error{e.Cause, e.Err} }
 
-// failed names a failure by what was being done to the file that the user knows, and not by the system call and the
-// name beside it that failed. The errno stays reachable with errors.Is.
+// failed wraps an error with the operation and the path that the user knows, instead of the system call and the hidden
+// name that failed. The errno stays reachable with errors.Is.
 func failed(op, path string, err error) error {
 	if err == nil {
 		return nil
@@ -118,9 +117,9 @@ func failed(op, path string, err error) error {
 	return &fs.PathError{Op: op, Path: path, Err: bare(err)}
 }
 
-// bare takes the system call and the name from an error.
+// bare removes the system call and the name from an error.
 func bare(err error) error {
-	switch e := err.(type) { //nolint:errorlint // only the outermost: what join added has more to say
+	switch e := err.(type) { //nolint:errorlint // only the outermost: an error from joinCleanup stays whole
 	case *fs.PathError:
 		return e.Err
 	case *os.LinkError:
@@ -129,8 +128,8 @@ func bare(err error) error {
 	return err
 }
 
-// join adds to an error what failed while cleaning up after it.
-func join(err, more error) error {
+// joinCleanup adds to an error the error of the cleanup after it.
+func joinCleanup(err, more error) error {
 	switch {
 	case more == nil:
 		return err

@@ -24,7 +24,7 @@ func inNamespaces(cmd *exec.Cmd) *exec.Cmd {
 	return cmd
 }
 
-// asRootOf makes a process root of a user namespace in which nobody else is known than the user who it really is.
+// asRootOf makes a process root of a user namespace that maps only the real user.
 func asRootOf(cmd *exec.Cmd, uid, gid int) *exec.Cmd {
 	attr := cmd.SysProcAttr
 	attr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -110,7 +110,7 @@ func fullRole(args []string) error {
 	return errors.Join(replace(l, "small"), expectContent(f, "small"), fullAfterInterruption(f, l))
 }
 
-// fullAfterInterruption: where a change had died before, the trace of that stays, but takes no room.
+// fullAfterInterruption: the leftover of an interrupted change stays, but is empty.
 func fullAfterInterruption(f *File, l *Lock) error {
 	if err := errors.Join(l.Close(), os.WriteFile(stagedFor(f), []byte("half"), 0o600)); err != nil {
 		return err
@@ -123,7 +123,7 @@ func fullAfterInterruption(f *File, l *Lock) error {
 	_, err = l.Stage([]byte(repeated("new", 1<<20)))
 	info, missing := os.Stat(stagedFor(f))
 	if missing != nil || info.Size() != 0 {
-		return fmt.Errorf("the trace: %v, %v", info, missing) //nolint:errorlint // it may be nil
+		return fmt.Errorf("the leftover: %v, %v", info, missing) //nolint:errorlint // it may be nil
 	}
 	return errors.Join(expect(err, syscall.ENOSPC, "write "+f.Path+": no space left on device"), replace(l, "small"))
 }
@@ -233,8 +233,8 @@ func forbiddenRole(args []string) error {
 		expectContent(f, args[2]))
 }
 
-// TestOwnFolderOfAnOrdinaryUser, as that user, and as root of a user namespace, where root's folders seem to be
-// nobody's.
+// TestOwnFolderOfAnOrdinaryUser runs as that user, and as root of a user namespace, where root's folders seem to belong
+// to nobody.
 func TestOwnFolderOfAnOrdinaryUser(t *testing.T) {
 	dir := openFolder(t)
 	must(t, os.Mkdir(dir+"/own", 0o755))
@@ -253,7 +253,7 @@ func TestOwnFolderOfAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-// cycleRole changes a file, begins a change and drops it, and changes the file again.
+// cycleRole changes a file, begins a change and discards it, and changes the file again.
 func cycleRole(args []string) error {
 	f := At(args[0])
 	l, err := lock(f)

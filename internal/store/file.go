@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// MaxSize is the largest content that is read or written, in bytes: some fifty times that of 60,000 mappings.
+// MaxSize is the largest content that is read or written, in bytes: about fifty times that of 60,000 mappings.
 const MaxSize = 64 << 20
 
-// File is a text file that is replaced whole. Errors of its methods name Path; a [*RefusedError] in them says that the
-// path is not safe, and an errno is reachable with errors.Is.
+// File is a text file that is replaced atomically. Errors of its methods name Path; a [*RefusedError] in them says that
+// the path is not safe, and an errno is reachable with errors.Is.
 type File struct {
-	Path string // absolute, or relative to the working directory of the moment
+	Path string // absolute, or relative to the working directory at the time of the call
 
-	// LockTimeout is how long Lock waits for other processes. 0 stands for 30 seconds; less than 0 is not to wait.
+	// LockTimeout is how long Lock waits for other processes. 0 stands for 30 seconds; less than 0 means not to wait.
 	LockTimeout time.Duration
 
-	calls *calls // nil: the system's
+	calls *calls // nil for the system's
 }
 
-// calls are steps of a change that no healthy file system fails.
+// calls are the steps of a change that never fail on a healthy file system; tests replace them.
 type calls struct {
 	rename     func(from, to string) error
 	sync       func(file *os.File) error
 	syncFolder func(path string) error
 }
 
-// At returns the File at a path. Nothing is looked at yet.
+// At returns the File at a path. It does not access it.
 func At(path string) *File { return &File{Path: path} }
 
 func (f *File) system() calls {
@@ -40,12 +40,11 @@ func (f *File) system() calls {
 	return calls{os.Rename, (*os.File).Sync, syncFolder}
 }
 
-// Read returns the content: nil when the file or its folder is missing, empty and not nil when there is nothing in it.
-// Whether a missing file is as good as an empty one is the caller's to say. A symbolic link that leads nowhere is a
-// [*DanglingLinkError].
+// Read returns the content: nil if the file or its folder is missing, empty and not nil if the file is empty. A
+// symbolic link that leads nowhere is a [*DanglingLinkError].
 //
-// It takes no lock: a file that is replaced whole is always complete. One that is mounted by itself is written in
-// place; what it is to hold is read then.
+// It takes no lock: a file that is replaced atomically is always complete. If a file that is mounted by itself is half
+// written, Read returns its intended content.
 func (f *File) Read() ([]byte, error) {
 	content, err := f.read()
 	return content, failed("read", f.Path, err)
@@ -62,13 +61,13 @@ func (f *File) read() ([]byte, error) {
 		if content == nil || err != nil {
 			return nil, err
 		}
-		whole, err := p.whole(content)
+		whole, err := p.intendedContent(content)
 		switch {
-		case errors.Is(err, fs.ErrPermission): // what a change that died left may be root's alone
+		case errors.Is(err, fs.ErrPermission): // only root may be able to read a leftover
 			return content, nil
 		case err != nil || before == p.revision():
 			return whole, err
-		} // else somebody was writing it meanwhile
+		} // else the file was written meanwhile
 	}
 }
 
@@ -82,7 +81,7 @@ func (p place) content() ([]byte, error) {
 	return contentOf(file, info)
 }
 
-// contentOf reads an open file from its beginning. The size only tells how much room to make: an editor may be at work.
+// contentOf reads an open file from its beginning. The size is only a hint: an editor may change the file meanwhile.
 func contentOf(file *os.File, info fs.FileInfo) ([]byte, error) {
 	content := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
 	if _, err := content.ReadFrom(io.NewSectionReader(file, 0, MaxSize+1)); err != nil {

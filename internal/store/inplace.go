@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file that is mounted by itself, as containers have it, cannot be replaced: rename(2) fails with EBUSY. It is
-// written in place, so that it may be half written when we are killed. Beside it stand then, complete and on the disk,
-// its previous content and the new one; the name of the new one says which of both is to be the file:
+// A file that is mounted by itself, as in containers, cannot be replaced: rename(2) fails with EBUSY. It is written in
+// place, so a process that is killed may leave it half written. Its previous and its new content are then beside it,
+// complete and on the disk. The name of the new content says which of the two is valid:
 //
 //	staged     the previous one: nothing was written yet, or it is being put back
 //	writing    the new one: rename(2) from the name above is the moment of the change
 //
-// Readers of this package see one or the other, and the next change writes it where it is missing.
+// Readers of this package see the valid one, and the next change writes it into the file.
 
-// reserve allocates what the new content needs, so that a full disk shows while nothing has happened yet. Not every
+// reserve allocates the space for the new content, so that a full disk shows before anything has changed. Not every
 // file system can do this.
 func reserve(file *os.File, size int) error {
 	if size == 0 {
@@ -32,8 +32,8 @@ func reserve(file *os.File, size int) error {
 	return nil
 }
 
-// overwrite makes an open file hold a content. It is cut at the end, not at the beginning, so as to keep the room it
-// has.
+// overwrite writes a content into an open file. It truncates the file at the end, not at the beginning, to keep the
+// space that it has.
 func (c calls) overwrite(file *os.File, content []byte) error {
 	if _, err := file.WriteAt(content, 0); err != nil {
 		return err
@@ -48,24 +48,24 @@ func (c calls) overwrite(file *os.File, content []byte) error {
 func (s *Staged) writeInPlace() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if err := system.rename(s.path, p.writingPath()); err != nil {
-		return join(err, s.Discard())
+		return joinCleanup(err, s.Discard())
 	}
 	s.state = committed
-	err := system.syncFolder(filepath.Dir(p.path)) // both contents can be found before the file is touched
+	err := system.syncFolder(filepath.Dir(p.path)) // both contents are on the disk before the file is touched
 	if err == nil {
 		err = system.overwrite(s.previous, s.content)
 	}
 	if err == nil {
-		err = s.endOfPrevious()
+		err = s.finishPrevious()
 	}
 	if err != nil {
-		return withBack(err, s.writeBack())
+		return withUndo(err, s.writeBack())
 	}
-	return join(removeIfThere(p.writingPath()), s.end())
+	return joinCleanup(removeIfThere(p.writingPath()), s.end())
 }
 
-// endOfPrevious ends the copy of what the file held: it is kept under its name, or was needed in case of failure only.
-func (s *Staged) endOfPrevious() error {
+// finishPrevious renames the copy of the previous content to PATH.old, or removes it.
+func (s *Staged) finishPrevious() error {
 	p := s.lock.place
 	if s.keepsOld {
 		return s.lock.file.system().rename(p.previousPath(), p.oldPath())
@@ -73,14 +73,14 @@ func (s *Staged) endOfPrevious() error {
 	return removeIfThere(p.previousPath())
 }
 
-// writeBack gives the file its previous content back. Should that fail, it stays the one that readers see.
+// writeBack writes the previous content into the file again. If that fails, readers still see the previous content.
 func (s *Staged) writeBack() error {
 	p, system := s.lock.place, s.lock.file.system()
 	s.path = p.stagedPaths()[0]
 	if err := system.rename(p.writingPath(), s.path); err != nil {
 		return err
 	}
-	previous, err := p.besides(p.previousPath())
+	previous, err := p.readBeside(p.previousPath())
 	if err == nil && previous == nil {
 		err = fs.ErrNotExist
 	}
@@ -88,46 +88,45 @@ func (s *Staged) writeBack() error {
 		err = system.overwrite(s.previous, previous)
 	}
 	if err != nil {
-		return join(err, s.end())
+		return joinCleanup(err, s.end())
 	}
-	if s.lock.interrupted { // it has taken the place of the trace
+	if s.lock.interrupted { // it becomes the leftover in place of the earlier one
 		makeEmpty(s.path)
-		return join(removeIfThere(p.previousPath()), s.end())
+		return joinCleanup(removeIfThere(p.previousPath()), s.end())
 	}
-	return join(s.drop(), s.end())
+	return joinCleanup(s.drop(), s.end())
 }
 
-// mend completes what a change that died left half done: a file that is half written, or the keeping of the old
-// content.
-func (l *Lock) mend() error {
+// repair completes an interrupted change: a file that is half written, or an old content without its name.
+func (l *Lock) repair() error {
 	p, system := l.place, l.file.system()
 	if !exists(p.previousPath()) {
-		return l.keepTrace()
+		return l.keepLeftover()
 	}
-	if !p.interrupted() { // the file was replaced already: nothing else leaves the copy alone
+	if !p.interrupted() { // the file was replaced already: only then the copy is there without a leftover
 		return system.rename(p.previousPath(), p.oldPath())
 	}
 	if err := l.rewrite(); err != nil {
 		return err
 	}
-	return join(l.keepTrace(), removeIfThere(p.previousPath()))
+	return joinCleanup(l.keepLeftover(), removeIfThere(p.previousPath()))
 }
 
-// keepTrace lets writingPath, which is of no use any more, be a trace like that of other changes that died.
-func (l *Lock) keepTrace() error {
+// keepLeftover renames writingPath, which is no longer needed, to the name of every other leftover.
+func (l *Lock) keepLeftover() error {
 	if !exists(l.place.writingPath()) {
 		return nil
 	}
 	return os.Rename(l.place.writingPath(), l.place.stagedPaths()[0])
 }
 
-// rewrite writes the file again where it is half written.
+// rewrite writes the file again if it is half written.
 func (l *Lock) rewrite() error {
 	content, err := l.place.content()
 	if content == nil || err != nil {
 		return err
 	}
-	whole, err := l.place.whole(content)
+	whole, err := l.place.intendedContent(content)
 	if err != nil || bytes.Equal(whole, content) {
 		return err
 	}
@@ -135,20 +134,21 @@ func (l *Lock) rewrite() error {
 	if file == nil || err != nil {
 		return err
 	}
-	return join(l.file.system().overwrite(file, whole), file.Close())
+	return joinCleanup(l.file.system().overwrite(file, whole), file.Close())
 }
 
-// whole returns what the file is to hold when it holds this now: something else only where it is half written.
-func (p place) whole(content []byte) ([]byte, error) {
-	previous, err := p.besides(p.previousPath())
+// intendedContent returns the valid content of a file that holds content now. They differ only if the file is half
+// written.
+func (p place) intendedContent(content []byte) ([]byte, error) {
+	previous, err := p.readBeside(p.previousPath())
 	if previous == nil || err != nil {
 		return content, err
 	}
 	writing := true
-	next, err := p.besides(p.writingPath())
+	next, err := p.readBeside(p.writingPath())
 	if next == nil && err == nil {
 		writing = false
-		next, err = p.besides(p.stagedPaths()[0])
+		next, err = p.readBeside(p.stagedPaths()[0])
 	}
 	if next == nil || err != nil || !halfWritten(content, previous, next) {
 		return content, err
@@ -159,8 +159,7 @@ func (p place) whole(content []byte) ([]byte, error) {
 	return previous, nil
 }
 
-// revision is what differs when a file was written in place meanwhile: that begins with a copy, and changes the time
-// stamps.
+// revision differs after a file was written in place: that begins with a copy, and changes the time stamps.
 type revision struct{ file, copied stamp }
 
 type stamp struct {
@@ -180,24 +179,24 @@ func stampOf(path string) stamp {
 	return stamp{stat.Ino, stat.Size, stat.Ctim}
 }
 
-// besides reads a file that stands beside the file; nil when it is missing.
-func (p place) besides(path string) ([]byte, error) {
+// readBeside reads a file beside the file; nil if it is missing.
+func (p place) readBeside(path string) ([]byte, error) {
 	p.path = path
 	return p.content()
 }
 
-// block is what a file is written by when writing is cut short: a signal is looked for between pages
+// block is the unit in which an interrupted write is complete: the kernel checks for signals between pages
 // (generic_perform_write, mm/filemap.c), and after a power failure each page is there or not. Pages are multiples of
 // it.
 const block = 4096
 
-// halfWritten reports whether a content is one that overwrite, from one content to another, has passed through or a
-// power failure made of it. What somebody has edited is not.
+// halfWritten reports whether a content is an intermediate state of overwrite between two contents, or what a power
+// failure made of one. An edited file is not.
 func halfWritten(content, from, to []byte) bool {
 	if bytes.Equal(content, to) {
 		return false
 	}
-	full := to // before it is cut
+	full := to // before it is truncated
 	if len(from) > len(to) {
 		full = append(bytes.Clone(to), from[len(to):]...)
 	}
@@ -207,13 +206,13 @@ func halfWritten(content, from, to []byte) bool {
 	}
 	for i := 0; i < len(content); i += block {
 		piece := content[i:min(i+block, len(content))]
-		if !begins(from, i, piece) && !begins(full, i, piece) && len(bytes.Trim(piece, "\x00")) > 0 {
+		if !hasPiece(from, i, piece) && !hasPiece(full, i, piece) && len(bytes.Trim(piece, "\x00")) > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-func begins(content []byte, at int, piece []byte) bool {
+func hasPiece(content []byte, at int, piece []byte) bool {
 	return at <= len(content) && bytes.HasPrefix(content[at:], piece)
 }

@@ -17,7 +17,7 @@ import (
 
 const mountsVariable = "PORTMAP_STORE_MOUNTS"
 
-// ownMounts runs a test once more, in a mount namespace of its own, and reports whether it is the one there.
+// ownMounts runs a test again in a mount namespace of its own, and reports whether this is that run.
 func ownMounts(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(mountsVariable) != "" {
@@ -46,7 +46,7 @@ func bind(t *testing.T, from, to string, flags uintptr) {
 	}
 }
 
-// mountedFile is a file of which a container has got no more than itself, and the file on the host.
+// mountedFile is a file that is mounted by itself in a container, and the file on the host.
 func mountedFile(t *testing.T, content string) (f *File, outside string) {
 	t.Helper()
 	f = At(pathIn(t.TempDir()))
@@ -83,7 +83,7 @@ func TestMountedFile(t *testing.T) {
 	wantNames(t, dir, "portmap.conf", "portmap.conf.lock", "portmap.conf.old")
 }
 
-// TestMountedFileThatCannotBeWritten: all of it shows before anything else is changed.
+// TestMountedFileThatCannotBeWritten: the error comes before anything is changed.
 func TestMountedFileThatCannotBeWritten(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -139,8 +139,8 @@ func TestMountedFileThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestWriteInPlaceFails: the old content is written back. Where that fails as well, readers see it all the same, and
-// the next change writes it.
+// TestWriteInPlaceFails: the old content is written back. If that fails as well, readers still see it, and the next
+// change writes it.
 func TestWriteInPlaceFails(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -162,7 +162,7 @@ func TestWriteInPlaceFails(t *testing.T) {
 		wantError(t, replace(l, "new and longer"), syscall.EIO, "write "+f.Path+": input/output error")
 		wantContent(t, At(outside), "old")
 		if l.Interrupted() != interrupted || (place{path: f.Path}).interrupted() != interrupted {
-			t.Errorf("interrupted: %v, a trace: %v", l.Interrupted(), place{path: f.Path}.interrupted())
+			t.Errorf("interrupted: %v, a leftover: %v", l.Interrupted(), place{path: f.Path}.interrupted())
 		}
 		failures = 2
 		err := replace(l, "new and longer")
@@ -176,7 +176,7 @@ func TestWriteInPlaceFails(t *testing.T) {
 	}
 }
 
-// TestKilledWhileWritingInPlace puts together what is there when a writer is killed at each step, and mends it.
+// TestKilledWhileWritingInPlace makes the state of a writer that was killed at each step, and repairs it.
 func TestKilledWhileWritingInPlace(t *testing.T) {
 	short, long := "short\n", repeated("long\n", 3*block+5)
 	for _, c := range []struct{ old, next string }{{short, long}, {long, short}, {repeated("other\n", 3*block), long},
@@ -186,7 +186,7 @@ func TestKilledWhileWritingInPlace(t *testing.T) {
 				if now == c.next {
 					want = c.next // nothing is missing
 				}
-				for name, mend := range map[string]func(*Lock) error{
+				for name, repair := range map[string]func(*Lock) error{
 					"settle": (*Lock).Settle,
 					"change": func(l *Lock) error { _, err := l.Stage([]byte("x")); return err },
 				} {
@@ -200,7 +200,7 @@ func TestKilledWhileWritingInPlace(t *testing.T) {
 					if !l.Interrupted() {
 						t.Error("not interrupted")
 					}
-					must(t, mend(l))
+					must(t, repair(l))
 					wantContent(t, f, want)
 					raw, err := os.ReadFile(f.Path)
 					must(t, err)
@@ -226,7 +226,7 @@ func writing(from, to string) (states []string) {
 	return append(states, over(len(to)), to)
 }
 
-// TestEditAfterAKill: what somebody has written since is his word, also where it is a part of ours.
+// TestEditAfterAKill: a file that was edited since stays, even if it is a part of our content.
 func TestEditAfterAKill(t *testing.T) {
 	const old, next = "443:8443/tcp\n80:8080/tcp\n", "443:8443/tcp\n80:8080/tcp\n81:8081/tcp\n82:8082/tcp\n"
 	for _, c := range []struct{ old, next, edited string }{
@@ -251,7 +251,7 @@ func TestEditAfterAKill(t *testing.T) {
 	}
 }
 
-// TestPowerFailure: pages reach the disk in any order, and what is missing reads as zeros.
+// TestPowerFailure: pages reach the disk in any order, and missing ones read as zeros.
 func TestPowerFailure(t *testing.T) {
 	from, to := []byte(repeated("from\n", 5*block)), []byte(repeated("to\n", 7*block))
 	for pattern := range 1 << 7 {
@@ -284,7 +284,7 @@ func TestKilledWriterInPlace(t *testing.T) {
 	}
 }
 
-// TestReadersOfAMountedFile never see a part of it, while it is written all the time.
+// TestReadersOfAMountedFile: readers never see a part of a file that is written all the time.
 func TestReadersOfAMountedFile(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -310,7 +310,7 @@ func TestReadersOfAMountedFile(t *testing.T) {
 	<-ended
 }
 
-// TestReservedRoom: where the file system can, the room for the new content is there before the file is touched.
+// TestReservedRoom: if the file system can, the space for the new content is allocated before the file is touched.
 func TestReservedRoom(t *testing.T) {
 	if !ownMounts(t) {
 		return
@@ -332,7 +332,7 @@ func TestReservedRoom(t *testing.T) {
 	wantContent(t, f, repeated("new", 64<<10))
 }
 
-// TestRevision: what was written in place has another revision, also where it is as long as before.
+// TestRevision: a file that was written in place has another revision, also if its size is the same.
 func TestRevision(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, "old", 0o644)

@@ -27,7 +27,7 @@ func TestOldContentIsKept(t *testing.T) {
 	wantContent(t, old, "first")
 	wantMode(t, old.Path, 0o640)
 	must(t, replace(l, "third"))
-	wantContent(t, old, "first") // of the one who asked for it
+	wantContent(t, old, "first") // only StageKeepingOld replaces it
 	must(t, keep(l, "fourth"))
 	wantContent(t, old, "third")
 	wantNames(t, dir, "portmap.conf", "portmap.conf.lock", "portmap.conf.old")
@@ -59,7 +59,7 @@ func TestKeepingFails(t *testing.T) {
 	}
 }
 
-// TestKilledWhileKeeping: the file was replaced, and the old content has not its name yet.
+// TestKilledWhileKeeping: the file was replaced, and the old content does not have its name yet.
 func TestKilledWhileKeeping(t *testing.T) {
 	for name, next := range map[string]func(*Lock) error{
 		"settle": func(l *Lock) error { return l.Settle() },
@@ -82,7 +82,7 @@ func TestKilledWhileKeeping(t *testing.T) {
 	}
 }
 
-// TestOrderOfSteps: a content is on the disk before it gets the name by which it is found.
+// TestOrderOfSteps: a content is on the disk before it gets its final name.
 func TestOrderOfSteps(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, "old", 0o644)

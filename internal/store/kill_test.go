@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// version is a content that can be told to be complete. Sizes differ, from some bytes to 200 kB.
+// version returns a content that shows whether it is complete. Sizes differ, from some bytes to 200 kB.
 func version(n int) string {
 	line := fmt.Sprintf("version %d\n", n)
 	return strings.Repeat(line, 1+n*7919%15000)
@@ -28,7 +28,7 @@ func versionOf(content string) (int, error) {
 	return n, err
 }
 
-// rewriteRole writes version after version, and says each that is committed.
+// rewriteRole writes version after version, and prints each that is committed.
 func rewriteRole(args []string) error {
 	f := At(args[0])
 	content, err := f.Read()
@@ -53,8 +53,8 @@ func rewrite(f *File, content string) error {
 	return replace(l, content)
 }
 
-// TestKilledWriter kills a writer a hundred times. The file is complete each time, no older than what was reported as
-// done, and the lock is free.
+// TestKilledWriter kills a writer a hundred times. Each time the file is complete, no older than the last reported
+// version, and the lock is free.
 func TestKilledWriter(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, version(1), 0o644)

@@ -50,7 +50,7 @@ func countOne(f *File) error {
 	return replace(l, strconv.Itoa(n+1))
 }
 
-// TestManyAtOnce: twenty processes count in one file, the folder of which none has made yet.
+// TestManyAtOnce: twenty processes count in one file, whose folder does not exist yet.
 func TestManyAtOnce(t *testing.T) {
 	f := At(pathIn(t.TempDir() + "/etc/portmap"))
 	var crowd []*exec.Cmd
@@ -69,7 +69,7 @@ func TestManyAtOnce(t *testing.T) {
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
 }
 
-// holdRole takes the lock, stages something, says so, and stays.
+// holdRole takes the lock, stages a content, says so, and waits.
 func holdRole(args []string) error {
 	l, err := At(args[0]).Lock(context.Background())
 	if err != nil {
@@ -112,7 +112,7 @@ func TestLockTimesOut(t *testing.T) {
 		t.Error("gives the wrong reason")
 	}
 
-	// The lock ends with the process, and what it left tells.
+	// The lock ends with the process, and its leftover shows that it was interrupted.
 	must(t, cmd.Process.Kill())
 	f.LockTimeout = 0
 	l := locked(t, f)
@@ -169,8 +169,8 @@ func TestLockFileStays(t *testing.T) {
 	wantMode(t, f.Path+".lock", 0o600)
 }
 
-// TestPlantedAfterTheLook: a link that comes after the look is not followed, and no writer of a FIFO is waited for.
-func TestPlantedAfterTheLook(t *testing.T) {
+// TestPlantedAfterTheCheck: a link made after the check is not followed, and the writer of a FIFO is not waited for.
+func TestPlantedAfterTheCheck(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/victim", "", 0o644)
 	must(t, os.Symlink("victim", dir+"/link"))
@@ -187,7 +187,7 @@ func TestPlantedAfterTheLook(t *testing.T) {
 	wantNames(t, dir, "dangling", "fifo", "link", "victim")
 }
 
-// TestPlantedLockFile: what others put in the place of the lock is not opened.
+// TestPlantedLockFile: a file that others made in place of the lock is not opened.
 func TestPlantedLockFile(t *testing.T) {
 	for why, plant := range map[string]func(path string) error{
 		"is not a regular file":       func(path string) error { return syscall.Mkfifo(path, 0o644) },

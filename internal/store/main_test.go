@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// roleVariable makes the test binary play a part in another process; its arguments are the part's.
+// roleVariable makes the test binary run one of the roles in another process; its arguments are the role's.
 const roleVariable = "PORTMAP_STORE_ROLE"
 
 func roles() map[string]func(args []string) error {
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// play prepares another process of this binary. The binary is named so that a user can start it who may not enter its
+// play prepares another process of this binary. The path of the binary works also for a user who may not enter its
 // folder.
 func play(t testing.TB, role string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
@@ -63,7 +63,7 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// openFolder makes a folder that everybody may enter, for tests with other users.
+// openFolder makes a folder that all users may enter.
 func openFolder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "store-test-")
@@ -143,7 +143,7 @@ func wantError(t testing.TB, err, is error, text string) {
 	}
 }
 
-// stagedFor is where a new content waits first.
+// stagedFor returns the first staged path.
 func stagedFor(f *File) string { return place{path: f.Path}.stagedPaths()[0] }
 
 func pathIn(dir string) string { return filepath.Join(dir, "portmap.conf") }

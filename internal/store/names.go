@@ -7,25 +7,25 @@ import (
 	"path/filepath"
 )
 
-// What stands beside the file. The hidden names are ones that nobody chooses for a draft or a copy of their own: what
-// is found under them was left by a change that died, and is taken away.
+// The names of the files beside the file. No person would choose the hidden names for a draft or a copy: a file with
+// one of them is the leftover of an interrupted change, and is removed.
 
-// lockPath is the lock file. It stays.
+// lockPath returns the lock file. It is never removed.
 func (p place) lockPath() string { return p.path + ".lock" }
 
-// oldPath is what StageKeepingOld keeps.
+// oldPath returns where StageKeepingOld keeps the old content.
 func (p place) oldPath() string { return p.path + ".old" }
 
-// stagedPaths are where a new content waits. There are two names, so that a change that finds the one of a change that
-// died can leave it as its trace until it has succeeded itself.
+// stagedPaths returns the names of a new content before the rename. There are two, so that a change can keep the
+// leftover of an interrupted one until it has succeeded itself.
 func (p place) stagedPaths() [2]string {
 	return [2]string{p.hidden("staged"), p.hidden("staged-again")}
 }
 
-// writingPath is the new content from the moment on at which it is written into a file that cannot be replaced.
+// writingPath returns the name of the new content while it is written into a file that cannot be replaced.
 func (p place) writingPath() string { return p.hidden("writing") }
 
-// previousPath is a copy of the present content: to write it back, or to be kept as oldPath.
+// previousPath returns the name of a copy of the present content, which is written back or becomes oldPath.
 func (p place) previousPath() string { return p.hidden("previous") }
 
 func (p place) hidden(what string) string {
@@ -33,7 +33,7 @@ func (p place) hidden(what string) string {
 	return folder + "." + name + ".portmap-" + what
 }
 
-// interrupted reports whether a change died after it was staged.
+// interrupted reports whether a change was killed after it was staged.
 func (p place) interrupted() bool {
 	staged := p.stagedPaths()
 	return exists(staged[0]) || exists(staged[1]) || exists(p.writingPath())
@@ -44,7 +44,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// freeStagedPath returns the name for the next content, and takes away what is in its way.
+// freeStagedPath returns the name for the next content, and removes a file that has it.
 func (p place) freeStagedPath() (string, error) {
 	staged := p.stagedPaths()
 	for i, path := range staged {
@@ -57,15 +57,15 @@ func (p place) freeStagedPath() (string, error) {
 	return staged[1], removeIfThere(staged[1])
 }
 
-// makeEmpty lets a trace take no room: the disk may be full. It may be somebody's link, though, and that is not
-// followed.
+// makeEmpty truncates a leftover, since the disk may be full. It does not follow a link, which another user may have
+// made.
 func makeEmpty(path string) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && entryOf(info).links == 1 {
-		_ = os.Truncate(path, 0) // it stays as large as it is, then
+		_ = os.Truncate(path, 0) // if this fails, it only stays large
 	}
 }
 
-// removeIfThere looks first: on a read-only file system, unlink(2) of what is not there fails with EROFS.
+// removeIfThere removes a file if it exists. On a read-only file system, unlink(2) of a missing file fails with EROFS.
 func removeIfThere(path string) error {
 	if !exists(path) {
 		return nil

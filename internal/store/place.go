@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where a path leads: links resolved, and every step of the way found to be safe.
+// place is the target of a path: links are resolved, and every step of the path is safe.
 type place struct {
 	path   string // absolute
-	folder *entry // the folder that holds it; nil when that is missing
+	folder *entry // the folder that holds it; nil if that is missing
 	user   user
 }
 
 // maxLinks is how many links the kernel follows in one path (MAXSYMLINKS, include/linux/namei.h).
 const maxLinks = 40
 
-// resolve walks a path step by step, as the kernel does, and objects to what is not safe.
+// resolve walks a path step by step, as the kernel does, and refuses a step that is not safe.
 func resolve(path string) (place, error) {
 	w := walk{user: currentUser(), rest: path}
 	if path == "" {
@@ -38,7 +38,7 @@ func resolve(path string) (place, error) {
 	if err := w.enter("/"); err != nil {
 		return place{}, err
 	}
-	for w.end == nil { // ends: each step takes a name, and links are counted
+	for w.end == nil { // bounded: each step takes a name, and links are counted
 		if w.rest == "" {
 			return place{}, &RefusedError{w.at, isFolder}
 		}
@@ -51,19 +51,20 @@ func resolve(path string) (place, error) {
 	return *w.end, nil
 }
 
+// walk is the state of resolve.
 type walk struct {
 	user   user
-	at     string // a folder, free of links
-	folder entry  // what it looks like
-	rest   string // what is still to be walked from there
+	at     string // the current folder, without links
+	folder entry  // its attributes
+	rest   string // the rest of the path
 	links  []followed
-	end    *place // once it is reached
+	end    *place // nil before the end of the path
 }
 
-// followed is a symbolic link on the way.
+// followed is a symbolic link on the path.
 type followed struct {
 	path  string
-	after int // how much of the way is left when its target has been walked
+	after int // the length of the rest of the path after its target
 }
 
 func (w *walk) enter(path string) error {
@@ -111,21 +112,21 @@ func (w *walk) step(name string) error {
 	return nil
 }
 
-// missing ends the way at something that is yet to be made: the file, or a folder above it.
+// missing ends the walk at a file or folder that does not exist yet.
 func (w *walk) missing(path string) error {
 	if why := w.user.objection(w.folder, nil); why != "" {
 		return &RefusedError{path, why}
 	}
 	below := strings.FieldsFunc(w.rest, func(r rune) bool { return r == '/' })
 	if slices.Contains(below, "..") {
-		return syscall.ENOENT // there is no way back out of a folder that is not there
+		return syscall.ENOENT // a missing folder has no parent
 	}
 	w.end = &place{filepath.Join(append([]string{path}, below...)...), &w.folder, w.user}
 	if filepath.Dir(w.end.path) != w.at {
 		w.end.folder = nil
 	}
 	for _, link := range w.links {
-		if len(w.rest) >= link.after { // what is missing is a part of its target
+		if len(w.rest) >= link.after { // the missing part belongs to its target
 			return &DanglingLinkError{Link: link.path, Target: w.end.path}
 		}
 	}
@@ -136,8 +137,8 @@ func (w *walk) follow(path string) error {
 	if w.links = append(w.links, followed{path, len(w.rest)}); len(w.links) > maxLinks {
 		return syscall.ELOOP
 	}
-	// Links of /proc lead to what a process has open; their text is no path (proc_pid_fd(5)). To follow it would be to
-	// find nothing there, and to take `--config <(...)` for an empty file.
+	// Links of /proc lead to the open files of a process; their text is not a path (proc_pid_fd(5)). So
+	// `--config <(...)` would look like a missing file.
 	var system unix.Statfs_t
 	if err := unix.Statfs(w.at, &system); err != nil {
 		return err
@@ -156,13 +157,12 @@ func (w *walk) follow(path string) error {
 	return nil
 }
 
-// open opens the file, with a flag of open(2); nil when there is none. It looks at the file once more: it may have come
-// since.
+// open opens the file, with a flag of open(2); nil if there is none. It checks the file again, since it may be new.
 func (p place) open(flag int) (*os.File, fs.FileInfo, error) {
 	if p.folder == nil {
 		return nil, nil, nil
 	}
-	// O_NONBLOCK: should it have become a FIFO, do not wait for its writer.
+	// O_NONBLOCK: if it has become a FIFO, do not wait for its writer.
 	file, err := os.OpenFile(p.path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -178,12 +178,12 @@ func (p place) open(flag int) (*os.File, fs.FileInfo, error) {
 		err = p.check(p.path, info)
 	}
 	if err != nil {
-		return nil, nil, join(err, file.Close())
+		return nil, nil, joinCleanup(err, file.Close())
 	}
 	return file, info, nil
 }
 
-// check applies the rules to something in the folder.
+// check refuses a file in the folder if it is not safe or not suitable.
 func (p place) check(path string, info fs.FileInfo) error {
 	e := entryOf(info)
 	why := p.user.objection(*p.folder, &e)

@@ -68,7 +68,7 @@ func TestLinkInAFolderThatOthersCanWrite(t *testing.T) {
 			must(t, os.Symlink(private, dir+"/folder"))
 			refusedEverywhere(t, At(pathIn(dir+"/folder")), why, private, dir)
 
-			// from a safe folder, out of which a link leads into the other
+			// a safe folder with a link into the other one
 			must(t, os.Symlink(pathIn(dir), private+"/link"))
 			refusedEverywhere(t, At(private+"/link"), why, private, dir)
 
@@ -129,8 +129,7 @@ func TestLinkInASafeFolderIsFollowed(t *testing.T) {
 	}
 }
 
-// TestDanglingLink: the file may be on a disk that is not mounted, and is not to be taken for an empty one, nor made
-// anew.
+// TestDanglingLink: the file may be on a disk that is not mounted. It does not count as empty, and is not made again.
 func TestDanglingLink(t *testing.T) {
 	for name, c := range map[string]struct{ link, leads, path, target string }{
 		"file":   {"etc/portmap.conf", "../disk/portmap.conf", "etc/portmap.conf", "disk/portmap.conf"},
@@ -215,8 +214,8 @@ func TestFileThatEverybodyCanWrite(t *testing.T) {
 	refusedEverywhere(t, At(pathIn(dir)), "can be written by everybody", dir)
 }
 
-// TestSwapAfterTheLook replaces the file between resolve and open, as one can who shares a sticky folder.
-func TestSwapAfterTheLook(t *testing.T) {
+// TestSwapAfterTheCheck replaces the file between resolve and open, as a user of the same sticky folder can.
+func TestSwapAfterTheCheck(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/other", "secret", 0o644)
 	for why, swap := range map[string]func() error{

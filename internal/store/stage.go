@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Staged is a new content that is safe on the disk, beside the file, and waits to become the file.
+// Staged is a new content that is on the disk, beside the file, and waits for Commit.
 type Staged struct {
 	lock     *Lock
-	path     string   // where it waits
-	content  []byte   // the same, for a file that is written in place
-	previous *os.File // the file as it was, held open so that it can be put back; nil when there was none
+	path     string   // of the new content
+	content  []byte   // for a file that is written in place
+	previous *os.File // the old file, open so that it can be put back; nil if there was none
 	keepsOld bool     // previous becomes PATH.old
 	inPlace  bool     // the file cannot be replaced
 	state    state
@@ -26,24 +26,24 @@ type state int
 const (
 	waiting   state = iota
 	committed       // the file has the new content
-	over            // discarded or failed
+	finished        // discarded or failed
 )
 
-// Stage writes the content beside the file, as it will be: with the mode (without set-id bits), the owner, the
-// access-control list and the other extended attributes of the present file, or 0644 and ours where there is none. It
-// is on the disk when Stage returns; so a disk or a quota that is full shows here, and so does a file that cannot be
-// changed: then nothing is left behind. The content may be what the file holds already; it must not be changed before
-// Commit. A second Stage takes the place of the first.
+// Stage writes the content beside the file, with the mode (without set-id bits), the owner, the access-control list and
+// the other extended attributes of the present file, or 0644 and our owner if there is none. When Stage returns, the
+// content is on the disk. So a full disk or quota, or a file that cannot be changed, shows here; then nothing is left
+// behind. The content may be what the file holds already; it must not be changed before Commit. A second Stage replaces
+// the first.
 //
 // An error is a [*ImmutableError] for a file or folder that chattr(1) has made so, a [*MountedError] for a file that is
-// mounted by itself in a folder that cannot be written.
+// mounted by itself in a read-only folder.
 func (l *Lock) Stage(content []byte) (*Staged, error) {
 	s, err := l.stage(content, false)
 	return s, failed("write", l.file.Path, err)
 }
 
-// StageKeepingOld is Stage, and Commit then keeps what the file held before as PATH.old, in the place of what was kept
-// before. Where there was no file, nothing is kept.
+// StageKeepingOld is Stage, but Commit then keeps the old content as PATH.old, which it replaces. If there was no file,
+// nothing is kept.
 func (l *Lock) StageKeepingOld(content []byte) (*Staged, error) {
 	s, err := l.stage(content, true)
 	return s, failed("write", l.file.Path, err)
@@ -64,18 +64,18 @@ func (l *Lock) stage(content []byte, keepOld bool) (*Staged, error) {
 			return nil, err
 		}
 	}
-	if err := l.mend(); err != nil {
+	if err := l.repair(); err != nil {
 		return nil, err
 	}
 	s := &Staged{lock: l, content: content, inPlace: traitsOf(l.place.path).mounted}
 	if err := s.prepare(keepOld); err != nil {
-		return nil, join(err, s.end())
+		return nil, joinCleanup(err, s.end())
 	}
 	l.staged = s
 	return s, nil
 }
 
-// replaceable says why the file could not be replaced in the end, though a new one could be made or the kernel changed.
+// replaceable returns why Commit could not replace the file, though the steps before it would succeed.
 func (l *Lock) replaceable(keepOld bool) error {
 	p := l.place
 	if err := changeable(filepath.Dir(p.path), p.path); err != nil {
@@ -96,7 +96,7 @@ func (l *Lock) replaceable(keepOld bool) error {
 	return changeable(p.oldPath())
 }
 
-// prepare writes what Commit needs.
+// prepare writes the files that Commit needs.
 func (s *Staged) prepare(keepOld bool) (err error) {
 	p, system := s.lock.place, s.lock.file.system()
 	flag := os.O_RDONLY
@@ -129,13 +129,13 @@ func (s *Staged) prepare(keepOld bool) (err error) {
 		err = reserve(previous, len(s.content))
 	}
 	if err != nil {
-		return join(err, s.drop())
+		return joinCleanup(err, s.drop())
 	}
 	return nil
 }
 
-// write makes a file of ours. Its name is a fixed one, so that those who are killed leave one behind and not many; what
-// is found under it is not written through but taken away, be it a link or someone else's.
+// write makes one of the hidden files. The name is fixed, so that interrupted changes leave one file and not many. A
+// file or link that has it already is removed, not written through.
 func (c calls) write(path string, content []byte, like *os.File) error {
 	if err := removeIfThere(path); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (c calls) write(path string, content []byte, like *os.File) error {
 		err = closing
 	}
 	if err != nil {
-		return join(err, removeIfThere(path))
+		return joinCleanup(err, removeIfThere(path))
 	}
 	return nil
 }
@@ -160,9 +160,9 @@ func (c calls) fill(file *os.File, content []byte, like *os.File) error {
 	}
 	var err error
 	if like == nil {
-		err = file.Chmod(0o644) // the umask has no say
+		err = file.Chmod(0o644) // whatever the umask
 	} else {
-		err = carry(like, file)
+		err = copyAttributes(like, file)
 	}
 	if err != nil {
 		return err
@@ -170,14 +170,14 @@ func (c calls) fill(file *os.File, content []byte, like *os.File) error {
 	return c.sync(file)
 }
 
-// drop takes away what prepare made.
+// drop removes what prepare made.
 func (s *Staged) drop() error {
-	return join(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
+	return joinCleanup(removeIfThere(s.lock.place.previousPath()), removeIfThere(s.path))
 }
 
-// Commit makes the new content the file, in one step: whoever reads sees the old or the new one. When it returns the
-// new one is on the disk. If that fails the old content is there as before (or no file, when there was none); should
-// even that not have succeeded, the error says so.
+// Commit replaces the file by the new content, in one step: a reader sees the old or the new one. When it returns, the
+// new one is on the disk. If it fails, the old content is there as before (or no file, if there was none); if that
+// failed, too, the error is an [*UndoError].
 //
 // A file that is mounted by itself is written in place: readers of this package still see the old or the new content,
 // others may see a part of it for a moment.
@@ -192,52 +192,52 @@ func (s *Staged) Commit() error {
 	if err := commit(); err != nil {
 		return failed("write", s.lock.file.Path, err)
 	}
-	s.lock.forget()
+	s.lock.removeLeftovers()
 	return nil
 }
 
-// replace is Commit by rename(2). What is kept goes to its name after that: until the new content is the file, what was
-// kept before is still of use.
+// replace is Commit by rename(2). PATH.old is replaced only after that: until then the earlier one may be needed.
 func (s *Staged) replace() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if err := system.rename(s.path, p.path); err != nil {
-		return join(err, s.Discard())
+		return joinCleanup(err, s.Discard())
 	}
 	s.state = committed
 	var err error
 	if s.keepsOld {
-		err = s.endOfPrevious()
+		err = s.finishPrevious()
 	}
 	if err == nil {
 		err = system.syncFolder(filepath.Dir(p.path))
 	}
 	if err != nil {
-		return withBack(err, s.putBack())
+		return withUndo(err, s.putBack())
 	}
 	return s.end()
 }
 
-func withBack(err, back error) error {
-	if back != nil {
-		return &UndoError{err, "the old content", back}
+// withUndo returns err, and adds the error of its undo, if there is one.
+func withUndo(err, undo error) error {
+	if undo != nil {
+		return &UndoError{err, "the old content", undo}
 	}
 	return err
 }
 
-// Discard drops the new content. After Commit it does nothing.
+// Discard removes the new content. After Commit it does nothing.
 func (s *Staged) Discard() error {
 	if s.state != waiting {
 		return nil
 	}
-	return failed("discard", s.lock.file.Path, join(s.drop(), s.end()))
+	return failed("discard", s.lock.file.Path, joinCleanup(s.drop(), s.end()))
 }
 
-// putBack works from the open file, which the rename took only the name from. (Links to a file without a name can't be
-// made again, linkat(2); a second name from the beginning would be left behind by those who are killed.)
+// putBack restores the old content from the open file, which has lost only its name in the rename. (linkat(2) cannot
+// give it a new name. A second name from the beginning would be left behind by a process that is killed.)
 func (s *Staged) putBack() error {
 	p, system := s.lock.place, s.lock.file.system()
 	if s.previous == nil {
-		return join(removeIfThere(p.path), s.end())
+		return joinCleanup(removeIfThere(p.path), s.end())
 	}
 	defer func() { _ = s.end() }()
 	info, err := s.previous.Stat()
@@ -252,16 +252,16 @@ func (s *Staged) putBack() error {
 		return err
 	}
 	if err := system.rename(s.path, p.path); err != nil {
-		return join(err, s.drop())
+		return joinCleanup(err, s.drop())
 	}
 	return removeIfThere(p.previousPath())
 }
 
-func (s *Staged) release() error { return join(s.Discard(), s.end()) }
+func (s *Staged) release() error { return joinCleanup(s.Discard(), s.end()) }
 
-// end lets go of the old file.
+// end closes the old file.
 func (s *Staged) end() error {
-	s.state = over
+	s.state = finished
 	if s.previous == nil {
 		return nil
 	}
@@ -270,7 +270,7 @@ func (s *Staged) end() error {
 	return previous.Close()
 }
 
-// syncFolder makes the names in a folder durable. A file system that can't do this for folders says EINVAL (fsync(2)).
+// syncFolder makes the names in a folder durable. A file system that cannot do this returns EINVAL (fsync(2)).
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {

@@ -54,8 +54,8 @@ func TestSecondStageTakesThePlaceOfTheFirst(t *testing.T) {
 	wantContent(t, f, "second")
 }
 
-// TestDraftOfSomebody: what an administrator has beside the file is his.
-func TestDraftOfSomebody(t *testing.T) {
+// TestDraftOfAnAdministrator: other files beside the file are not touched.
+func TestDraftOfAnAdministrator(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	put(t, f.Path, "old", 0o644)
 	for _, draft := range []string{".new", "~", ".tmp", ".bak"} {
@@ -63,7 +63,7 @@ func TestDraftOfSomebody(t *testing.T) {
 	}
 	l := locked(t, f)
 	if l.Interrupted() {
-		t.Error("taken for the trace of a change that died")
+		t.Error("taken for the leftover of an interrupted change")
 	}
 	must(t, replace(l, "new"))
 	must(t, l.Settle())
@@ -72,7 +72,7 @@ func TestDraftOfSomebody(t *testing.T) {
 	wantContent(t, At(f.Path+".new"), "a draft")
 }
 
-// TestInterrupted: the trace of a change that died lasts until a change succeeds.
+// TestInterrupted: the leftover of an interrupted change stays until a change succeeds.
 func TestInterrupted(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
 	dir := filepath.Dir(f.Path)
@@ -116,12 +116,12 @@ func TestInterrupted(t *testing.T) {
 	l = interrupted(true)
 	s, err = l.Stage([]byte("newer"))
 	must(t, err)
-	must(t, l.Settle()) // does not touch what is staged
+	must(t, l.Settle()) // does not touch staged content
 	must(t, s.Commit())
 	wantContent(t, f, "newer")
 }
 
-// TestLeftoverIsNotWrittenThrough: whatever has the name of ours, it is taken away.
+// TestLeftoverIsNotWrittenThrough: a file or link with a hidden name is removed.
 func TestLeftoverIsNotWrittenThrough(t *testing.T) {
 	for name, plant := range map[string]func(path, victim string) error{
 		"symbolic link": func(path, victim string) error { return os.Symlink(victim, path) },
@@ -152,7 +152,7 @@ func TestLeftoverIsNotWrittenThrough(t *testing.T) {
 	}
 }
 
-// failing returns a File of which the last steps fail on their nth call, counted from 1.
+// failing returns a File whose last steps fail on their nth call, counted from 1.
 func failing(t *testing.T, rename, sync map[int]error) *File {
 	f := At(pathIn(t.TempDir()))
 	var renames, syncs int
@@ -220,7 +220,7 @@ func TestFolderSyncFailsAndNoWayBack(t *testing.T) {
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
 }
 
-// TestPlantedWhileStaging: a link that comes between the look and the open is not followed either.
+// TestPlantedWhileStaging: a link made between the check and the open is not followed either.
 func TestPlantedWhileStaging(t *testing.T) {
 	dir := t.TempDir()
 	f := At(pathIn(dir))

@@ -6,15 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// traits are what keeps a file or folder from being replaced, though modes allow it.
+// traits keep a file or folder from being replaced although its mode allows it.
 type traits struct {
 	mounted    bool // it is mounted by itself: rename(2) over it fails with EBUSY
 	immutable  bool // chattr +i: every change fails with EPERM, also for root
 	appendOnly bool // chattr +a: it can be neither replaced nor renamed
 }
 
-// traitsOf asks statx(2), since Linux 5.8 for mounts. What is missing, or on a file system without such attributes, has
-// none.
+// traitsOf asks statx(2), which reports mounts since Linux 5.8. A missing file, or a file system without such
+// attributes, has none.
 func traitsOf(path string) traits {
 	var found unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &found); err != nil {
@@ -26,7 +26,7 @@ func traitsOf(path string) traits {
 
 func (t traits) fixed() bool { return t.immutable || t.appendOnly }
 
-// changeable says which of these paths cannot be changed, and how to have it otherwise.
+// changeable returns an [*ImmutableError] for the first path that cannot be changed.
 func changeable(paths ...string) error {
 	for _, path := range paths {
 		switch t := traitsOf(path); {
@@ -39,5 +39,5 @@ func changeable(paths ...string) error {
 	return nil
 }
 
-// fixedFolder reports whether the folder takes no new files and gives none away.
+// fixedFolder reports whether files can be neither added to the folder nor removed from it.
 func (p place) fixedFolder() bool { return traitsOf(filepath.Dir(p.path)).fixed() }

@@ -9,33 +9,33 @@ import (
 	"syscall"
 )
 
-// The threat: portmap runs as root and obeys the file. A user who can decide what the path leads to, could have root
-// read a configuration of his making, have it read (and quote in an error) a file that he may not read, or have it
-// replace a file that he may not write. So nobody but root and ourselves may be able to decide it, at any step of the
-// way:
+// The threat: portmap runs as root and obeys the file. A user who controls the target of the path could make root apply
+// their configuration, read a file that they may not read (and quote it in an error), or replace a file that they may
+// not write. So only root and the user of this process may control it, at every step of the path:
 //
-//   - Each folder on the way belongs to root or us. The owner of a folder can put anything into it, whatever its mode.
-//   - A symbolic link is followed only from a folder that neither group nor others can write. The sticky bit is no
-//     help: it keeps others from taking entries away, not from making the link before we make the file.
-//   - In a folder that group or others can write, an entry has to be root's or ours, and the folder has to keep it
-//     from being swapped: by the sticky bit, or because only our own group may write, which is the user's private group
+//   - Each folder on the path belongs to root or to us. The owner of a folder can put anything into it, whatever its
+//     mode.
+//   - A symbolic link is followed only from a folder that neither group nor others can write. The sticky bit does not
+//     help: others cannot remove entries, but they can make the link before we make the file.
+//   - In a folder that group or others can write, an entry must be root's or ours, and others must not be able to
+//     replace it: the folder has the sticky bit, or only our own group may write. That is the user's private group
 //     wherever the umask gives it that right.
-//   - In a folder that everybody can write, the file has no second hard link: without fs.protected_hardlinks
-//     (proc_sys_fs(5)), anyone can link a file of root's into /tmp.
-//   - The file itself may belong to, or be writable by, whom root chose (a chown or chgrp in a folder of root's is
-//     root's word), but not by everybody.
+//   - In a folder that all users can write, the file has no second hard link: without fs.protected_hardlinks
+//     (proc_sys_fs(5)), any user can link a file of root's into /tmp.
+//   - The file itself may belong to, or be writable by, another user whom root chose by chown or chgrp, but it must not
+//     be writable by all.
 //
-// An access-control list that lets others write shows as the group's write bit (acl(5)): of a file that is root's word
-// as well, and of a folder with such a list it is not only our own group that may write. Since none but root and we can
-// change the way, there is no race between looking at it and walking it.
+// An access-control list that lets others write shows as the group's write bit (acl(5)). For a file it is root's choice
+// as well. A folder with such a list is writable not only by our own group. Since only root and we can change the path,
+// there is no race between the check and the use.
 
-// user is who we are, and so whom to trust.
+// user is the user of this process.
 type user struct {
 	uid, gid uint32
-	confined bool // in a user namespace that does not know every user
+	confined bool // in a user namespace that does not map every user
 }
 
-// overflowUID is what the owner of a file looks like who is not known in our user namespace (user_namespaces(7)).
+// overflowUID is the owner of a file if our user namespace does not map the real one (user_namespaces(7)).
 const overflowUID = 65534
 
 func currentUser() user {
@@ -47,8 +47,7 @@ func currentUser() user {
 	}
 }
 
-// maps reports whether a user namespace knows a user. Each line of its map is: first id inside, first id outside,
-// count.
+// maps reports whether a user namespace maps a user. Each line of its map is: first id inside, first id outside, count.
 func maps(idMap []byte, uid uint64) bool {
 	lines := bufio.NewScanner(bytes.NewReader(idMap))
 	for lines.Scan() {
@@ -61,13 +60,13 @@ func maps(idMap []byte, uid uint64) bool {
 	return false
 }
 
-// trusts reports whether a user is root or ourselves. In a user namespace of an ordinary user, the root of the host
-// cannot be told from other strangers; but there we hold no power that is not that user's own.
+// trusts reports whether a user is root or the user of this process. In a user namespace of an ordinary user, the root
+// of the host looks like any other unmapped user; but there this process has only the rights of that ordinary user.
 func (u user) trusts(uid uint32) bool {
 	return uid == 0 || uid == u.uid || u.confined && uid == overflowUID
 }
 
-// entry is what the rules look at in a file, link or folder.
+// entry holds the attributes of a file, link or folder that decide whether it is trusted.
 type entry struct {
 	mode     fs.FileMode
 	uid, gid uint32
@@ -81,10 +80,11 @@ func entryOf(info fs.FileInfo) entry {
 		links: uint64(stat.Nlink)} //nolint:unconvert // 32 bits on other machines
 }
 
-// folderEntry is entryOf for a folder. Its list is read only where the mode says that one may let others write.
+// folderEntry is entryOf for a folder. The access-control list is read only if the mode shows that it can let others
+// write.
 func folderEntry(path string, info fs.FileInfo) entry {
 	e := entryOf(info)
-	e.acl = e.is(groupWrite) && othersWriteByACL(path)
+	e.acl = e.is(groupWrite) && aclLetsOthersWrite(path)
 	return e
 }
 
@@ -96,8 +96,8 @@ const (
 
 func (e entry) is(bits fs.FileMode) bool { return e.mode&bits != 0 }
 
-// objection says why an entry of a folder is not to be trusted, in words that go after its name; empty when it is. A
-// nil entry is one that is yet to be made.
+// objection returns why an entry of a folder is not trusted, in words that follow its name; empty if it is trusted. A
+// nil entry stands for one that does not exist yet.
 func (u user) objection(folder entry, e *entry) string {
 	private := folder.is(fs.ModeSticky) || !folder.is(othersWrite) && folder.gid == u.gid && !folder.acl
 	switch {
@@ -119,7 +119,7 @@ func (u user) objection(folder entry, e *entry) string {
 	return ""
 }
 
-// unfit says why an entry can't be the file.
+// unfit returns why an entry cannot be the file; empty if it can.
 func (e entry) unfit(size int64) string {
 	switch {
 	case !e.mode.IsRegular():
