@@ -10,20 +10,20 @@ import (
 	"portmap/rules"
 )
 
-// Text is a file that was read without error. The zero Text is an empty file. It does not change: its methods return
+// Text is the content of a valid file. The zero Text is an empty file. A Text does not change: its methods return
 // another.
 type Text struct {
 	content  string
-	mappings []rules.Mapping // one a line, in order, also those that are there twice
+	mappings []rules.Mapping // one a line, in order, with duplicates
 	lines    []line          // parallel to mappings
 	set      rules.Set
 	backend  string
 }
 
-// line is where a mapping stands: content[from:to], the line's end included, and its number from 1.
+// line is the position of a mapping: content[from:to], including the newline, and its line number from 1.
 type line struct{ from, to, number int }
 
-// LineError tells which line is wrong.
+// LineError says which line is wrong.
 type LineError struct {
 	Line int // from 1
 	Err  error
@@ -35,12 +35,12 @@ func (e *LineError) Unwrap() error { return e.Err }
 
 // Reader reads files.
 type Reader struct {
-	Services rules.Services // for names of ports; nil knows none
-	Backends []string       // what a file may fix as the backend
+	Services rules.Services // for names of ports; nil for none
+	Backends []string       // the backends that a file may fix
 }
 
-// Parse reads a whole file. The error is a [*LineError] around what package rules says about that line, alone or beside
-// another one, or that of the context.
+// Parse reads a whole file. The error is a [*LineError] around an error of package rules about the line or about its
+// conflict with another one, or it is that of the context.
 func (r Reader) Parse(ctx context.Context, content []byte) (Text, error) {
 	t := Text{content: string(content)}
 	if err := t.read(ctx, r, func(e *LineError) error { return e }); err != nil {
@@ -56,11 +56,11 @@ func (r Reader) Parse(ctx context.Context, content []byte) (Text, error) {
 	return t, nil
 }
 
-// ParseGood reads a file and leaves out the lines that are wrong, alone or beside another one. It returns what is wrong
-// with each, in order; of more than a thousand it says how many. The error is that of the context.
+// ParseGood reads a file and leaves out the lines that are invalid or conflict with an earlier one. It returns an error
+// for each, in order; beyond a thousand it returns their number. The last result is the error of the context.
 func (r Reader) ParseGood(ctx context.Context, content []byte) (Text, []*LineError, error) {
 	t := Text{content: string(content)}
-	var list faults
+	var list lineErrors
 	err := t.read(ctx, r, func(e *LineError) error { list.add(e); return nil })
 	if err != nil {
 		return Text{}, nil, err
@@ -75,11 +75,11 @@ func (r Reader) ParseGood(ctx context.Context, content []byte) (Text, []*LineErr
 	return t, list.sorted(), nil
 }
 
-// Without returns the file without the mappings that refuse objects to, and what is wrong with the line of each, as
+// Without returns the file without the mappings for which refuse returns an error, and these errors, as
 // [Reader.ParseGood] does.
 func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (good Text, wrong []*LineError,
 	err error) {
-	var list faults
+	var list lineErrors
 	var refused []rules.Mapping
 	good = t
 	good.mappings, good.lines = nil, nil
@@ -101,17 +101,17 @@ func (t Text) Without(ctx context.Context, refuse func(rules.Mapping) error) (go
 	return good, list.sorted(), nil
 }
 
-// faults are what is wrong with lines. A person reads some of them: a large file of another kind is to cost no more.
-type faults struct {
+// lineErrors collects errors of lines, up to maxErrors: a large file that is no file of mappings must not cost more.
+type lineErrors struct {
 	list []*LineError
 	more int // how many are not in the list
 	next int // the line of the first of them
 }
 
-const maxFaults = 1000
+const maxErrors = 1000
 
-func (f *faults) add(e *LineError) {
-	if len(f.list) < maxFaults {
+func (f *lineErrors) add(e *LineError) {
+	if len(f.list) < maxErrors {
 		f.list = append(f.list, e)
 		return
 	}
@@ -121,7 +121,7 @@ func (f *faults) add(e *LineError) {
 	f.more++
 }
 
-func (f *faults) sorted() []*LineError {
+func (f *lineErrors) sorted() []*LineError {
 	slices.SortStableFunc(f.list, func(a, b *LineError) int { return a.Line - b.Line })
 	if f.more > 0 {
 		return append(f.list, &LineError{f.next, fmt.Errorf("wrong as well, %d lines more that are not shown", f.more)})
@@ -129,7 +129,7 @@ func (f *faults) sorted() []*LineError {
 	return f.list
 }
 
-// canceled asks the context now and then.
+// canceled returns the error of the context. It asks only at some of the steps.
 func canceled(ctx context.Context, step int) error {
 	const often = 1 << 10
 	if step%often == 0 {
@@ -138,9 +138,9 @@ func canceled(ctx context.Context, step int) error {
 	return nil
 }
 
-// read reads line by line. An error of onWrong, which is told of each line that means nothing, ends it.
+// read reads line by line. It calls onWrong for each invalid line; an error of onWrong ends it.
 func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) error) error {
-	const ordinary = 1 << 16 // so many lines get their room at once
+	const ordinary = 1 << 16 // allocate for at most so many lines
 	lines := min(strings.Count(t.content, "\n")+1, ordinary)
 	t.mappings, t.lines = make([]rules.Mapping, 0, lines), make([]line, 0, lines)
 	parser := rules.Parser{Services: r.Services}
@@ -194,7 +194,7 @@ func (t *Text) readLine(parser *rules.Parser, backends []string, text string, at
 	return nil
 }
 
-// blanks separate words.
+// blanks are the characters between words.
 const blanks = " \t\r"
 
 // words returns the words of a line, up to a comment.
@@ -223,7 +223,7 @@ func (t *Text) readBackend(backends, words []string) error {
 	return nil
 }
 
-// fit leaves out the mappings that do not go with others, and says what is wrong with each.
+// fit leaves out the mappings that conflict with earlier ones, and returns an error for each.
 func (t *Text) fit(ctx context.Context) (wrong []*LineError, err error) {
 	var misfits []rules.Misfit
 	if t.set, misfits, err = rules.Fit(ctx, t.mappings); err != nil || len(misfits) == 0 {
@@ -252,14 +252,14 @@ func (t Text) Backend() string { return t.backend }
 // String returns the file's content.
 func (t Text) String() string { return t.content }
 
-// Backend returns what a file fixes as the backend, without reading the rest of it; "" where no line does. What is
-// wrong with such a line, [Reader.Parse] says.
+// Backend returns the backend that a file fixes, without reading the rest of it; "" if no line does. It does not check
+// the line; [Reader.Parse] does.
 func Backend(content []byte) string {
 	_, _, name := backendLine(content)
 	return name
 }
 
-// backendLine finds the line that fixes the backend: content[from:to], its end included; to is 0 where there is none.
+// backendLine finds the line that fixes the backend: content[from:to], including the newline; to is 0 if there is none.
 func backendLine(content []byte) (from, to int, name string) {
 	for to < len(content) {
 		at := bytes.Index(content[to:], []byte("backend"))
@@ -276,7 +276,7 @@ func backendLine(content []byte) (from, to int, name string) {
 		if !bytes.HasPrefix(line, []byte("backend")) {
 			continue
 		}
-		line = line[:min(len(line), rules.MaxText)] // none that fixes it is longer
+		line = line[:min(len(line), rules.MaxText)] // a longer line is invalid
 		if list := words(string(line)); len(list) == 2 && list[0] == "backend" {
 			return from, to, list[1]
 		}

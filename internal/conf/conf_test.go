@@ -14,7 +14,7 @@ import (
 const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the shop\n\n\tbackend nft\n" +
 	" 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n# end"
 
-// refuseMore stands for a backend that can do ports only.
+// refuseMore stands for a backend that supports only ports.
 func refuseMore(m rules.Mapping) error { return m.Within() }
 
 var known = Reader{Backends: []string{"nft", "iptables"}}
@@ -64,7 +64,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 	}
 }
 
-// What a version cannot do is left out, with its line, and nothing else is.
+// Without leaves out only the lines that a version does not support.
 func TestWithout(t *testing.T) {
 	text := read(t, "81:8081\n443:8443 --owner bob\n# more\n82:8082\n444:127.0.0.1:8443\n")
 	good, wrong, err := text.Without(context.Background(), refuseMore)
@@ -116,7 +116,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// A file that is read is kept byte for byte, and an edit changes what it is to change and nothing else.
+// A file that is read is kept byte for byte, and an edit changes nothing else.
 func FuzzFile(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add([]byte("443:8443\r\n\r\nbackend nft"))

@@ -1,5 +1,5 @@
-// Package conf is the text of portmap.conf: one mapping a line, comments, and at most one line that fixes the backend.
-// It edits the text and keeps what it does not understand to be its own: comments, order, white space, byte for byte.
+// Package conf reads and edits the text of portmap.conf: one mapping a line, comments, and at most one line that fixes
+// the backend. An edit keeps comments, order and white space byte for byte.
 //
-// Where the text is kept, and how it is replaced, is the business of package store.
+// Package store keeps the file.
 package conf

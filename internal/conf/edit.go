@@ -8,9 +8,9 @@ import (
 	"portmap/rules"
 )
 
-// Edit returns the content with some mappings taken out and others put in. A mapping goes with its whole line; a new
-// one stands in the place of the first that is gone in its stead, with the comment of that line, else at the end. Every
-// other byte stays. Replaced is parallel to add, and may be nil.
+// Edit returns the content with some mappings removed and others added. A mapping is removed with its whole line. A new
+// mapping that replaces others takes the place of the first of them, with the comment of that line; else it is
+// appended. Every other byte stays. Replaced is parallel to add, and may be nil.
 func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rules.Mapping) []byte {
 	gone := make(map[string]bool, len(remove))
 	for _, m := range remove {
@@ -35,15 +35,15 @@ func (t Text) Edit(remove []rules.Mapping, add []rules.Mapping, replaced [][]rul
 		}
 		out = append(out, t.content[copied:l.from]...)
 		out = appendLines(out, inPlaceOf[text], comment(t.content[l.from:l.to]))
-		delete(inPlaceOf, text) // a line that stands twice is replaced once
+		delete(inPlaceOf, text) // a duplicate line is replaced once
 		copied = l.to
 	}
 	out = append(out, t.content[copied:]...)
 	return appendLines(out, atEnd, "")
 }
 
-// SetBackend returns content with a line that fixes the backend: in the place of the one that does, else at the top,
-// below a paragraph of comments that stands there. An empty name changes nothing.
+// SetBackend returns content with a line that fixes the backend. It replaces the present line; else it is put at the
+// top, below a first paragraph of comments. An empty name changes nothing.
 func SetBackend(content []byte, name string) []byte {
 	if name == "" || Backend(content) == name {
 		return content
@@ -79,7 +79,7 @@ func WithoutBackend(content []byte) []byte {
 	}
 }
 
-// comment returns the comment behind a mapping, with the space in front of it; "" where there is none.
+// comment returns the comment after a mapping, with the white space before it; "" if there is none.
 func comment(line string) string {
 	for i := 1; i < len(line); i++ {
 		if line[i] == '#' && isSpace(line[i-1]) {
@@ -91,7 +91,7 @@ func comment(line string) string {
 
 func isSpace(c byte) bool { return strings.IndexByte(blanks, c) >= 0 }
 
-// appendLines gives the first line the comment.
+// appendLines appends mappings, one a line, the first one with the comment.
 func appendLines(to []byte, mappings []rules.Mapping, comment string) []byte {
 	for i := range mappings {
 		if n := len(to); n > 0 && to[n-1] != '\n' {

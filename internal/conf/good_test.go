@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A line that is wrong costs itself alone.
+// An invalid line is left out, and no other one.
 func TestParseGood(t *testing.T) {
 	for content, want := range map[string]struct {
 		good  string

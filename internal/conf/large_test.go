@@ -10,7 +10,7 @@ import (
 	"portmap/rules"
 )
 
-// large returns files of n lines, and what is wrong with them.
+// large returns files of n lines, by the kind of their lines.
 func large(n int) map[string]string {
 	kinds := map[string]func(i int) string{
 		"right":           func(i int) string { return fmt.Sprintf("%d:%d", 1+i%32768, 32769+i/32768) },
@@ -42,7 +42,7 @@ func large(n int) map[string]string {
 	return files
 }
 
-// Whatever is wrong with the lines of a file, it is read, and a context that is done ends that.
+// A file is read whatever is wrong with its lines, and a context that is done ends that.
 func TestLargeFiles(t *testing.T) {
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -51,8 +51,8 @@ func TestLargeFiles(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, more, err := text.Without(context.Background(), refuseMore); err != nil || len(wrong) > maxFaults+1 ||
-			len(more) > maxFaults+1 {
+		if _, more, err := text.Without(context.Background(), refuseMore); err != nil || len(wrong) > maxErrors+1 ||
+			len(more) > maxErrors+1 {
 			t.Errorf("%s: %d and %d lines are wrong, %v", name, len(wrong), len(more), err)
 		}
 		if _, err := rules.NewSet(text.Set().Mappings()...); err != nil {
@@ -73,21 +73,21 @@ func TestLargeFiles(t *testing.T) {
 	}
 }
 
-// Of very many wrong lines some are named, and the others counted.
+// Of very many invalid lines some are named, and the others counted.
 func TestManyWrongLinesAreCounted(t *testing.T) {
 	_, wrong,
 		err := known.ParseGood(context.Background(),
-		[]byte(strings.Repeat("x\n", maxFaults+500)+"443:8443\n443:8444\n"))
-	if err != nil || len(wrong) != maxFaults+1 {
+		[]byte(strings.Repeat("x\n", maxErrors+500)+"443:8443\n443:8444\n"))
+	if err != nil || len(wrong) != maxErrors+1 {
 		t.Fatalf("%d lines, %v", len(wrong), err)
 	}
-	if got := wrong[maxFaults].Error(); got != fmt.Sprintf("line %d: wrong as well, 501 lines more that are not shown",
-		maxFaults+1) {
+	if got := wrong[maxErrors].Error(); got != fmt.Sprintf("line %d: wrong as well, 501 lines more that are not shown",
+		maxErrors+1) {
 		t.Errorf("the last says %q", got)
 	}
 }
 
-// A line of any length is one line, and says what is wrong with it in few words.
+// A line of any length is one line, and its error is short.
 func TestLongLines(t *testing.T) {
 	for content, want := range map[string]string{
 		strings.Repeat("1", 1<<20):                                  "a line of more than 131071 bytes",
