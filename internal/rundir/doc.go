@@ -1,6 +1,5 @@
-// Package rundir keeps, until the next reboot, what portmap knows about one network namespace and no kernel object can
-// hold: which files the live mappings come from, whether a watch runs, and who may change the rules just now. It stands
-// under /run/portmap, beside nothing else.
+// Package rundir keeps facts about one network namespace until the next reboot: which files the live mappings come
+// from, whether a watch runs, and the lock for changes of the rules. They are in files under /run/portmap.
 //
-// Nothing depends on it: where /run cannot be written, nothing is known, and everything else works.
+// Nothing depends on them: if /run cannot be written, nothing is known, and everything else works.
 package rundir

@@ -12,15 +12,15 @@ import (
 	"portmap/internal/store"
 )
 
-// Lock is the right to change the packet rules of a network namespace. Commands with different files have different
-// locks for these, and one kernel.
+// Lock is the right to change the packet rules of a network namespace. Commands with different files hold different
+// file locks, but change one kernel.
 type Lock struct{ held io.Closer }
 
 // Lock takes the lock, until Close or the end of the process, however it ends. Timeout and errors are those of
-// [store.Acquire]. Who needs the lock of a file, too, takes this one first.
+// [store.Acquire]. A caller that needs the lock of a file, too, takes this one first.
 //
-// Where no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock
-// holds nothing. A namespace that cannot be named now is an error: others may hold its lock.
+// If no lock file can be made, because the file system is read-only or we are not the root of this host, the Lock
+// holds nothing. If the name of the namespace cannot be found out, that is an error: others may hold its lock.
 func (d Dir) Lock(ctx context.Context, timeout time.Duration) (*Lock, error) {
 	switch {
 	case d.err != nil:
@@ -38,10 +38,10 @@ func (d Dir) Lock(ctx context.Context, timeout time.Duration) (*Lock, error) {
 	return nil, err
 }
 
-// Held reports whether others are kept out.
+// Held reports whether the lock keeps others out.
 func (l *Lock) Held() bool { return l.held != nil }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (l *Lock) Close() error {
 	if l.held == nil {
 		return nil

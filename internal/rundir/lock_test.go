@@ -15,7 +15,7 @@ import (
 	"portmap/internal/store"
 )
 
-// holdVariable makes the test binary take the lock in the folder that it names, say so, and stay.
+// holdVariable makes the test binary take the lock in the folder that it names, say so, and wait.
 const holdVariable = "PORTMAP_RUNDIR_HOLD"
 
 func hold() {
@@ -43,7 +43,7 @@ func wantLocked(t *testing.T, folder string) {
 	}
 }
 
-// TestOneForEachNamespace: threads of one process are in different ones.
+// TestOneForEachNamespace: threads of one process can be in different namespaces.
 func TestOneForEachNamespace(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "portmap")
 	first := acquire(t, folder, 0)
@@ -76,7 +76,7 @@ func TestOneForEachNamespace(t *testing.T) {
 	}
 }
 
-// TestEndsWithTheProcess, however it ends.
+// TestEndsWithTheProcess: the lock ends with the process, however that ends.
 func TestEndsWithTheProcess(t *testing.T) {
 	folder := t.TempDir()
 	cmd := exec.Command("/proc/self/exe")
@@ -98,8 +98,7 @@ func TestEndsWithTheProcess(t *testing.T) {
 	acquire(t, folder, -1)
 }
 
-// TestWhereNothingCanBeWritten the lock of the file has to do: on a read-only file system, in a folder of somebody
-// else.
+// TestWhereNothingCanBeWritten: on a read-only file system, or in a folder of another user, the lock holds nothing.
 func TestWhereNothingCanBeWritten(t *testing.T) {
 	folder := t.TempDir()
 	if err := syscall.Mount("rundir", folder, "tmpfs", syscall.MS_RDONLY, "mode=755"); err != nil {
@@ -121,7 +120,7 @@ func TestWhereNothingCanBeWritten(t *testing.T) {
 	}
 }
 
-// A namespace that has no name at the moment is no reason to go on without its lock.
+// If the name of the namespace is unknown, Lock fails: it does not go on without the lock.
 func TestNoName(t *testing.T) {
 	if _, err := (Dir{err: syscall.EMFILE}).Lock(t.Context(), 0); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("the lock: %v", err)

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder is where everything is kept. It is made when it is first needed, for root alone to write.
+// Folder holds the files. It is made at the first use, writable only by root.
 const Folder = "/run/portmap"
 
-// Dir is what is kept for one network namespace. The zero Dir keeps nothing.
+// Dir is the files of one network namespace. The zero Dir keeps nothing.
 type Dir struct {
 	folder string
 	name   string // of the namespace
@@ -32,8 +32,9 @@ func At(folder string) Dir {
 	return Dir{folder, name, err}
 }
 
-// namespace names the network namespace of the thread. Its cookie is never given out twice (SO_NETNS_COOKIE, Linux
-// 5.14); the number of its inode is, after its end. A failure for another reason gives no second name to a namespace.
+// namespace returns a name for the network namespace of the thread. Its cookie is never used twice (SO_NETNS_COOKIE,
+// Linux 5.14); older kernels have only the inode number, which is used again after the namespace ends. Any other
+// failure is an error, so that a namespace has only one name.
 func namespace() (string, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -56,7 +57,7 @@ func namespace() (string, error) {
 
 func (d Dir) path(kind string) string { return filepath.Join(d.folder, d.name+"."+kind) }
 
-// make makes the folder, where it is missing.
+// make makes the folder if it is missing.
 func (d Dir) make() error {
 	if d.name == "" {
 		return errors.ErrUnsupported
@@ -67,7 +68,7 @@ func (d Dir) make() error {
 	return d.check()
 }
 
-// check refuses a folder that somebody else can write.
+// check refuses a folder that other users can write.
 func (d Dir) check() error {
 	if d.name == "" {
 		return errors.ErrUnsupported
@@ -86,7 +87,7 @@ func (d Dir) check() error {
 // maxFiles bounds the list of files: each is read at each change.
 const maxFiles = 16
 
-// Files returns the paths of the files that live mappings came from, as far as is known.
+// Files returns the paths of the files that live mappings came from, as far as known.
 func (d Dir) Files() []string {
 	if d.check() != nil {
 		return nil
@@ -98,7 +99,7 @@ func (d Dir) Files() []string {
 	return strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
 }
 
-// AddFile notes that mappings of a file went into the kernel. Those of files that are gone are forgotten.
+// AddFile records that mappings of a file went into the kernel. It drops files that no longer exist.
 func (d Dir) AddFile(path string) error {
 	files := d.Files()
 	if slices.Contains(files, path) || strings.ContainsRune(path, '\n') {
@@ -129,7 +130,7 @@ func (d Dir) replace(kind, content string) error {
 	return err
 }
 
-// BeginWatch notes that this process watches, until it ends or calls the function returned.
+// BeginWatch records that this process watches, until it ends or calls the returned function.
 func (d Dir) BeginWatch() (end func(), err error) {
 	if err := d.make(); err != nil {
 		return nil, err
@@ -138,7 +139,7 @@ func (d Dir) BeginWatch() (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Several may watch; each holds a share.
+	// Several may watch: the lock is shared.
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
 		file.Close()
 		return nil, err
