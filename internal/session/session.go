@@ -1,4 +1,4 @@
-// Package session finds the SSH connection that a command is typed in. What a mapping would do to it is not known here.
+// Package session finds the SSH connection that a command is typed in.
 package session
 
 import (
@@ -23,11 +23,11 @@ const variable = "SSH_CONNECTION"
 // FromEnvironment returns the connection that sshd wrote into the environment.
 func FromEnvironment(getenv func(string) string) (Connection, bool) { return parse(getenv(variable)) }
 
-// FromParents returns the connection from the environments of the processes above this one, as proc (/proc) shows them:
-// sudo(8) and su(1) take the variable away.
+// FromParents returns the connection from the environments of the parent processes, as proc (/proc) shows them: sudo(8)
+// and su(1) remove the variable.
 func FromParents(proc string) (Connection, bool) {
 	pid := os.Getppid()
-	for range 32 { // deeper than any shell in a shell
+	for range 32 { // more than shells are nested in practice
 		if pid <= 1 {
 			break
 		}
@@ -53,7 +53,8 @@ func find(dir string) (string, bool) {
 	return "", false
 }
 
-// parent reads the fourth field of /proc/PID/stat (proc(5)), counted from behind the command, which may hold spaces.
+// parent returns the fourth field of /proc/PID/stat (proc(5)). It counts from the end of the command, which may contain
+// spaces.
 func parent(dir string) int {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {

@@ -30,7 +30,7 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
-// sudo takes the variable away; a process above still has it.
+// sudo removes the variable; a parent process still has it.
 func TestFromParents(t *testing.T) {
 	proc := t.TempDir()
 	add := func(pid, parent int, environment string) {

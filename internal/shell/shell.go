@@ -1,10 +1,10 @@
-// Package shell writes commands for a person to paste: as words of sh.
+// Package shell quotes words for sh, in commands that a person can paste.
 package shell
 
 import "strings"
 
-// Quote returns a word as sh takes it for one word: in single quotes, where it has a character that may mean something
-// else.
+// Quote returns a word in a form that sh reads as one word: in single quotes, if it has a character that may be
+// special.
 func Quote(word string) string {
 	if word != "" && !strings.ContainsFunc(word, special) {
 		return word
@@ -12,7 +12,7 @@ func Quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// Join returns a command line.
+// Join returns a command line of quoted words.
 func Join(words ...string) string {
 	quoted := make([]string, 0, len(words))
 	for _, word := range words {

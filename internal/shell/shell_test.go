@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// sh takes a joined line apart into the words that it was made of.
+// sh splits a joined line into the original words.
 func TestJoin(t *testing.T) {
 	words := []string{"/etc/portmap/portmap.conf", "a b", "it's", "", "$HOME", "[::1]:443:8443", "443:8443/tcp", "*",
 		"a\nb", "~"}
