@@ -12,11 +12,11 @@ import (
 
 // flow is an entry of connection tracking.
 type flow struct {
-	first rules.Packet   // as the client sent it, without its interface
-	to    netip.AddrPort // where it really goes: what replies come from
+	first rules.Packet   // the first packet as the client sent it, without its interface
+	to    netip.AddrPort // the real destination: the source of replies
 }
 
-// flowOf reads an entry. Other protocols than TCP and UDP are not ok.
+// flowOf reads an entry. It is not ok for protocols other than TCP and UDP.
 func flowOf(entry *netlink.ConntrackFlow) (f flow, ok bool) {
 	switch entry.Forward.Protocol {
 	case unix.IPPROTO_TCP:
@@ -41,8 +41,8 @@ type host interface {
 	// isLocal reports whether packets to the address are for this host.
 	isLocal(netip.Addr) bool
 
-	// arrival returns the interface that packets arrive on; none where they come from this host. It is not
-	// always known.
+	// arrival returns the interface that packets arrive on; "" if they come from this host. It is not always
+	// known.
 	arrival(source, destination netip.Addr) (iface string, known bool)
 }
 
@@ -63,7 +63,7 @@ func (x portIndex) add(mappings []rules.Mapping, wanted func(port uint16) bool) 
 // filter chooses the entries to delete.
 type filter struct {
 	removed, added, restored portIndex
-	after                    portIndex // for the ports of those
+	after                    portIndex // only ports of removed and added mappings
 	host                     host
 }
 
@@ -74,20 +74,20 @@ func newFilter(c Change, h host) *filter {
 	f.added.add(c.Added, all)
 	f.restored.add(c.Restored, all)
 	concerned := func(port uint16) bool { return len(f.removed[port])+len(f.added[port]) > 0 }
-	f.after.add(c.Added, concerned) // also those that no file has
+	f.after.add(c.Added, concerned) // also mappings that no file has
 	for _, s := range c.After {
 		f.after.add(s.Mappings(), concerned)
 	}
 	return f
 }
 
-// MatchConntrackFlow reports whether an entry is untrue now.
+// MatchConntrackFlow reports whether an entry is outdated.
 func (f *filter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
 	w, ok := flowOf(entry)
-	return ok && f.untrue(w) && f.host.isLocal(w.first.Destination.Addr())
+	return ok && f.outdated(w) && f.host.isLocal(w.first.Destination.Addr())
 }
 
-func (f *filter) untrue(w flow) bool {
+func (f *filter) outdated(w flow) bool {
 	listen := w.first.Destination
 	switch {
 	case f.sentBy(f.after, w):
@@ -104,39 +104,38 @@ func (f *filter) untrue(w flow) bool {
 	return f.claimedBy(f.restored, w)
 }
 
-// sentBy reports whether one of the mappings can have sent the flow to where it goes. An arrival that is not
-// known counts for every interface: of two mappings that differ in the interface only, the one that stays
-// then keeps the flows of both.
+// sentBy reports whether one of the mappings can have sent the flow to its destination. If the arrival is unknown,
+// every interface matches: of two mappings that differ only in the interface, the one that stays keeps the flows of
+// both.
 func (f *filter) sentBy(by portIndex, w flow) bool {
 	listen := w.first.Destination.Port()
 	for _, m := range by[listen] {
 		packet := w.first
 		packet.Interface = m.Interface()
-		if slices.Contains(m.Destinations(packet), w.to) && f.fits(m, w, true) {
+		if slices.Contains(m.Destinations(packet), w.to) && f.claims(m, w, true) {
 			return true
 		}
 	}
 	return false
 }
 
-// claimedBy reports whether one of the mappings surely claims the flow.
+// claimedBy reports whether one of the mappings certainly claims the flow.
 func (f *filter) claimedBy(by portIndex, w flow) bool {
 	for _, m := range by[w.first.Destination.Port()] {
-		if f.fits(m, w, false) {
+		if f.claims(m, w, false) {
 			return true
 		}
 	}
 	return false
 }
 
-// fits reports whether a mapping claims the flow, and returns unknown where that depends on an arrival that
-// is not known.
-func (f *filter) fits(m *rules.Mapping, w flow, unknown bool) bool {
+// claims reports whether a mapping claims the flow. If that depends on an unknown arrival, it returns ifUnknown.
+func (f *filter) claims(m *rules.Mapping, w flow, ifUnknown bool) bool {
 	packet := w.first
 	packet.Interface = m.Interface()
 	if !m.Claims(packet) || m.Interface() == "" {
 		return m.Claims(packet)
 	}
 	iface, known := f.host.arrival(w.first.Source, w.first.Destination.Addr())
-	return known && iface == m.Interface() || !known && unknown
+	return known && iface == m.Interface() || !known && ifUnknown
 }

@@ -172,7 +172,7 @@ func TestWhatIsForgotten(t *testing.T) {
 	}
 }
 
-// What was put into the kernel keeps its flows, also where no file has it.
+// A mapping in the kernel keeps its flows, also if no file has it.
 func TestWhatNoFileHas(t *testing.T) {
 	c := Change{Removed: listOf(t, "443:8443"), Added: listOf(t, "443:8443 --name shop")}
 	if newFilter(c, plainHost{}).MatchConntrackFlow(entry(t, "tcp 192.0.2.2 192.0.2.1:443 192.0.2.1:8443")) {
@@ -180,17 +180,17 @@ func TestWhatNoFileHas(t *testing.T) {
 	}
 }
 
-// The table can hold hundreds of thousands of flows: it is read only where one of them can be untrue.
+// The table can hold hundreds of thousands of flows: it is read only if one of them can be outdated.
 func TestTheTableIsNotReadForNothing(t *testing.T) {
 	for text, want := range map[string]bool{
 		"": false, "443:8443/tcp": false, "443:8443/udp": true, "443:8443; 53:5353/tcp,udp": true,
 	} {
-		if got := (Change{Added: listOf(t, text)}).concerns(); got != want {
-			t.Errorf("added %q: concerns: %t; want %t", text, got, want)
+		if got := (Change{Added: listOf(t, text)}).mayOutdate(); got != want {
+			t.Errorf("added %q: mayOutdate: %t; want %t", text, got, want)
 		}
 	}
-	if !(Change{Removed: listOf(t, "443:8443/tcp")}).concerns() {
-		t.Error("a removed mapping for TCP concerns no flows")
+	if !(Change{Removed: listOf(t, "443:8443/tcp")}).mayOutdate() {
+		t.Error("a removed mapping for TCP outdates no flows")
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package flows makes connection tracking forget what a change of mappings has made untrue. NAT is decided by
-// the first packet of a flow. Without this, a UDP or QUIC flow goes its old way for minutes after the change,
-// and a connection to a removed mapping goes on.
+// Package flows deletes the connection tracking entries that a change of mappings makes outdated. The first packet of a
+// flow decides its NAT. Without this, a UDP or QUIC flow goes its old way for minutes after the change, and a
+// connection to a removed mapping goes on.
 package flows
 
 import (
@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Change is what became of the mappings. It tells more than the transaction in the kernel: others may have
-// flushed the rules before it, and the flows that those rules had translated go on.
+// Change is a change of mappings. It can be larger than the transaction in the kernel: others may have flushed the
+// rules before it, and the flows that those rules had translated go on.
 type Change struct {
 	Removed  []rules.Mapping // the file or the kernel had them: they may have translated flows
-	Added    []rules.Mapping // put into the kernel; one that only got a name is in both lists
-	Restored []rules.Mapping // those of Added that the kernel had lost: what they said before that is not known
-	After    []rules.Set     // what should be live now, file by file
+	Added    []rules.Mapping // put into the kernel; a mapping that only got a name is in both lists
+	Restored []rules.Mapping // those of Added that the kernel had lost; their earlier form is unknown
+	After    []rules.Set     // what should be live now, one Set a file
 }
 
-// concerns reports whether there can be flows to forget. A new mapping for TCP makes nothing untrue, and the
-// table, which may hold hundreds of thousands of flows, need not be read.
-func (c Change) concerns() bool {
+// mayOutdate reports whether there can be flows to delete. A new mapping for TCP makes none outdated, so the table,
+// which may hold hundreds of thousands of flows, need not be read.
+func (c Change) mayOutdate() bool {
 	for i := range c.Added {
 		if c.Added[i].Protocols().Has(rules.UDP) {
 			return true
@@ -33,23 +33,23 @@ func (c Change) concerns() bool {
 	return len(c.Removed) > 0
 }
 
-// Forget deletes the entries of flows that go another way under the new rules:
+// Forget deletes the entries of flows whose destination differs under the new rules:
 //   - flows that a removed mapping translated, and that no mapping sends there now;
 //   - UDP flows that are not translated, and that an added mapping claims. An established TCP connection to a
 //     server on the listen port itself is left to end by itself;
 //   - UDP flows that go to another port of the same address, and that a restored mapping claims.
 //
-// Of several targets the flows to those that stay go on. Flows that another rule sent to another address are not
+// Of several targets the flows to those that stay go on. Flows that a foreign rule sent to another address are not
 // touched, and neither are flows that this host forwards by themselves.
 func Forget(c Change) error {
-	if !c.concerns() {
+	if !c.mayOutdate() {
 		return nil
 	}
 	f := newFilter(c, &network{})
 	var errs []error
 	for _, family := range [...]netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, f)
-		gone := errors.Is(err, unix.ENOENT) // by itself meanwhile
+		gone := errors.Is(err, unix.ENOENT) // the entry ended meanwhile
 		if err != nil && !gone && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			errs = append(errs, err)
 		}

@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network answers from this host's addresses and routes. It asks the kernel once for each address.
+// network implements host with this host's addresses and routes. It asks the kernel once for each address.
 type network struct {
-	owners   map[netip.Addr][]int // the interfaces that have an address; nil before the first question
+	owners   map[netip.Addr][]int // the interfaces that have an address; nil before the first request
 	names    map[int]string       // of interfaces
 	local    map[netip.Addr]bool
 	arrivals map[[2]netip.Addr]string // by source and destination; or unknown
 }
 
-// isLocal looks at the addresses of all interfaces, since one in a VRF is not local in the main routing
-// table, and asks that table, since it can say that a whole network is local (ip-route(8), type local). What
-// cannot be looked up is not local.
+// isLocal checks the addresses of all interfaces, since one in a VRF is not local in the main routing table. It also
+// checks that table, since a whole network can be local there (ip-route(8), type local). If the lookup fails, the
+// address is not local.
 func (n *network) isLocal(addr netip.Addr) bool {
 	n.read()
 	if len(n.owners[addr]) > 0 {
@@ -32,12 +32,12 @@ func (n *network) isLocal(addr netip.Addr) bool {
 	return local
 }
 
-// unknown is no name of an interface (dev_valid_name in net/core/dev.c).
+// unknown stands for an unknown interface. No interface can have this name (dev_valid_name in net/core/dev.c).
 const unknown = "/"
 
-// arrival finds what connection tracking does not record. A flow arrives on the interface that has the
-// address it is sent to, if replies leave by that interface too. Where the two differ, as with two interfaces
-// and one default route, either can be the one.
+// arrival finds the interface, which connection tracking does not record. A flow arrives on the interface that has its
+// destination address, if replies leave by that interface too. If the two differ, as with two interfaces and one
+// default route, it can be either.
 func (n *network) arrival(source, destination netip.Addr) (iface string, known bool) {
 	if n.isLocal(source) {
 		return "", true
@@ -67,7 +67,7 @@ func (n *network) findArrival(source, destination netip.Addr) string {
 	return unknown
 }
 
-// read reads the addresses and the names of the interfaces. What cannot be read is not known.
+// read reads the addresses and the names of the interfaces. Errors leave them unknown.
 func (n *network) read() {
 	if n.owners != nil {
 		return

@@ -27,15 +27,15 @@ func TestArrivalAndLocalAddresses(t *testing.T) {
 			{"2001:db8::2", "2001:db8::1", "eth0", true},
 			{"198.51.100.2", "198.51.100.1", "eth1", true},
 			{"10.0.0.1", "192.0.2.1", "eth0", true},
-			{"10.0.0.1", "198.51.100.1", "", false},    // the way back leaves by the other card
-			{"198.51.100.2", "192.0.2.1", "", false},   // the address is of the other card
-			{"192.0.2.2", "192.0.2.100", "", false},    // the address is of no card
+			{"10.0.0.1", "198.51.100.1", "", false},    // replies leave by the other interface
+			{"198.51.100.2", "192.0.2.1", "", false},   // the address of the other interface
+			{"192.0.2.2", "192.0.2.100", "", false},    // the address of no interface
 			{"192.0.2.1", "192.0.2.1", "", true},       // the host itself
 			{"192.0.2.1", "198.51.100.1", "", true},    // the same, and another address of its own
 			{"2001:db8::1", "2001:db8::1", "", true},   // the same over IPv6
 			{"203.0.113.9", "192.0.2.1", "", true},     // a local network
-			{"192.0.2.2", "203.0.113.9", "", false},    // to a local network, which is of no card
-			{"2001:db8:f::", "2001:db8::1", "", false}, // there is no way back
+			{"192.0.2.2", "203.0.113.9", "", false},    // to a local network, which is on no interface
+			{"2001:db8:f::", "2001:db8::1", "", false}, // there is no route back
 		} {
 			iface, known := asked.arrival(netip.MustParseAddr(test.source), netip.MustParseAddr(test.destination))
 			if known != test.known || known && iface != test.iface {
