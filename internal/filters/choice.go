@@ -8,7 +8,7 @@ import (
 	"portmap/rules"
 )
 
-// Requested returns what --backend says, else what the file says; "" if neither says anything. The error is a
+// Requested returns the backend that --backend names, else the one of the file; "" if neither names one. The error is a
 // [*rules.InvalidError].
 func Requested(kinds []Kind, flag, saved string) (string, error) {
 	names := Names(kinds)
@@ -22,7 +22,7 @@ func Requested(kinds []Kind, flag, saved string) (string, error) {
 		Fix: "write " + Or(append([]string{"auto"}, names...))}
 }
 
-// Or lists words: "auto, nft or iptables".
+// Or joins words: "auto, nft or iptables".
 func Or(words []string) string {
 	last := len(words) - 1
 	if last < 1 {
@@ -33,26 +33,25 @@ func Or(words []string) string {
 
 // facts are what the choice depends on.
 type facts struct {
-	requested string // by --backend, else by the file; "" if neither says anything
+	requested string // by --backend, else by the file; "" if neither names one
 	kinds     []fact // the preferred one first
 }
 
-// fact is what is known of one kind. What was not asked is taken for usable, and for one without mappings.
+// fact is what is known about one kind. A kind that was not asked counts as usable and without mappings.
 type fact struct {
 	name     string
 	unusable error // why this host cannot use it; nil if it can
-	denied   bool  // it is there and not for us: what is asked of it later says so
+	denied   bool  // it exists, but this process may not use it: a later call returns the error
 	holds    bool  // it holds mappings
 }
 
-// choice is the kind to use, and those from which mappings are to move to it: places in the list of kinds.
+// choice is the kind to use, and the kinds from which mappings move to it: indexes of the list of kinds.
 type choice struct {
 	use  int
 	from []int
 }
 
-// choose decides. The error is a [*NoneError], or what is wrong with the one kind that is to be used or to be moved
-// from.
+// choose decides. The error is a [*NoneError], or the reason why the kind to use, or one to move from, is unusable.
 func choose(f facts) (choice, error) {
 	c := choice{use: f.preferred()}
 	use := f.kinds[c.use]
@@ -64,14 +63,14 @@ func choose(f facts) (choice, error) {
 			continue
 		}
 		if k.unusable != nil {
-			return choice{}, k.unusable // what is there could be neither read nor moved
+			return choice{}, k.unusable // its mappings can be neither read nor moved
 		}
 		c.from = append(c.from, i)
 	}
 	return c, nil
 }
 
-// preferred is what was requested, else what holds mappings already, else the first that this host can use.
+// preferred returns the requested kind, else the one that holds mappings, else the first that this host can use.
 func (f facts) preferred() int {
 	for _, wanted := range [...]func(fact) bool{
 		func(k fact) bool { return k.name == f.requested },
@@ -85,8 +84,8 @@ func (f facts) preferred() int {
 	return 0
 }
 
-// none is the error for a kind that cannot be used. The first kind needs no package, so whether it is usable is always
-// said.
+// none returns the error for a kind that cannot be used. If the first kind, which needs no package, is usable, the
+// error is only about the other one.
 func (f facts) none(use fact) error {
 	if f.kinds[0].unusable == nil {
 		return use.unusable
@@ -106,21 +105,21 @@ func (f facts) none(use fact) error {
 // UnusableError says that this host cannot use a kind.
 type UnusableError struct {
 	Err  error
-	Cure string // what to type or to install, for a sentence
+	Cure string // what to type or to install, as a part of a sentence
 }
 
 func (e *UnusableError) Error() string { return e.Err.Error() }
 
 func (e *UnusableError) Unwrap() error { return e.Err }
 
-// DeniedError says that a kind is there, and that this process cannot use it.
+// DeniedError says that the host has a kind, but this process may not use it.
 type DeniedError struct{ error }
 
 func (e *DeniedError) Unwrap() error { return e.error }
 
-// NoneError says that this host cannot use the kind that is to be used, and why no other takes its place.
+// NoneError says that this host cannot use the chosen kind, and why no other takes its place.
 type NoneError struct {
-	Unusable []error // why, of each kind that cannot be used
+	Unusable []error // the reason for each kind that cannot be used
 	Instead  string  // a kind that could be used, and was not requested; may be empty
 }
 

@@ -12,7 +12,7 @@ func TestChoose(t *testing.T) {
 	unusable := func(err error, cure string) fact { return fact{unusable: &UnusableError{err, cure}} }
 	usable, holds, denied := fact{}, fact{holds: true}, fact{denied: true}
 	missing := unusable(nft.ErrMissing, "sudo modprobe nf_tables")
-	// an old kernel's answer to the try
+	// old is the answer of an old kernel to Try.
 	old := unusable(errors.New("nf_tables: operation not supported"), "use a newer kernel")
 	without := unusable(errors.New("this host has no iptables"), "install iptables")
 	onlyNFT := unusable(errors.New("this host has no iptables-legacy"), "install iptables-legacy")
@@ -35,18 +35,18 @@ func TestChoose(t *testing.T) {
 		want        choice
 		err, remedy string
 	}{
-		{what: "nobody says, and nothing is there", facts: both("", usable, usable), want: use(nft)},
-		{what: "nobody says, nft holds", facts: both("", holds, usable), want: use(nft)},
-		{what: "nobody says, iptables holds", facts: both("", usable, holds), want: use(iptables)},
-		{what: "nobody says, both hold", facts: both("", holds, holds), want: use(nft, iptables)},
-		{what: "nobody says, nft is denied", facts: both("", denied, usable), want: use(nft)},
-		{what: "nobody says, no iptables", facts: both("", usable, without), want: use(nft)},
-		{what: "nobody says, no nf_tables", facts: both("", missing, usable), want: use(iptables)},
-		{what: "nobody says, no nf_tables, iptables holds", facts: both("", missing, holds), want: use(iptables)},
-		{what: "nobody says, an old kernel", facts: both("", old, usable), want: use(iptables)},
-		{what: "nobody says, nothing is usable", facts: both("", missing, onlyNFT),
+		{what: "no request, and nothing is there", facts: both("", usable, usable), want: use(nft)},
+		{what: "no request, nft holds", facts: both("", holds, usable), want: use(nft)},
+		{what: "no request, iptables holds", facts: both("", usable, holds), want: use(iptables)},
+		{what: "no request, both hold", facts: both("", holds, holds), want: use(nft, iptables)},
+		{what: "no request, nft is denied", facts: both("", denied, usable), want: use(nft)},
+		{what: "no request, no iptables", facts: both("", usable, without), want: use(nft)},
+		{what: "no request, no nf_tables", facts: both("", missing, usable), want: use(iptables)},
+		{what: "no request, no nf_tables, iptables holds", facts: both("", missing, holds), want: use(iptables)},
+		{what: "no request, an old kernel", facts: both("", old, usable), want: use(iptables)},
+		{what: "no request, nothing is usable", facts: both("", missing, onlyNFT),
 			err: "this kernel has no nf_tables, and this host has no iptables-legacy", remedy: load},
-		{what: "nobody says, an old kernel and nothing else", facts: both("", old, without),
+		{what: "no request, an old kernel and nothing else", facts: both("", old, without),
 			err:    "nf_tables: operation not supported, and this host has no iptables",
 			remedy: "use a newer kernel, or install iptables"},
 

@@ -7,22 +7,21 @@ import (
 	"portmap/rules/notify"
 )
 
-// Filter is a packet filter that is open, with what is known of it beside its mappings. A zero field says that there is
-// nothing to know.
+// Filter is an open packet filter and its properties. A zero field stands for the default.
 type Filter struct {
 	rules.Backend
 
-	// which of several rule sets it changes, and which the host has, too
+	// the variant in use, and the other one that the host has; "" if there are no variants
 	Used, Other string
 	Describe    func(context.Context) string              // the variant, its version and the program
-	Limits      func() (lacks rules.Families, why string) // what this host cannot do
-	Changes     func() (notify.Source, error)             // opens what tells of changes by others; nil: nothing does
+	Limits      func() (lacks rules.Families, why string) // the families that this host lacks
+	Changes     func() (notify.Source, error)             // opens the source of changes; nil if there is none
 
-	SharesTables bool // its tables are not portmap's alone
+	SharesTables bool // other tools use its tables, too
 	Legacy       bool // its rules are in x_tables: those of iptables-legacy
 }
 
-// Description names it as exactly as this host tells.
+// Description returns the name of the filter, and its variant and version, if known.
 func (f *Filter) Description(ctx context.Context) string {
 	if f.Describe == nil {
 		return f.Name()

@@ -17,18 +17,18 @@ import (
 type Kind struct {
 	Name string // as --backend, the file and export --format call it
 
-	// Present reports whether it holds mappings of ours. It is quick. The errors of Present, Try and Open that concern
-	// the choice are [*UnusableError] and [*DeniedError].
+	// Present reports whether the filter holds our mappings. It is quick. The errors of Present, Try and Open that
+	// concern the choice are [*UnusableError] and [*DeniedError].
 	Present func(context.Context) (bool, error)
 
-	// Try finds out whether the kernel can do what mappings need, without leaving a trace.
+	// Try checks that the kernel supports what mappings need, and leaves nothing behind.
 	Try func(context.Context) error
 
-	// Open opens it for use.
+	// Open opens the filter for use.
 	Open func(context.Context) (*Filter, error)
 
-	// Export writes a Set as text that its own tool loads: the part for some families, where a text is for one family
-	// only.
+	// Export writes a Set as text that the filter's own tool loads. If such a text is for one family only, Export
+	// writes the given families.
 	Export func(io.Writer, rules.Set, rules.Families) error
 }
 
@@ -101,8 +101,8 @@ func noNFT(err error) error {
 	return &UnusableError{Err: err, Cure: "use Linux 5.11 or newer, which has all that nft needs"}
 }
 
-// deniedNFT wraps what says that nf_tables is there and not to be used: a missing permission, or a table of our name
-// that is not ours.
+// deniedNFT wraps an error that says that nf_tables exists but must not be used: a missing permission, or a foreign
+// table of our name.
 func deniedNFT(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.As(err, new(*nft.ForeignError)) || errors.As(err, new(*nft.OwnedError)) {
 		return &DeniedError{err}
@@ -110,9 +110,9 @@ func deniedNFT(err error) error {
 	return err
 }
 
-// lacking reports whether an error of nf_tables says that the kernel has no part of it that is needed (nf_tables_api.c,
-// nft_expr_type_get and nft_chain_validate_hook). Any other error is of the moment, and no reason to use iptables for
-// good.
+// lacking reports whether an error of nf_tables says that the kernel lacks a part that is needed (nf_tables_api.c,
+// nft_expr_type_get and nft_chain_validate_hook). Any other error is temporary, and no reason to use iptables from now
+// on.
 func lacking(err error) bool {
 	if errors.Is(err, nft.ErrMissing) {
 		return true
@@ -128,7 +128,7 @@ func lacking(err error) bool {
 
 func presentIPTables(ctx context.Context) (bool, error) { return ipt.Present(ctx, ipt.Options{}) }
 
-// openIPTables leaves iptables-nft out if the kernel has no nf_tables, which it works through.
+// openIPTables ignores iptables-nft if the kernel has no nf_tables, which iptables-nft needs.
 func openIPTables(ctx context.Context) (*Filter, error) {
 	options, cure := ipt.Options{}, "install iptables"
 	if _, err := presentNFT(ctx); errors.Is(err, nft.ErrMissing) {

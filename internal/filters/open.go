@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// Opened is the packet filter to use, and those that hold mappings, too, which are to move to it.
+// Opened is the packet filter to use. From are the others that hold mappings, which are to move to it.
 type Opened struct {
 	*Filter
 	From []*Filter
 }
 
-// Close closes all.
+// Close closes all filters.
 func (o *Opened) Close() error {
 	errs := []error{o.Filter.Close()}
 	for _, f := range o.From {
@@ -21,8 +21,8 @@ func (o *Opened) Close() error {
 	return errors.Join(errs...)
 }
 
-// Open chooses and opens the packet filter of this host: the requested one; if there is no request the one that holds
-// mappings already, else the first that this host can use. Everywhere looks for mappings in others also if one holds
+// Open chooses and opens the packet filter of this host: the requested one; else the one that holds mappings already;
+// else the first that this host can use. With everywhere it searches all filters for mappings, also after it has found
 // some.
 func Open(ctx context.Context, kinds []Kind, requested string, everywhere bool) (*Opened, error) {
 	f, err := survey(ctx, kinds, requested, everywhere)
@@ -30,7 +30,7 @@ func Open(ctx context.Context, kinds []Kind, requested string, everywhere bool) 
 		return nil, err
 	}
 	open := make([]*Filter, len(kinds))
-	c, err := f.settle(ctx, kinds, open)
+	c, err := f.openChosen(ctx, kinds, open)
 	o := &Opened{}
 	for i, filter := range open {
 		switch {
@@ -49,12 +49,12 @@ func Open(ctx context.Context, kinds []Kind, requested string, everywhere bool) 
 	return o, nil
 }
 
-// settle opens what is chosen. A kind that cannot be opened is unusable, and the choice is made again with that.
-func (f *facts) settle(ctx context.Context, kinds []Kind, open []*Filter) (choice, error) {
+// openChosen opens the chosen kinds. A kind that cannot be opened is unusable, and the choice is made again without it.
+func (f *facts) openChosen(ctx context.Context, kinds []Kind, open []*Filter) (choice, error) {
 	for {
 		c, wrong := choose(*f)
 		need := append([]int{c.use}, c.from...)
-		if wrong != nil { // whether another could take its place is part of the answer
+		if wrong != nil { // the error names another kind that could be used
 			need = need[:0]
 			for i := range kinds {
 				need = append(need, i)
@@ -78,7 +78,7 @@ func (f *facts) settle(ctx context.Context, kinds []Kind, open []*Filter) (choic
 	}
 }
 
-// survey finds out what the choice depends on, and no more: each question costs a process or a transaction.
+// survey finds out the facts that the choice depends on, and no others: each one costs a process or a transaction.
 func survey(ctx context.Context, kinds []Kind, requested string, everywhere bool) (facts, error) {
 	f := facts{requested: requested, kinds: make([]fact, len(kinds))}
 	for i, k := range kinds {
