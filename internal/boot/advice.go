@@ -8,15 +8,15 @@ import (
 	"portmap/internal/shell"
 )
 
-// A Change is what was just done to the mappings of a host, as far as it matters for what becomes of them.
+// Change is a change of mappings that was just made.
 type Change struct {
 	File   string // where they are saved
 	First  bool   // there were none before in this backend
 	Legacy bool   // they are rules of iptables-legacy
-	Shared bool   // they are in tables of which others believe that they are theirs alone: those of iptables
+	Shared bool   // they are in tables that other tools assume they own: those of iptables
 }
 
-// Advice returns what a person should do so that the mappings last. Where no init system is known, there is none.
+// Advice returns what a person should do so that the mappings last. Without a known init system it is empty.
 func (h Host) Advice(c Change) (advice []finding.Finding) {
 	add := func(id finding.ID, text, remedy string) {
 		advice = append(advice, finding.Finding{ID: id, Text: text, Remedy: remedy})
@@ -27,7 +27,7 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 		hidden = system.hidden(c.File)
 	}
 	switch {
-	case state == Nobody:
+	case state == NoInit:
 		return nil
 	case c.File != h.File:
 		if c.First {
@@ -53,8 +53,8 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 	return advice
 }
 
-// readable reports whether the boot unit may read a file: as root, without CAP_DAC_READ_SEARCH (capabilities(7)). One
-// that is not there needs not be read.
+// readable reports whether the boot unit may read a file: as root, without CAP_DAC_READ_SEARCH (capabilities(7)). A
+// missing file need not be read.
 func (h Host) readable(path string) bool {
 	info, err := os.Stat(h.path(path))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 const file = "/etc/portmap/portmap.conf"
 
-// What a person is told after a change: what is at risk, what to type, and nothing else.
+// Advice after a change names the risk and the command to type, and nothing else.
 func TestAdvice(t *testing.T) {
 	systemd := kinds["systemd, as a package"]
 	firewalld := etcUnit + "multi-user.target.wants/firewalld.service"
@@ -23,7 +23,7 @@ func TestAdvice(t *testing.T) {
 		other  bool   // the change is one of another file
 		mask   string // the folder with the link
 		link   string // where the file leads
-		// foreign is for a file of another user: 1 in the group of root, 2 in another one.
+		// foreign is the owner of the file: 1 is another user in the group of root, 2 one in another group.
 		foreign int
 		change  Change
 		id      finding.ID

@@ -11,40 +11,40 @@ import (
 //go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc portmap-watch.openrc iptables-legacy.conf
 var files embed.FS
 
-// packaged is where the units and scripts look for the command.
+// packaged is the path of the command in the units and scripts.
 const packaged = "/usr/bin/portmap"
 
-// mark is the first line of a unit that [Host.Enable] wrote: only such a one is removed again.
+// mark is the first line of a unit that [Host.Enable] wrote. Only units with it are removed again.
 const mark = "# Written by `portmap enable`, removed by `portmap disable`.\n"
 
 // Host is a machine that boots.
 type Host struct {
-	Root   string                                  // where its file system is; empty for /
-	Owner  uint32                                  // whom its programs belong to: 0, root
+	Root   string                                  // the folder of its file system; empty for /
+	Owner  uint32                                  // the owner of its programs: 0, root
 	Binary string                                  // the path of this command, on that host
 	File   string                                  // the file that is applied at boot, on that host
 	Run    func(name string, args ...string) error // runs a program of the host
 }
 
-// State is what is known about the next boot.
+// State says whether the next boot restores mappings.
 type State int
 
 // The states.
 const (
-	Nobody State = iota // there is no init system that is known here
+	NoInit State = iota // the host has no known init system
 	Off                 // mappings are not restored
 	On
-	Masked // nor can they be: somebody does not want the unit to start
+	Masked // the unit cannot start, since an administrator masked it
 )
 
-// NoInitError says that there is nothing to be switched.
+// NoInitError says that the host has no known init system.
 type NoInitError struct {
-	Off bool // it was to be switched off
+	Off bool // the request was to disable
 }
 
 func (*NoInitError) Error() string { return "neither systemd nor OpenRC runs this host" }
 
-// Remedy returns what to do instead; nothing, where it was to be switched off.
+// Remedy returns what to do instead; "" if the request was to disable.
 func (e *NoInitError) Remedy() string {
 	if e.Off {
 		return ""
@@ -52,10 +52,10 @@ func (e *NoInitError) Remedy() string {
 	return "have the init system run `portmap apply --keep-going` once the file systems are mounted"
 }
 
-// ForeignError says that where a unit is to be written there is one that portmap did not write.
+// ForeignError says that the path of a unit has a file that portmap did not write.
 type ForeignError struct {
 	Path   string
-	Masked bool // somebody does not want it to start: systemctl(1), mask
+	Masked bool // an administrator masked it: systemctl(1), mask
 }
 
 func (e *ForeignError) Error() string {
@@ -73,7 +73,7 @@ func (e *ForeignError) Remedy() string {
 	return "move it away, then do it again"
 }
 
-// StartError says that the mappings could not be restored, at the first time or at all.
+// StartError says that the unit did not start, so the mappings could not be restored.
 type StartError struct{ error }
 
 func (e *StartError) Unwrap() error { return e.error }
@@ -88,19 +88,19 @@ func (h Host) exists(path string) bool {
 	return err == nil
 }
 
-// linked is exists, and true also for a link that leads nowhere: those of an enabled unit are absolute.
+// linked is like exists, but true also for a dangling link: the links of an enabled unit are absolute.
 func (h Host) linked(path string) bool {
 	_, err := os.Lstat(h.path(path))
 	return err == nil
 }
 
-// init is an init system.
+// initSystem is systemd or OpenRC.
 type initSystem interface {
 	enable(legacy bool) (string, error)
 	disable() (string, error)
 	state(legacy bool) State
 	endWatch() string
-	hidden(file string) string // where a file really is, if it cannot be seen from there at boot
+	hidden(file string) string // the real path of a file that the boot unit does not see; "" if it does
 }
 
 func (h Host) init() initSystem {
@@ -113,9 +113,9 @@ func (h Host) init() initSystem {
 	return nil
 }
 
-// Enable has mappings restored at boot, and returns in one line what was done. It can be called again. With legacy,
-// rules are those of iptables-legacy, which needs more rights. The error is a [*NoInitError], a [*PlaceError], a
-// [*HiddenError], a [*ForeignError], or what a program said.
+// Enable makes the host restore mappings at boot, and returns one line about what was done. It can be called again.
+// With legacy, the unit gets the rights that iptables-legacy needs. The error is a [*NoInitError], a [*PlaceError], a
+// [*HiddenError], a [*ForeignError], or that of a program.
 func (h Host) Enable(legacy bool) (string, error) {
 	system := h.init()
 	if system == nil {
@@ -130,7 +130,7 @@ func (h Host) Enable(legacy bool) (string, error) {
 	return system.enable(legacy)
 }
 
-// Disable ends that. What is live stays live. It removes only what Enable wrote.
+// Disable undoes Enable. Live mappings stay live. It removes only files that Enable wrote.
 func (h Host) Disable() (string, error) {
 	system := h.init()
 	if system == nil {
@@ -139,8 +139,8 @@ func (h Host) Disable() (string, error) {
 	return system.disable()
 }
 
-// offNow says what a Disable came to.
-func offNow(was, watched bool) string {
+// disabledLine returns the line about what Disable did.
+func disabledLine(was, watched bool) string {
 	switch {
 	case watched:
 		return "mappings are neither restored at boot nor watched any more; those that are live stay"
@@ -150,7 +150,8 @@ func offNow(was, watched bool) string {
 	return "restore at boot is off already"
 }
 
-// EndWatch returns what ends the watches of the boot units; where there are none, what finds one.
+// EndWatch returns the command that ends the watches of the boot units; without an init system, the one that finds
+// them.
 func (h Host) EndWatch() string {
 	if system := h.init(); system != nil {
 		return system.endWatch()
@@ -158,17 +159,17 @@ func (h Host) EndWatch() string {
 	return "`pgrep -af 'portmap .*watch'` finds it"
 }
 
-// State tells what the next boot will do, as far as files show it.
+// State returns what the next boot will do, as far as files show it.
 func (h Host) State(legacy bool) State {
 	system := h.init()
 	if system == nil {
-		return Nobody
+		return NoInit
 	}
 	return system.state(legacy)
 }
 
-// write puts one of the embedded files on the host, with the command's own path in it, and reports whether it changed
-// anything. What somebody else put there stays, and is a [*ForeignError].
+// write writes one of the embedded files to the host, with the path of this command, and reports whether it changed
+// anything. A foreign file stays, and is a [*ForeignError].
 func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
 	content, err := files.ReadFile(name)
 	if err != nil {
@@ -199,7 +200,7 @@ func (h Host) write(name, to string, mode os.FileMode) (bool, error) {
 
 func marked(content []byte) bool { return strings.Contains(string(content), mark) }
 
-// removeOwn removes a file that portmap wrote, and no other.
+// removeOwn removes a file only if portmap wrote it.
 func (h Host) removeOwn(path string) (bool, error) {
 	content, err := os.ReadFile(h.path(path))
 	if errors.Is(err, os.ErrNotExist) || err == nil && !marked(content) {
@@ -211,6 +212,6 @@ func (h Host) removeOwn(path string) (bool, error) {
 	if err := os.Remove(h.path(path)); err != nil {
 		return false, err
 	}
-	_ = os.Remove(filepath.Dir(h.path(path))) // a folder of drop-ins that is empty now
+	_ = os.Remove(filepath.Dir(h.path(path))) // a folder of drop-ins, if it is empty now
 	return true, nil
 }

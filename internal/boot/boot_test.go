@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// machine is a Host in a folder, whose programs do to it what the real ones would.
+// machine is a Host in a folder. Its programs change the folder as the real ones would.
 type machine struct {
 	Host
 	t    *testing.T
@@ -98,7 +98,7 @@ var kinds = map[string][]string{
 	"OpenRC, as a package":   {"/sbin/openrc-run", script(service), script(watcher)},
 }
 
-// On, on again, off, off again: each says what it did, and in the end everything is as it was.
+// Enable and Disable, each called twice, say what they did, and in the end everything is as before.
 func TestEnableAndDisable(t *testing.T) {
 	for name, files := range kinds {
 		for _, legacy := range []bool{false, true} {
@@ -134,7 +134,7 @@ func TestEnableAndDisable(t *testing.T) {
 	}
 }
 
-// A unit that is written starts the command that wrote it; where the package has one, none is written.
+// A unit that Enable writes starts the command that wrote it. If the package has one, none is written.
 func TestUnitsNameTheBinary(t *testing.T) {
 	for name, files := range kinds {
 		m := newMachine(t, files...)
@@ -173,7 +173,7 @@ func TestEndWatch(t *testing.T) {
 	}
 }
 
-// iptables-legacy gets what it needs by a drop-in, and loses it when it is not used any more.
+// A drop-in gives iptables-legacy the rights that it needs, and is removed when iptables-legacy is no longer used.
 func TestLegacyDropIn(t *testing.T) {
 	m := newMachine(t, kinds["systemd, as a package"]...)
 	m.must(m.Enable(false))
@@ -219,7 +219,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// An enable that fails at its last step leaves nothing behind, and puts back what it had changed.
+// An Enable that fails at its last step leaves nothing behind, and restores what it had changed.
 func TestEnableThatFailsLeavesNothing(t *testing.T) {
 	m := newMachine(t, kinds["systemd, built by hand"]...)
 	m.fail = "start"
@@ -253,7 +253,7 @@ func TestEnableThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
-// A command that was built by hand and enabled gives way to the package.
+// The units of a command that was built by hand are replaced by those of the package.
 func TestPackageComesLater(t *testing.T) {
 	m := newMachine(t, kinds["systemd, built by hand"]...)
 	m.must(m.Enable(false))
@@ -268,7 +268,7 @@ func TestPackageComesLater(t *testing.T) {
 	}
 }
 
-// The watch would bring with it at boot what is to be off.
+// Disable also disables the watch, which would start the disabled unit at boot.
 func TestDisableSwitchesTheWatchOff(t *testing.T) {
 	for name, link := range map[string]string{
 		"systemd, as a package": etcUnit + "multi-user.target.wants/" + watch,
@@ -285,7 +285,7 @@ func TestDisableSwitchesTheWatchOff(t *testing.T) {
 	}
 }
 
-// What somebody else wrote under the same name, or masked, is not overwritten.
+// A foreign or masked unit of the same name is not overwritten.
 func TestForeignUnitIsNotOverwritten(t *testing.T) {
 	for name, put := range map[string]func(m *machine){
 		"was not written by portmap": func(m *machine) { m.put(etcUnit+unit, "[Service]\nExecStart=/opt/mine\n") },
@@ -310,7 +310,7 @@ func TestForeignUnitIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// What somebody else wrote under the same name is not removed.
+// A foreign unit of the same name is not removed.
 func TestForeignUnitStays(t *testing.T) {
 	m := newMachine(t, kinds["systemd, as a package"]...)
 	m.put(etcUnit+unit, "[Service]\nExecStart=/opt/mine\n")

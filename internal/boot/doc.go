@@ -1,3 +1,4 @@
-// Package boot switches the restoring of mappings at boot on and off, with systemd, else with OpenRC. It knows units
-// and scripts, and nothing of packet filters. Where the host's files are, and how programs are run, is handed in.
+// Package boot enables and disables the restore of mappings at boot, with systemd or OpenRC. It writes units and
+// scripts and does not use the packet filters. The caller passes the folder of the host's files and a function that
+// runs programs.
 package boot

@@ -9,23 +9,23 @@ import (
 	"portmap/internal/shell"
 )
 
-// HiddenError says that the file of mappings is, behind links, where the boot unit does not see it.
+// HiddenError says that the file of mappings is a link to a place that the boot unit does not see.
 type HiddenError struct{ File, At string }
 
 func (e *HiddenError) Error() string {
 	return e.File + " leads to " + e.At + ", which the boot unit does not see"
 }
 
-// Remedy returns what to do first.
+// Remedy returns the command that replaces the link by the file.
 func (e *HiddenError) Remedy() string { return bringBack(e.File) }
 
-// bringBack puts the content where the link is.
+// bringBack returns the command that replaces a link by its target.
 func bringBack(file string) string {
 	file = shell.Quote(file)
 	return "sudo cp --remove-destination \"$(readlink -f " + file + ")\" " + file
 }
 
-// hidden returns where a file really is, if ProtectHome= or PrivateTmp= hides that from the units (systemd.exec(5)).
+// hidden returns the real path of a file if ProtectHome= or PrivateTmp= hides it from the units (systemd.exec(5)).
 func (s systemd) hidden(file string) string {
 	at := s.resolve(file)
 	for _, place := range [...]string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"} {
@@ -36,7 +36,7 @@ func (s systemd) hidden(file string) string {
 	return ""
 }
 
-// resolve follows the symbolic links of a path on the host; of what is not there, the rest stays as it is.
+// resolve follows the symbolic links of a path on the host. After a missing name the rest stays as it is.
 func (h Host) resolve(path string) string {
 	rest := strings.Split(path, "/")
 	at := "/"

@@ -17,7 +17,7 @@ type openrc struct{ Host }
 
 func (o openrc) enable(bool) (string, error) {
 	var wrote []string
-	for _, s := range [...]string{service, watcher} { // the watch is there for who wants it
+	for _, s := range [...]string{service, watcher} { // the watch is written, but not enabled
 		if o.exists(script(s)) && !o.own(s) {
 			continue
 		}
@@ -41,7 +41,7 @@ func (o openrc) enable(bool) (string, error) {
 	return "mappings are restored at boot: " + script(service), nil
 }
 
-// undo takes away what an enable wrote that failed.
+// undo removes the files of an enable that failed.
 func (o openrc) undo(wrote []string) error {
 	for _, s := range wrote {
 		if _, err := o.removeOwn(script(s)); err != nil {
@@ -63,7 +63,7 @@ func (o openrc) enabled() bool { return len(o.levels(service)) > 0 }
 func (o openrc) levels(service string) (names []string) {
 	links, err := filepath.Glob(o.path("/etc/runlevels/*/" + service))
 	if err != nil {
-		return nil // the pattern is wrong, which it is not
+		return nil // impossible: the pattern is valid
 	}
 	for _, link := range links {
 		names = append(names, filepath.Base(filepath.Dir(link)))
@@ -71,12 +71,12 @@ func (o openrc) levels(service string) (names []string) {
 	return names
 }
 
-// disable switches the watch off, too: it needs the other one, and would bring it with it.
+// disable also disables the watch, which needs the other service and would start it.
 func (o openrc) disable() (string, error) {
 	was, watched, removed := o.enabled(), len(o.levels(watcher)) > 0, false
 	for _, s := range [...]string{watcher, service} {
 		if levels := o.levels(s); len(levels) > 0 {
-			// Not --all, which fails for each runlevel that does not have it.
+			// Not --all, which fails for each runlevel without the service.
 			if err := o.Run("rc-update", append([]string{"--quiet", "del", s}, levels...)...); err != nil {
 				return "", err
 			}
@@ -87,12 +87,12 @@ func (o openrc) disable() (string, error) {
 		}
 		removed = removed || gone
 	}
-	return offNow(was || removed, watched), nil
+	return disabledLine(was || removed, watched), nil
 }
 
 func (openrc) endWatch() string { return "sudo rc-service portmap-watch stop" }
 
-// hidden is empty: OpenRC's scripts see all of the host.
+// hidden returns "": OpenRC's scripts see the whole host.
 func (o openrc) hidden(string) string { return "" }
 
 func (o openrc) state(bool) State {

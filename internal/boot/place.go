@@ -12,12 +12,12 @@ import (
 	"portmap/internal/shell"
 )
 
-// PlaceError says that the command is where no boot unit can rely on it: root would run what another user may write, or
-// what is not there yet at boot.
+// PlaceError says that a boot unit cannot rely on the place of the command: another user may write there, or it is not
+// mounted yet at boot.
 type PlaceError struct {
 	Binary string
-	Why    string // reads on after Binary or Part
-	Part   string // the folder on the way that is the reason; empty for the file itself
+	Why    string // continues the sentence that Binary or Part begins
+	Part   string // the folder on the path that is the reason; empty for the file itself
 }
 
 func (e *PlaceError) Error() string {
@@ -37,14 +37,14 @@ func (e *PlaceError) Remedy() string {
 	return "sudo install -m 755 " + shell.Quote(e.Binary) + " " + good + ", then sudo " + good + " enable"
 }
 
-// privatePlaces are folders of users, or such as are empty or not mounted when the host boots. A unit with ProtectHome=
-// sees the first three empty (systemd.exec(5)).
+// privatePlaces returns folders of users, and folders that are empty or not mounted when the host boots. A unit with
+// ProtectHome= sees the first three empty (systemd.exec(5)).
 func privatePlaces() []string {
 	return []string{"/home/", "/root/", "/run/", "/var/home/", "/tmp/", "/var/tmp/", "/dev/", "/proc/"}
 }
 
-// checkBinary refuses a command that a unit cannot run, or that is not root's alone: the file, and each folder on the
-// way. The path is free of symbolic links.
+// checkBinary refuses a command that a unit cannot run, or that another user can change: the file, and each folder on
+// the path. The path has no symbolic links.
 func (h Host) checkBinary() error {
 	for _, place := range privatePlaces() {
 		if strings.HasPrefix(h.Binary, place) {
@@ -73,7 +73,7 @@ func (h Host) checkBinary() error {
 	}
 }
 
-// notRoots says why something can be changed by another user than root; "" where it cannot. An access-control list that
+// notRoots returns why another user than root can change a file or folder; "" if none can. An access-control list that
 // lets others write shows as the group's write bit (acl(5)).
 func (h Host) notRoots(info fs.FileInfo) string {
 	switch {
@@ -85,8 +85,8 @@ func (h Host) notRoots(info fs.FileInfo) string {
 	return ""
 }
 
-// isPlain reports whether a path is one word, and means itself, to systemd (systemd.service(5), "Command lines"), to sh
-// and to whatever OpenRC's scripts hand it to.
+// isPlain reports whether a path is one word without special characters for systemd (systemd.service(5), "Command
+// lines"), for sh and for OpenRC's scripts.
 func isPlain(path string) bool {
 	return !strings.ContainsFunc(path, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') &&

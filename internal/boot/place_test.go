@@ -12,11 +12,11 @@ import (
 	"portmap/internal/shell"
 )
 
-// Root does not run at boot what another user may write, nor what is not there then, and it is said where to put it.
+// Enable refuses a command that another user may write, or that is missing at boot, and says where to put it.
 func TestPlacesThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		binary string
-		change func(m *machine) error // what is wrong on the way
+		change func(m *machine) error // makes the path unsafe
 		says   string
 	}{
 		"a home":            {"/home/me/portmap", nil, "cannot rely on"},
@@ -64,7 +64,7 @@ func TestPlacesThatAreRefused(t *testing.T) {
 	}
 }
 
-// The remedy does not send a command where it is already, into a folder that is refused.
+// The remedy does not name a folder that is refused.
 func TestEnableFromALocalFolderOfAGroup(t *testing.T) {
 	for path, remedy := range map[string]string{
 		"/usr/local/bin":         "sudo chown root /usr/local/bin && sudo chmod go-w /usr/local/bin",
@@ -82,11 +82,11 @@ func TestEnableFromALocalFolderOfAGroup(t *testing.T) {
 	}
 }
 
-// What the unit cannot see or start is an error, and the remedy names what to type.
-func TestEnableTellsWhatIsInTheWay(t *testing.T) {
+// A file or command that the unit cannot see or start is an error, and the remedy names the command to type.
+func TestEnableReportsObstacles(t *testing.T) {
 	for name, c := range map[string]struct {
 		link, target string
-		remedy       string // empty: nothing is
+		remedy       string // empty for no error
 	}{
 		"masked": {etcUnit + unit, os.DevNull, "sudo systemctl unmask portmap-restore.service"},
 		"masked until the next boot": {"/run/systemd/system/" + unit, os.DevNull,
@@ -111,10 +111,10 @@ func TestEnableTellsWhatIsInTheWay(t *testing.T) {
 	}
 }
 
-// odd is a path with every character that is accepted and may mean something.
+// odd is a path with every accepted character that could be special.
 const odd = "/opt/a-b_c+d,e@f.g/portmap"
 
-// What is written is a unit, to systemd itself.
+// systemd itself accepts the written unit.
 func TestUnitsParse(t *testing.T) {
 	lab.Need(t, "systemd-analyze")
 	m := newMachine(t, kinds["systemd, built by hand"]...)
@@ -133,14 +133,14 @@ func TestUnitsParse(t *testing.T) {
 	}
 }
 
-// OpenRC's scripts run what they are to run, with sh.
+// OpenRC's scripts run the right command, with sh.
 func TestScriptsRun(t *testing.T) {
 	m := newMachine(t, kinds["OpenRC, built by hand"]...)
 	m.put(odd, "")
 	m.Binary = odd
 	m.must(m.Enable(false))
 	for _, function := range []string{"start", "stop", "reload"} {
-		// What openrc-run brings, and the command, are functions here.
+		// The commands of openrc-run, and portmap itself, are functions here.
 		run := exec.Command("sh", "-euc", `ebegin() { :; }; eend() { return "$1"; }; . "$0"; `+function,
 			m.path(script(service)))
 		m.put(odd, "#!/bin/sh\necho \"$0 $*\"\n")

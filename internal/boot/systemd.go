@@ -13,15 +13,15 @@ const (
 	etcUnit = "/etc/systemd/system/"
 )
 
-// units are what a package brings. The watch is not enabled with the others.
+// units returns the units of a package. The watch is not enabled with the others.
 func units() []string { return []string{unit, reapply, watch} }
 
-// vendorFolders are where packages put units (systemd.unit(5), "Unit File Load Path").
+// vendorFolders returns the folders of packaged units (systemd.unit(5), "Unit File Load Path").
 func vendorFolders() []string { return []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} }
 
 type systemd struct{ Host }
 
-// vendor returns where the package's unit is, or "".
+// vendor returns the folder of the packaged unit, or "".
 func (s systemd) vendor() string {
 	for _, folder := range vendorFolders() {
 		if s.exists(folder + unit) {
@@ -31,7 +31,7 @@ func (s systemd) vendor() string {
 	return ""
 }
 
-// masked returns where a link to /dev/null, or an empty file, keeps the unit from starting (systemd.unit(5)), or "".
+// masked returns the link to /dev/null, or the empty file, that keeps the unit from starting (systemd.unit(5)), or "".
 func (s systemd) masked() string {
 	for _, folder := range [...]string{etcUnit, "/run/systemd/system/"} {
 		info, err := os.Lstat(s.path(folder + unit))
@@ -68,9 +68,8 @@ func (s systemd) enable(legacy bool) (string, error) {
 	return "mappings are restored at boot: " + where + unit, nil
 }
 
-// installUnits writes the units if no package brought them; else it removes those that it wrote before the package
-// came. It writes the drop-ins where they are needed. It returns what the files were that it changed; nil for one that
-// was not there.
+// installUnits writes the units if no package has installed them; else it removes those that it wrote earlier. It
+// writes the drop-ins if they are needed. It returns the old content of the files that it changed; nil for a new one.
 func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err error) {
 	before = map[string][]byte{}
 	for _, u := range units() {
@@ -96,7 +95,7 @@ func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err e
 	return before, nil
 }
 
-// switchOn makes the links anew: they name the files that were there when they were made.
+// switchOn makes the links of the units again, since old ones may lead to other files, and starts the unit.
 func (s systemd) switchOn(watched bool) error {
 	list := []string{"--quiet", "reenable", unit}
 	if watched {
@@ -114,10 +113,10 @@ func (s systemd) switchOn(watched bool) error {
 	return nil
 }
 
-// undo puts everything back as it was before an enable that failed.
+// undo restores the state before an enable that failed.
 func (s systemd) undo(before map[string][]byte, was bool) error {
 	if !was && s.enabled() {
-		_ = s.Run("systemctl", "--quiet", "disable", unit, reapply) // what went wrong first matters more
+		_ = s.Run("systemctl", "--quiet", "disable", unit, reapply) // the first error matters more
 	}
 	if len(before) == 0 {
 		return nil
@@ -127,7 +126,7 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 		if content == nil {
 			_, err = s.removeOwn(path)
 		} else {
-			// The folder of a drop-in goes with it.
+			// The folder of a drop-in was removed with it.
 			err = errors.Join(os.MkdirAll(filepath.Dir(s.path(path)), 0o755),
 				os.WriteFile(s.path(path), content, 0o644))
 		}
@@ -139,17 +138,17 @@ func (s systemd) undo(before map[string][]byte, was bool) error {
 	return nil
 }
 
-// enabled looks for the links that `systemctl enable` makes, and for what they lead to.
+// enabled reports whether the links that `systemctl enable` makes exist, and their targets.
 func (s systemd) enabled() bool {
 	return s.linked(etcUnit+"sysinit.target.wants/"+unit) && (s.exists(etcUnit+unit) || s.vendor() != "")
 }
 
 func (s systemd) watched() bool { return s.linked(etcUnit + "multi-user.target.wants/" + watch) }
 
-// endWatch names both units that watch.
+// endWatch returns the command that stops both units that watch.
 func (systemd) endWatch() string { return "sudo systemctl stop portmap-watch portmap-reapply" }
 
-// disable switches the watch off, too: it would bring the other one with it.
+// disable also disables the watch, which would start the other unit.
 func (s systemd) disable() (string, error) {
 	was, watched := s.enabled(), s.watched()
 	list := []string{"--quiet", "disable", unit, reapply}
@@ -176,7 +175,7 @@ func (s systemd) disable() (string, error) {
 			return "", err
 		}
 	}
-	return offNow(was || changed, watched), nil
+	return disabledLine(was || changed, watched), nil
 }
 
 func (s systemd) state(legacy bool) State {
