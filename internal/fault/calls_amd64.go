@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// calls says what can happen to which system calls, by their numbers.
+// calls says which faults can happen to which system calls, by number.
 type calls struct {
 	inner, writing map[uint64]bool
 	failing        map[uint64]string
@@ -16,8 +16,8 @@ type calls struct {
 
 func newCalls() calls { return calls{innerCalls(), writingCalls(), failingCalls()} }
 
-// canHit reports whether a kind of fault can happen to a call of the program itself, or of a child. Of the errors a
-// child gets EIO only: it is a program of others, and one way to fail is enough.
+// canHit reports whether a kind of fault can happen to a call of the program itself, or of a child. The only error for
+// a child is EIO: its code is not ours, and one way to fail is enough.
 func (c calls) canHit(k Kind, call *call, process int, child bool) bool {
 	switch k {
 	case Kill:
@@ -34,7 +34,7 @@ func (c calls) canHit(k Kind, call *call, process int, child bool) bool {
 	return c.failing[call.number] != "" || startsProcess(call)
 }
 
-// neverWaits reports whether a call is one that a signal cannot interrupt, since its socket does not block.
+// neverWaits reports whether a signal cannot interrupt a call, since its socket does not block.
 func neverWaits(process int, call *call) bool {
 	switch call.number {
 	case unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_RECVFROM, unix.SYS_RECVMSG:
@@ -50,11 +50,11 @@ func neverWaits(process int, call *call) bool {
 	return bits&unix.O_NONBLOCK != 0
 }
 
-// worksThough reports whether a call does its work even if it fails: close(2) gives the number of the file back.
-func worksThough(call *call) bool { return call.number == unix.SYS_CLOSE }
+// worksDespiteError reports whether a call does its work even if it fails: close(2) frees the file descriptor.
+func worksDespiteError(call *call) bool { return call.number == unix.SYS_CLOSE }
 
-// innerCalls are the calls that change and read nothing outside of a process's own memory and threads: to be killed
-// before one of them is to be killed before the call that follows.
+// innerCalls returns the calls that concern only the memory and threads of a process. A kill before one of them is the
+// same as a kill before the next call.
 func innerCalls() map[uint64]bool {
 	return set(
 		unix.SYS_FUTEX, unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, unix.SYS_MADVISE, unix.SYS_BRK,
@@ -72,8 +72,8 @@ func innerCalls() map[uint64]bool {
 	)
 }
 
-// failingCalls are the calls that can fail, with their names. Those of memory, threads and signals are not among them:
-// a Go program ends when one of them fails, which is the same as to be killed.
+// failingCalls returns the calls that can fail, with their names. It leaves out those of memory, threads and signals: a
+// Go program ends when one of them fails, which is the same as a kill.
 func failingCalls() map[uint64]string {
 	return map[uint64]string{
 		unix.SYS_OPEN: "open", unix.SYS_OPENAT: "openat", unix.SYS_CLOSE: "close",
@@ -100,7 +100,7 @@ func failingCalls() map[uint64]string {
 	}
 }
 
-// writingCalls are the calls that can meet a full disk.
+// writingCalls returns the calls that can meet a full disk.
 func writingCalls() map[uint64]bool {
 	return set(
 		unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_FSYNC,
@@ -110,7 +110,7 @@ func writingCalls() map[uint64]bool {
 	)
 }
 
-// startsProcess reports whether a call makes a process, not a thread. Go's runtime ends the program when it gets no
+// startsProcess reports whether a call makes a process, not a thread. Go's runtime ends the program if it cannot make a
 // thread.
 func startsProcess(c *call) bool {
 	return (c.number == unix.SYS_CLONE || c.number == unix.SYS_VFORK || c.number == unix.SYS_FORK) &&
@@ -125,7 +125,7 @@ func set(numbers ...uint64) map[uint64]bool {
 	return s
 }
 
-// suppress has a call that is about to begin do nothing.
+// suppress makes a call that is about to begin do nothing.
 func suppress(tid int) error {
 	var registers unix.PtraceRegs
 	if err := unix.PtraceGetRegs(tid, &registers); err != nil {
@@ -135,7 +135,7 @@ func suppress(tid int) error {
 	return unix.PtraceSetRegs(tid, &registers)
 }
 
-// fail has a call that has ended return an error.
+// fail makes a call that has ended return an error.
 func fail(tid int, errno unix.Errno) error {
 	var registers unix.PtraceRegs
 	if err := unix.PtraceGetRegs(tid, &registers); err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describe says which call it is, for a person: that of which program, with which file.
+// describe returns a call in words: the program, the name of the call, the file.
 func describe(process, root int, name string, c *call) string {
 	if name == "" {
 		name = fmt.Sprintf("call %d", c.number)
@@ -33,7 +33,7 @@ func describe(process, root int, name string, c *call) string {
 	return strings.TrimSpace(fmt.Sprintf("%s: %s %s", who, name, subject))
 }
 
-// text reads a text from the memory of a process.
+// text reads a C string from the memory of a process.
 func text(process int, address uint64) string {
 	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", process))
 	if err != nil {

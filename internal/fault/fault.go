@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind is what goes wrong.
+// Kind is a kind of fault.
 type Kind string
 
 // The kinds of faults.
 const (
-	Kill      Kind = "KILL"       // the whole program is killed before a call, be it one of a child
-	KillChild Kind = "KILL-CHILD" // the child that makes the call is killed before it
+	Kill      Kind = "KILL"       // the whole program is killed before a call of its own or of a child
+	KillChild Kind = "KILL-CHILD" // a child is killed before one of its calls
 	EIO       Kind = "EIO"        // the call fails with this error, and does nothing
 	ENOSPC    Kind = "ENOSPC"
 	EINTR     Kind = "EINTR"
@@ -28,13 +28,13 @@ func (k Kind) errno() unix.Errno {
 	return map[Kind]unix.Errno{EIO: unix.EIO, ENOSPC: unix.ENOSPC, EINTR: unix.EINTR}[k]
 }
 
-// Fault is a fault at the N-th call that it can happen to, counted from 1. The zero value is none.
+// Fault is a fault at the N-th call that it can happen to, counted from 1. The zero value stands for none.
 type Fault struct {
 	Kind Kind
 	N    int
 }
 
-// String returns, for example, "EIO@57", which Parse reads.
+// String returns a text that Parse reads, for example "EIO@57".
 func (f Fault) String() string { return fmt.Sprintf("%s@%d", f.Kind, f.N) }
 
 // Parse reads what String returns.

@@ -14,25 +14,25 @@ import (
 // Command is a program to run.
 type Command struct {
 	Path   string
-	Args   []string // with the name of the program
+	Args   []string // the first one is the name of the program
 	Env    []string
-	Within time.Duration // then it is killed, with all that it has started
+	Within time.Duration // after this time it is killed, with all its children
 }
 
-// Result is what came of a run.
+// Result is the result of a run.
 type Result struct {
 	Out, Err string
-	Code     int          // -1 when a signal ended it
-	Killed   bool         // by a signal, its own fault's or another
-	Hit      string       // the call that the fault came to, in words; "" where the run ended before
-	Counts   map[Kind]int // how many calls each kind of fault could have come to
+	Code     int          // -1 if a signal ended it
+	Killed   bool         // a signal ended it
+	Hit      string       // the call with the fault, in words; "" if the run ended before
+	Counts   map[Kind]int // for each kind, the number of calls that it could hit
 	Late     bool         // it did not end in time
-	Left     []string     // processes that were still there a while after it had ended
+	Left     []string     // processes that still ran a while after its end
 }
 
-// Run runs a program until it and all processes below it have ended. It is to be called on a thread of its own, which
-// the caller does not give back, since all calls of ptrace(2) come from the thread that began. What the program prints
-// goes to files in memory.
+// Run runs a program until it and all processes below it have ended. The caller calls it on a locked thread and does
+// not unlock that, since all calls of ptrace(2) must come from the first thread. The output of the program goes to
+// files in memory.
 func Run(c Command, f Fault) (Result, error) {
 	runtime.LockOSThread()
 	var files [2]*os.File

@@ -29,7 +29,7 @@ func within(t *testing.T, limit time.Duration, script string, f Fault) (r Result
 	return r
 }
 
-// hitting returns the results for each fault of a kind whose call is described by a text.
+// hitting returns the results of all faults of a kind whose call has a given text in its description.
 func hitting(t *testing.T, script string, kind Kind, text string) (found []Result) {
 	t.Helper()
 	clean := shell(t, script, Fault{})
@@ -67,7 +67,7 @@ func TestErrorOfCall(t *testing.T) {
 	}
 }
 
-// What is killed is not half killed: neither the call nor anything after it happens.
+// After a kill, neither the call nor anything after it happens.
 func TestKilled(t *testing.T) {
 	for _, r := range hitting(t, "echo one; echo two", Kill, "call 1") {
 		if !r.Killed || r.Code != -1 || strings.Contains(r.Out, "two") {
@@ -84,7 +84,7 @@ func TestKilledChild(t *testing.T) {
 	}
 }
 
-// Close fails, and has closed: else a reader would wait for the end for ever.
+// A close that fails still closes: otherwise a reader would wait forever.
 func TestFailedClose(t *testing.T) {
 	for _, r := range hitting(t, "echo through | cat", EIO, "close") {
 		if r.Late {

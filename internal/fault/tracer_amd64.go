@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tracer follows a program and what it starts.
+// tracer follows a program and its children.
 type tracer struct {
 	root   int
 	fault  Fault
@@ -21,18 +21,18 @@ type tracer struct {
 
 	threads map[int]*thread
 	timer   *time.Timer
-	mu      sync.Mutex   // for what the timer looks at
+	mu      sync.Mutex   // guards result and alive, which the timer uses
 	alive   map[int]bool // processes
 }
 
-// thread is a thread that is traced.
+// thread is a traced thread.
 type thread struct {
 	process int
-	returns unix.Errno // the error that the call it is in is to return; 0 leaves that alone
+	returns unix.Errno // the error that its present call is to return; 0 for no change
 }
 
-// call is a system call that is about to begin. It is struct ptrace_syscall_info (include/uapi/linux/ptrace.h), of
-// which the part behind sp is that of an entry.
+// call is a system call that is about to begin. It is struct ptrace_syscall_info (include/uapi/linux/ptrace.h), with
+// the part of an entry after the stack pointer.
 type call struct {
 	op        uint8
 	_         [3]byte
@@ -46,8 +46,8 @@ const (
 	opEntry = 1 // PTRACE_SYSCALL_INFO_ENTRY
 	opExit  = 2
 
-	callStop  = unix.SIGTRAP | 0x80 // what PTRACE_O_TRACESYSGOOD makes of it
-	leftAfter = 2 * time.Second     // a child that outlives the program for longer is left over
+	callStop  = unix.SIGTRAP | 0x80 // the signal with PTRACE_O_TRACESYSGOOD
+	leftAfter = 2 * time.Second     // a child that outlives the program for longer counts as left
 	options   = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACEEXEC |
 		unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
 )
@@ -61,7 +61,7 @@ func newTracer(root int, f Fault) *tracer {
 	}
 }
 
-// limit kills everything when the time is over.
+// limit kills all processes when the time is over.
 func (t *tracer) limit(within time.Duration) {
 	t.timer = time.AfterFunc(within, func() {
 		t.mu.Lock()
@@ -76,7 +76,7 @@ func (t *tracer) limit(within time.Duration) {
 	})
 }
 
-// follow goes on from stop to stop until nothing is left to follow.
+// follow handles stops until all processes have ended.
 func (t *tracer) follow() error {
 	defer t.timer.Stop()
 	for {
@@ -109,12 +109,12 @@ func (t *tracer) ended(tid int, status unix.WaitStatus) {
 	}
 }
 
-// stopped lets a thread go on, after what its stop is for.
+// stopped handles a stop of a thread, and lets the thread go on.
 func (t *tracer) stopped(tid int, status unix.WaitStatus) error {
 	thread, known := t.threads[tid]
 	signal := 0
 	switch stop := status.StopSignal(); {
-	case !known: // it begins: with a SIGTRAP after execve, or with a SIGSTOP
+	case !known: // the thread begins, with a SIGTRAP after execve or with a SIGSTOP
 		if err := t.begin(tid); err != nil {
 			return err
 		}
@@ -122,11 +122,11 @@ func (t *tracer) stopped(tid int, status unix.WaitStatus) error {
 		if err := t.atCall(tid, thread); err != nil {
 			return err
 		}
-	case stop != unix.SIGTRAP: // which is an event of ptrace
+	case stop != unix.SIGTRAP: // SIGTRAP is an event of ptrace
 		signal = int(stop)
 	}
 	if t.result.Hit != "" && (thread == nil || thread.returns == 0) {
-		return unix.PtraceCont(tid, signal) // calls are of no interest any more
+		return unix.PtraceCont(tid, signal) // no need to stop at further calls
 	}
 	return unix.PtraceSyscall(tid, signal)
 }
@@ -141,7 +141,7 @@ func (t *tracer) begin(tid int) error {
 	t.alive[process] = true
 	t.mu.Unlock()
 	if tid == t.root {
-		return unix.PtraceSetOptions(tid, options) // those that it starts inherit them
+		return unix.PtraceSetOptions(tid, options) // children inherit them
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func processOf(tid int) (process int, err error) {
 	return process, err
 }
 
-// atCall is at the beginning of a system call, or at its end.
+// atCall handles the beginning or the end of a system call.
 func (t *tracer) atCall(tid int, thread *thread) error {
 	var c call
 	if err := callInfo(tid, &c); err != nil {
@@ -184,7 +184,7 @@ func callInfo(tid int, c *call) error {
 	return nil
 }
 
-// counts counts a call, and reports whether it is the one.
+// counts counts a call, and reports whether it is the one for the fault.
 func (t *tracer) counts(c *call, process int) (isIt bool) {
 	for _, kind := range Kinds() {
 		if t.calls.canHit(kind, c, process, process != t.root) {
@@ -203,7 +203,7 @@ func (t *tracer) hit(tid int, thread *thread, c *call) error {
 		return unix.Kill(thread.process, unix.SIGKILL)
 	}
 	thread.returns = t.fault.Kind.errno()
-	if worksThough(c) {
+	if worksDespiteError(c) {
 		return nil
 	}
 	return suppress(tid)
