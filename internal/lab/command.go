@@ -13,14 +13,14 @@ import (
 // Nobody is the uid and gid of an unprivileged user.
 const Nobody = 65534
 
-// packages tells which Debian package has a tool: a test without its tools fails, and says what to install.
+// packages maps a tool to its Debian package, for the message of a test whose tool is missing.
 var packages = map[string]string{
 	"nft": "nftables", "iptables": "iptables", "ip": "iproute2", "node": "nodejs", "curl": "curl",
 	"conntrack": "conntrack",
 	"unshare":   "util-linux", "systemd-analyze": "systemd",
 }
 
-// Need fails the test when a tool is missing.
+// Need fails the test if a tool is missing.
 func Need(t testing.TB, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
@@ -30,7 +30,7 @@ func Need(t testing.TB, tools ...string) {
 	}
 }
 
-// Result is what came of a command.
+// Result is the result of a command.
 type Result struct {
 	Out, Err string
 	Code     int
@@ -48,7 +48,7 @@ func (h *Host) Start(cmd *exec.Cmd) {
 	})
 }
 
-// Try runs a command on the host and returns what came of it.
+// Try runs a command on the host and returns its result.
 func (h *Host) Try(name string, args ...string) Result {
 	h.t.Helper()
 	return h.TryCommand(exec.Command(name, args...))
@@ -81,7 +81,7 @@ func (h *Host) Run(name string, args ...string) string {
 	return r.Out
 }
 
-// Unprivileged makes a command run as nobody. Without root there is only one user, who is unprivileged anyway.
+// Unprivileged makes a command run as the user nobody. Without root there is only one user, who is unprivileged anyway.
 func Unprivileged(cmd *exec.Cmd) *exec.Cmd {
 	if uid := UnprivilegedUID(); uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}

@@ -1,4 +1,4 @@
-// Package lab gives tests real hosts: network namespaces joined by veth pairs, with real servers and clients in them.
+// Package lab makes hosts for tests: network namespaces joined by veth pairs, with real servers and clients in them.
 //
 //	n := lab.New(t)
 //	host, client := n.Host("host"), n.Host("client")
@@ -8,6 +8,6 @@
 //
 // [Host.On] puts a host on a kernel that lacks nf_tables.
 //
-// [Main] runs the tests of a package inside namespaces of their own, so that nothing they make outlives them, also when
-// they are killed, and nothing they do reaches the machine they run on.
+// [Main] runs the tests of a package inside namespaces of their own. So nothing that they make outlives them, even if
+// they are killed, and they cannot change the machine that they run on.
 package lab

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Echo listens on the host, on "tcp" or "udp", until the end of the test. Every connection, or datagram, is answered by
-// a line that says at which address it arrived and from whom it came.
+// Echo listens on the host, on "tcp" or "udp", until the end of the test. It answers every connection, or datagram, by
+// a line with its local and its remote address.
 func (h *Host) Echo(network string, addresses ...string) {
 	h.t.Helper()
 	for _, address := range addresses {
@@ -48,7 +48,7 @@ func (h *Host) echoTCP(address string) error {
 	return nil
 }
 
-// family keeps Go from listening on [::] when it is told 0.0.0.0.
+// family keeps Go from listening on [::] if the address is 0.0.0.0.
 func family(address string) string {
 	if addr, err := netip.ParseAddrPort(address); err == nil && addr.Addr().Is4() {
 		return "4"
@@ -87,7 +87,8 @@ func plain(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 }
 
-// Answer is what a client got: the server's own port and address, and whom it saw. Refused tells that nobody listens.
+// Answer is the answer to a client: the address and port of the server, and those of the client as the server saw them.
+// Refused says that the port is closed.
 type Answer struct {
 	Refused, TimedOut bool
 	Server, Client    netip.AddrPort
@@ -96,7 +97,7 @@ type Answer struct {
 // answerWithin bounds the wait for an answer that may never come.
 const answerWithin = 2 * time.Second
 
-// Ask connects, or sends a datagram, from the host to an [Host.Echo]. From is the address to come from; it may be "".
+// Ask connects, or sends a datagram, from the host to an [Host.Echo]. From is the source address; it may be "".
 func (h *Host) Ask(network, from, to string) (a Answer, err error) {
 	h.t.Helper()
 	h.Do(func() {

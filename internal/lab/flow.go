@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// Flow is a client's socket that stays open: all it asks is one flow to connection tracking.
+// Flow is a client's socket that stays open: all its datagrams are one flow to connection tracking.
 type Flow struct {
 	network string
 	conn    net.Conn
 }
 
-// Flow opens a socket to an [Host.Echo] of datagrams.
+// Flow opens a socket to an [Host.Echo] on "udp".
 func (h *Host) Flow(network, to string) *Flow {
 	h.t.Helper()
 	var conn net.Conn
@@ -29,10 +29,10 @@ func (h *Host) Flow(network, to string) *Flow {
 // Ask sends one more datagram.
 func (f *Flow) Ask() (Answer, error) { return ask(f.conn, f.network) }
 
-// AskOver sends a datagram to an [Host.Echo] by a socket of the test's.
+// AskOver sends a datagram to an [Host.Echo] over a socket that the test has opened.
 func AskOver(conn net.Conn) (Answer, error) { return ask(conn, "udp") }
 
-// Chat listens on the host for TCP connections that stay open, and says back each line.
+// Chat listens on the host for TCP connections that stay open, and sends each line back.
 func (h *Host) Chat(address string) {
 	h.t.Helper()
 	var listener net.Listener
@@ -68,7 +68,7 @@ func (h *Host) Talk(to string) *Talk {
 	return &Talk{conn: flow.conn, lines: bufio.NewReader(flow.conn)}
 }
 
-// Say sends a line, and waits for it to come back.
+// Say sends a line, and waits until it comes back.
 func (t *Talk) Say(within time.Duration) error {
 	t.said++
 	_ = t.conn.SetDeadline(time.Now().Add(within))
@@ -82,7 +82,7 @@ func (t *Talk) Say(within time.Duration) error {
 	return err
 }
 
-// Must fails the test when the connection does not go on.
+// Must fails the test if the connection has ended.
 func (t *Talk) Must(tb testing.TB, when string) {
 	tb.Helper()
 	if err := t.Say(answerWithin); err != nil {

@@ -16,23 +16,22 @@ type Kernel int
 // The kernels.
 const (
 	Whole Kernel = iota
-	// NoTables has nfnetlink, and neither nf_tables nor ctnetlink in it: it answers their messages with EINVAL
+	// NoTables has nfnetlink without nf_tables and ctnetlink: it answers their messages with EINVAL
 	// (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
 	NoTables
-	// NoNfnetlink has no such sockets: socket(2) fails with EPROTONOSUPPORT (net/netlink/af_netlink.c,
-	// netlink_create).
+	// NoNfnetlink has no nfnetlink: socket(2) fails with EPROTONOSUPPORT (net/netlink/af_netlink.c, netlink_create).
 	NoNfnetlink
 )
 
-// On returns the same host on another kernel: for the functions that it runs, and for the programs that these start.
+// On returns the same host on another kernel. That holds for the functions that it runs and the programs they start.
 //
-// With NoTables the garbage collector rests until the test ends. A function that waits for a socket from replaceSockets
-// is in a system call that the Go scheduler takes for a short one: a collector that stops all of the process would wait
-// for it, and replaceSockets for the collector.
+// With NoTables the garbage collector is off until the test ends. A function that waits for a socket from
+// replaceSockets is in a system call that the Go scheduler expects to be short. A collector that stops the process
+// would wait for it, and replaceSockets for the collector.
 func (h *Host) On(k Kernel) *Host {
 	if k == NoTables {
 		percent := debug.SetGCPercent(-1)
-		runtime.GC() // the end of a collection that has begun
+		runtime.GC() // wait for a collection that has begun
 		h.t.Cleanup(func() { debug.SetGCPercent(percent) })
 	}
 	other := *h
@@ -40,7 +39,7 @@ func (h *Host) On(k Kernel) *Host {
 	return &other
 }
 
-// enter puts this thread, and the programs that it starts, on the host's kernel. There is no way back for a thread.
+// enter puts this thread, and the programs that it starts, on the host's kernel. It cannot be undone for a thread.
 func (h *Host) enter() error {
 	switch h.kernel {
 	case NoTables:
@@ -56,8 +55,8 @@ func (h *Host) enter() error {
 	return nil
 }
 
-// filterNfnetlink has seccomp(2) answer socket(AF_NETLINK, type, NETLINK_NETFILTER), and nothing else. The offsets
-// are those of struct seccomp_data on a little-endian machine.
+// filterNfnetlink makes seccomp(2) answer only socket(AF_NETLINK, type, NETLINK_NETFILTER). The offsets are those of
+// struct seccomp_data on a little-endian machine.
 func filterNfnetlink(answer uint32, flags uintptr) (listener int, err error) {
 	const number, domain, protocol = 0, 16, 32
 	unless := func(value uint32, skip uint8) unix.SockFilter {
@@ -73,7 +72,7 @@ func filterNfnetlink(answer uint32, flags uintptr) (listener int, err error) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: answer},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
-	// Without it seccomp(2) wants CAP_SYS_ADMIN.
+	// Without PR_SET_NO_NEW_PRIVS seccomp(2) needs CAP_SYS_ADMIN.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
@@ -110,7 +109,7 @@ type addedSocket struct {
 	flags, from, number, fdFlags uint32
 }
 
-// replaceSockets answers each call with a socket of sock_diag, which says EINVAL to all messages of nfnetlink
+// replaceSockets answers each call with a socket of sock_diag, which answers EINVAL to all messages of nfnetlink
 // (net/core/sock_diag.c, sock_diag_rcv_msg). It ends with the last process that has the filter.
 func (h *Host) replaceSockets(listener int) {
 	defer func() { _ = unix.Close(listener) }()
@@ -126,7 +125,7 @@ func (h *Host) replaceSockets(listener int) {
 			continue
 		}
 		if _, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&call)); err != nil {
-			continue // who called was killed, or begins again after a signal
+			continue // the caller was killed, or repeats the call after a signal
 		}
 		answer := socketAnswer{id: call.id}
 		fd, err := replaceSocket(listener, call)
@@ -134,12 +133,12 @@ func (h *Host) replaceSockets(listener int) {
 			answer.errno = -int32(unix.EIO)
 		}
 		answer.value = int64(fd)
-		_, _ = ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer)) // nobody waits who was killed
+		_, _ = ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer)) // fails if the caller was killed
 	}
 }
 
-// replaceSocket gives the caller a socket, and returns its number there. SECCOMP_ADDFD_FLAG_SEND also answers, but
-// with a wrong number if a signal comes to this thread meanwhile (kernel/seccomp.c, seccomp_notify_addfd).
+// replaceSocket gives the caller a socket, and returns its file descriptor there. SECCOMP_ADDFD_FLAG_SEND would answer,
+// too, but with a wrong number if this thread gets a signal meanwhile (kernel/seccomp.c, seccomp_notify_addfd).
 func replaceSocket(listener int, call socketCall) (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, int(call.args[1])|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-// A function and a program see the kernel that the host is said to have; everybody else sees the real one.
+// A function and a program of the host see its kernel; all others see the real one.
 func TestKernels(t *testing.T) {
 	host := New(t).Host("host")
 	for kernel, want := range map[Kernel]struct {

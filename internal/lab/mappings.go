@@ -6,7 +6,7 @@ import (
 	"portmap/rules"
 )
 
-// Mappings reads mappings as lines of the file, which must be right.
+// Mappings parses mappings from valid lines of the file.
 func Mappings(t testing.TB, lines ...string) []rules.Mapping {
 	t.Helper()
 	var list []rules.Mapping

@@ -29,7 +29,7 @@ type Host struct {
 	kernel Kernel
 }
 
-// Host adds a host with nothing but its loopback interface.
+// Host adds a host with only its loopback interface.
 func (n *Net) Host(name string) *Host {
 	n.t.Helper()
 	h := &Host{Name: name, t: n.t}
@@ -46,16 +46,16 @@ func (n *Net) Host(name string) *Host {
 	h.nl, err = netlink.NewHandleAt(h.ns)
 	n.must("open rtnetlink", err)
 	n.t.Cleanup(h.nl.Close)
-	h.Do(func() { err = quicken() })
+	h.Do(func() { err = setSysctls() })
 	n.must("set sysctls", err)
 	h.up("lo")
 	return h
 }
 
-// quicken lets addresses be used at once, link-local ones too, since nobody is asked whether they are taken; and lets
-// every refused datagram be answered, since a limit on ICMP errors would make some look lost
+// setSysctls turns off duplicate address detection, so that addresses can be used at once, also link-local ones. It
+// also turns off the limit on ICMP errors, so that every refused datagram is answered
 // (Documentation/networking/ip-sysctl.rst).
-func quicken() error {
+func setSysctls() error {
 	var errs []error
 	for name, value := range map[string]string{"ipv6/conf/default/accept_dad": "0", "ipv4/icmp_ratemask": "0",
 		"ipv6/icmp/ratemask": "\n"} {
@@ -64,8 +64,8 @@ func quicken() error {
 	return errors.Join(errs...)
 }
 
-// Link joins two hosts by a veth pair, whose ends are called eth0, eth1, ... on each side. The addresses, with their
-// prefix lengths, come before and behind the second host; they can be used at once.
+// Link joins two hosts by a veth pair. Its ends are called eth0, eth1, ... on each side. The addresses of the first
+// host, with their prefix lengths, come before the second host, its own after it. They can be used at once.
 func (n *Net) Link(a *Host, rest ...any) (ifaceA, ifaceB string) {
 	n.t.Helper()
 	var b *Host
@@ -106,7 +106,7 @@ func (h *Host) up(iface string) {
 	h.must("bring up "+iface, h.nl.LinkSetUp(link))
 }
 
-// Address gives an interface one more address, such as "192.0.2.7/24". Nobody is asked whether it is taken (no DAD).
+// Address gives an interface one more address, such as "192.0.2.7/24", without duplicate address detection.
 func (h *Host) Address(iface, address string) {
 	h.t.Helper()
 	link, err := h.nl.LinkByName(iface)
@@ -119,13 +119,13 @@ func (h *Host) Address(iface, address string) {
 	h.must("add "+address, h.nl.AddrAdd(link, addr))
 }
 
-// Route sends what is for a network, or with "default" everything, to a neighbour.
+// Route adds a route to a network, or with "default" to everything, by a neighbour.
 func (h *Host) Route(to, via string) {
 	h.t.Helper()
 	h.Run("ip", "route", "replace", to, "via", via)
 }
 
-// Do runs f in the host's network namespace: sockets that it makes are the host's, also afterwards.
+// Do runs f in the host's network namespace. Sockets that f makes stay the host's.
 func (h *Host) Do(f func()) {
 	h.t.Helper()
 	done := make(chan error)

@@ -27,11 +27,11 @@ import (
 //go:embed http2server.js
 var http2Server []byte
 
-// startWithin bounds the wait for a server of another language.
+// startWithin bounds the wait for Node.js.
 const startWithin = 20 * time.Second
 
-// NodeHTTP2 runs Node.js' own HTTP/2 server on the host, as nobody, on address and port until the end of the test. It
-// speaks nothing but HTTP/2, and answers with the client's address and its own port.
+// NodeHTTP2 runs Node.js' HTTP/2 server on the host, as the user nobody, on address and port until the end of the test.
+// It speaks only HTTP/2, and answers with the client's address and its own port.
 func (h *Host) NodeHTTP2(address, port string) {
 	h.t.Helper()
 	Need(h.t, "node")
@@ -57,7 +57,7 @@ func (h *Host) NodeHTTP2(address, port string) {
 	}
 }
 
-// WriteNodeHTTP2 writes what [Host.NodeHTTP2] runs into dir: server.js, cert.pem and key.pem. `node server.js DIR
+// WriteNodeHTTP2 writes the files of [Host.NodeHTTP2] into dir: server.js, cert.pem and key.pem. `node server.js DIR
 // ADDRESS PORT` prints "ready" when it listens.
 func WriteNodeHTTP2(t testing.TB, dir string) {
 	t.Helper()
@@ -69,7 +69,7 @@ func WriteNodeHTTP2(t testing.TB, dir string) {
 	}
 }
 
-// Curl fetches a URL over HTTP/2 and returns the body, or curl's error. The version it really spoke is the first word.
+// Curl fetches a URL over HTTP/2 and returns the body, or curl's error. The first word is the HTTP version in use.
 func (h *Host) Curl(url string) string {
 	h.t.Helper()
 	Need(h.t, "curl")
@@ -77,7 +77,7 @@ func (h *Host) Curl(url string) string {
 	return strings.TrimSpace(r.Err + " " + r.Out)
 }
 
-// openDir is a folder that other users can look into.
+// openDir returns a folder that other users can read.
 func openDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

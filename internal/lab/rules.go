@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Ruleset returns every rule of the host: of nftables, and of iptables' older self.
+// Ruleset returns every rule of the host, of nftables and of iptables-legacy.
 func (h *Host) Ruleset() string {
 	h.t.Helper()
 	all := h.Run("nft", "list", "ruleset")
@@ -16,8 +16,8 @@ func (h *Host) Ruleset() string {
 	return regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "") // comments have the time, chains count packets
 }
 
-// Foreign returns all rules of the host that are not portmap's, without counters: of nftables, and of iptables' older
-// self. The chains that iptables makes before it makes any rule are nobody's.
+// Foreign returns all foreign rules of the host without counters, of nftables and of iptables-legacy. It leaves out the
+// chains that iptables makes before any rule.
 func (h *Host) Foreign() string {
 	h.t.Helper()
 	all := h.Run("nft", "-s", "list", "ruleset")
@@ -41,8 +41,7 @@ func (h *Host) Foreign() string {
 	return strings.ReplaceAll(all, "\t}\n\n}", "\t}\n}")
 }
 
-// SeedForeign puts in what others have on a host: tables of the shape of firewalld's and ufw's by nft, Docker's by
-// iptables.
+// SeedForeign adds foreign rules: by nft, tables like those of firewalld and ufw; by iptables, rules like Docker's.
 func (h *Host) SeedForeign() {
 	h.t.Helper()
 	Need(h.t, "nft", "iptables")
@@ -59,7 +58,7 @@ func (h *Host) SeedForeign() {
 	}
 }
 
-// SeedJumps puts in the rules of the shape of Docker's, and those of a chain that only sounds like ours.
+// SeedJumps adds rules like Docker's, and a chain with a name that resembles ours.
 func (h *Host) SeedJumps(iptables string) {
 	h.t.Helper()
 	loopback, container := "127.0.0.0/8", "172.17.0.2:80"

@@ -20,12 +20,12 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Enter goes on in fresh PID, mount and network namespaces, without root in a user namespace too: it runs the program
-// once more, and returns in that second process alone. This is the first of its PID namespace: when it ends, or is
-// killed with its parent, the kernel ends all others, and with the last of them the namespaces and mounts go.
+// Enter continues in new PID, mount and network namespaces, without root also in a user namespace. It runs the program
+// again, and returns only in that second process. That is the first process of its PID namespace: when it ends, or is
+// killed with its parent, the kernel ends all others, and the namespaces and mounts disappear.
 func Enter() {
 	if os.Getenv(inside) != "" {
-		if err := furnish(); err != nil {
+		if err := mountOwn(); err != nil {
 			fmt.Fprintln(os.Stderr, "lab:", err)
 			os.Exit(1)
 		}
@@ -56,8 +56,8 @@ func Enter() {
 	os.Exit(1)
 }
 
-// furnish gives the sandbox its own /proc and /run, and a folder for temporary files that is gone with it.
-func furnish() error {
+// mountOwn gives the sandbox its own /proc and /run, and a folder for temporary files that disappears with it.
+func mountOwn() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
