@@ -9,6 +9,7 @@ import (
 
 	"portmap/internal/boot"
 	"portmap/internal/reconcile"
+	"portmap/internal/switches"
 
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,13 @@ Refused are a masked unit, a portmap command that another user could replace, an
 				if err != nil {
 					return err
 				}
-				return a.tell(a.boot().Enable(filter.Legacy))
+				host := a.boot()
+				saved, err := a.saved(cmd.Context())
+				if err != nil {
+					return err
+				}
+				host.Switches = len(switches.Needed(saved.Mappings())) > 0
+				return a.tell(host.Enable(filter.Legacy))
 			}), "enable")
 		},
 	}

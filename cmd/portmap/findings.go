@@ -93,7 +93,8 @@ func (a *app) noteBoot(r reconcile.Report) {
 	}
 	file := a.savedAt()
 	first := r.First || r.Moved != "" || a.name == "apply" && file != defaultConfig
-	a.notes(a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared})...)
+	a.notes(a.boot().Advice(boot.Change{File: file, First: first, Legacy: r.Legacy, Shared: r.Shared,
+		Switches: len(switches.Needed(incoming(r))) > 0})...)
 }
 
 // noteNoFile says that the file of --config does not exist, which may be a typing error. Without the default file,

@@ -14,6 +14,8 @@ type Change struct {
 	First  bool   // there were none before in this backend
 	Legacy bool   // they are rules of iptables-legacy
 	Shared bool   // they are in tables that other tools assume they own: those of iptables
+
+	Switches bool // some need switches of the kernel
 }
 
 // Advice returns what a person should do so that the mappings last. Without a known init system it is empty.
@@ -21,6 +23,8 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 	add := func(id finding.ID, text, remedy string) {
 		advice = append(advice, finding.Finding{ID: id, Text: text, Remedy: remedy})
 	}
+	usual := h
+	h.Switches = c.Switches
 	state := h.State(c.Legacy)
 	hidden := ""
 	if system := h.init(); system != nil {
@@ -39,7 +43,7 @@ func (h Host) Advice(c Change) (advice []finding.Finding) {
 			unmask(unit)+" && sudo portmap enable")
 	case state == On && hidden != "":
 		add(finding.BootFileHidden, "at boot "+c.File+" cannot be read, since it leads to "+hidden, bringBack(c.File))
-	case state == Off && (c.First || h.State(false) == On):
+	case state == Off && (c.First || usual.State(false) == On):
 		add(finding.BootOff, "not restored at boot yet", "sudo portmap enable")
 	case state == On && !h.readable(c.File):
 		add(finding.BootFileUnreadable,

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc portmap-watch.openrc iptables-legacy.conf
+//go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc portmap-watch.openrc iptables-legacy.conf switches.conf
 var files embed.FS
 
 // packaged is the path of the command in the units and scripts.
@@ -24,6 +24,8 @@ type Host struct {
 	Binary string                                  // the path of this command, on that host
 	File   string                                  // the file that is applied at boot, on that host
 	Run    func(name string, args ...string) error // runs a program of the host
+
+	Switches bool // mappings need switches of the kernel, which the units may set then
 }
 
 // State says whether the next boot restores mappings.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"portmap/internal/finding"
 )
 
 // machine is a Host in a folder. Its programs change the folder as the real ones would.
@@ -173,6 +175,34 @@ func TestEndWatch(t *testing.T) {
 	}
 }
 
+// Where a mapping needs switches of the kernel, a drop-in lets the units set them, and nothing else.
+func TestSwitchesDropIn(t *testing.T) {
+	m := newMachine(t, "/run/systemd/system/", "/lib/systemd/system/"+unit)
+	m.must(m.Enable(false))
+	needs := m.Host
+	needs.Switches = true
+	if needs.State(false) != Off || m.State(false) != On {
+		t.Error("the units can set switches before there is a drop-in")
+	}
+	advice := m.Advice(Change{File: m.File, Switches: true})
+	if len(advice) != 1 || advice[0].ID != finding.BootOff {
+		t.Errorf("advice is %v", advice)
+	}
+	m.must(needs.Enable(false))
+	for _, u := range units() {
+		if !m.exists(dropIn(u, switchesConf)) {
+			t.Errorf("%s has no drop-in", u)
+		}
+	}
+	if needs.State(false) != On {
+		t.Error("it is not on")
+	}
+	m.must(m.Enable(false))
+	if m.exists(dropIn(unit, switchesConf)) {
+		t.Error("the drop-in is left")
+	}
+}
+
 // A drop-in gives iptables-legacy the rights that it needs, and is removed when iptables-legacy is no longer used.
 func TestLegacyDropIn(t *testing.T) {
 	m := newMachine(t, kinds["systemd, as a package"]...)
@@ -181,11 +211,11 @@ func TestLegacyDropIn(t *testing.T) {
 		t.Error("without the drop-in iptables-legacy would fail at boot")
 	}
 	m.must(m.Enable(true))
-	if !m.exists(dropIn(unit)) || m.State(true) != On {
+	if !m.exists(dropIn(unit, legacyConf)) || m.State(true) != On {
 		t.Error("there is no drop-in")
 	}
 	m.must(m.Enable(false))
-	if m.exists(dropIn(unit)) {
+	if m.exists(dropIn(unit, legacyConf)) {
 		t.Error("the drop-in is still there")
 	}
 }

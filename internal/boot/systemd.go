@@ -45,7 +45,13 @@ func (s systemd) masked() string {
 
 func unmask(unit string) string { return "sudo systemctl unmask " + unit }
 
-func dropIn(unit string) string { return etcUnit + unit + ".d/iptables-legacy.conf" }
+// Drop-ins, by which units may do more.
+const (
+	legacyConf   = "iptables-legacy.conf"
+	switchesConf = "switches.conf"
+)
+
+func dropIn(unit, name string) string { return etcUnit + unit + ".d/" + name }
 
 func (s systemd) enable(legacy bool) (string, error) {
 	if path := s.masked(); path != "" {
@@ -76,7 +82,8 @@ func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err e
 		for _, file := range [...]struct {
 			path, name string
 			wanted     bool
-		}{{etcUnit + u, u, all}, {dropIn(u), "iptables-legacy.conf", legacy}} {
+		}{{etcUnit + u, u, all}, {dropIn(u, legacyConf), legacyConf, legacy},
+			{dropIn(u, switchesConf), switchesConf, s.Switches}} {
 			old, _ := os.ReadFile(s.path(file.path))
 			var changed bool
 			if file.wanted {
@@ -162,7 +169,7 @@ func (s systemd) disable() (string, error) {
 	}
 	changed := false
 	for _, u := range units() {
-		for _, path := range [...]string{etcUnit + u, dropIn(u)} {
+		for _, path := range [...]string{etcUnit + u, dropIn(u, legacyConf), dropIn(u, switchesConf)} {
 			removed, err := s.removeOwn(path)
 			if err != nil {
 				return "", err
@@ -182,7 +189,8 @@ func (s systemd) state(legacy bool) State {
 	if s.masked() != "" {
 		return Masked
 	}
-	if s.enabled() && (!legacy || s.exists(dropIn(unit))) {
+	if s.enabled() && (!legacy || s.exists(dropIn(unit, legacyConf))) &&
+		(!s.Switches || s.exists(dropIn(unit, switchesConf))) {
 		return On
 	}
 	return Off

@@ -21,6 +21,7 @@ type plan struct {
 	others  rules.Set    // what other files hold beside the desired ones
 	replace bool         // take the place of live mappings that no file has
 	keepOld bool         // the file that is replaced is kept once
+	lenient bool         // a switch that cannot be set is a warning
 	from    kernel       // what the change starts from; not read if the file is enough
 }
 

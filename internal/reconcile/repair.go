@@ -135,7 +135,7 @@ func (h *Host) repairLocked(ctx context.Context, g RepairOptions, content Conten
 	}
 	repaired.Outcomes, repaired.Damaged, repaired.Total = outcomesOf(d.Change), d.Damaged, d.desired.Len()
 	h.recordFile(content.Bytes)
-	p := plan{from: d.from, desired: d.desired, change: d.Change, asked: asked}
+	p := plan{from: d.from, desired: d.desired, change: d.Change, asked: asked, lenient: true}
 	if !g.Keep {
 		p.content = conf.SetBackend(content.Bytes, h.Choice)
 		p.save = !bytes.Equal(p.content, content.Bytes)

@@ -25,7 +25,7 @@ func (h *Host) withSwitches(p plan, steps []step, warnings *[]finding.Finding) [
 	}
 	raise := step{
 		do: func(context.Context) (err error) {
-			if raised, err = switches.Raise(h.Run, needed); err != nil && h.KeepGoing {
+			if raised, err = switches.Raise(h.Run, needed); err != nil && (p.lenient || h.KeepGoing) {
 				*warnings = append(*warnings, finding.Finding{ID: finding.SwitchOff, Text: err.Error()})
 				err = nil
 			}
@@ -42,7 +42,7 @@ func (h *Host) needed(p plan) []string {
 	return switches.Needed(slices.Concat(p.desired.Mappings(), p.others.Mappings()))
 }
 
-// switchedOff reports whether a switch that mappings need is off.
+// switchedOff reports whether a switch that mappings need is off. One that cannot be read is not.
 func switchedOff(desired rules.Set) bool {
 	return len(switches.Off(switches.Needed(desired.Mappings()))) > 0
 }

@@ -186,7 +186,10 @@ func Lower(run rundir.Dir, needed []string) (s Step, err error) {
 			continue
 		}
 		now, err := Read(r.Name)
-		if err != nil || now != on { // somebody else has set it since
+		if err != nil { // it is hidden, and may be on
+			return s, errors.Join(&Error{r.Name, r.Was, err}, s.Undo())
+		}
+		if now != on { // somebody else has set it since
 			continue
 		}
 		if err := set(r.Name, r.Was, r.Except); err != nil {
@@ -216,10 +219,10 @@ func (s *Step) Undo() error {
 	return errors.Join(errs...)
 }
 
-// Off returns those of some switches that are off.
+// Off returns those of some switches that are off. One that cannot be read is not among them.
 func Off(needed []string) (list []string) {
 	for _, name := range needed {
-		if value, err := Read(name); err != nil || value != on {
+		if value, err := Read(name); err == nil && value != on {
 			list = append(list, name)
 		}
 	}
