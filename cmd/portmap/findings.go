@@ -68,22 +68,33 @@ func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
 // noteOthers says which rules of other tools meet the packets of new mappings.
 func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
 	added := incoming(r)
-	if a.quiet || len(added) == 0 {
+	a.noteRulesOfOthers(ctx, added, systemOf(r.Legacy, r.Shared))
+	if !a.quiet {
+		a.noteBarriers(ctx, added)
+	}
+}
+
+func (a *app) noteRulesOfOthers(ctx context.Context, mappings []rules.Mapping, system others.System) {
+	if a.quiet || len(mappings) == 0 {
 		return
 	}
-	found, err := others.Look(ctx, added)
+	found, err := others.Look(ctx, mappings)
 	if err != nil {
 		a.say("look at the rules of others: %v", err) // advice is all that is lost
 	}
-	a.noteBarriers(ctx, added)
-	system := others.Tables
-	switch {
-	case r.Legacy:
-		system = others.Legacy
-	case r.Shared:
-		system = others.IPTables
-	}
 	a.notes(others.Advise(found, system)...)
+	a.notes(others.Dropped(found)...)
+}
+
+// systemOf returns where portmap's own rules are.
+func systemOf(legacy, shared bool) others.System {
+	switch {
+	case legacy:
+		return others.Legacy
+	case shared:
+		return others.IPTables
+	}
+	return others.Tables
 }
 
 // noteBoot says what would become of the mappings, where that could be better.
@@ -123,23 +134,18 @@ func (a *app) noteListing(ctx context.Context, l reconcile.Listing, wide bool) {
 		l.Notes = slices.DeleteFunc(l.Notes, func(f finding.Finding) bool { return f.ID == finding.OtherVariant })
 	}
 	a.notes(l.Findings()...)
-	a.noteUntracked(ctx, l)
+	a.noteRulesBefore(ctx, l)
 }
 
-// noteUntracked says which rules keep packets from mappings that look active.
-func (a *app) noteUntracked(ctx context.Context, l reconcile.Listing) {
+// noteRulesBefore says which rules of other tools keep packets from mappings that look active.
+func (a *app) noteRulesBefore(ctx context.Context, l reconcile.Listing) {
 	var live []rules.Mapping
 	for i := range l.Rows {
 		if l.Rows[i].State != reconcile.Missing {
 			live = append(live, l.Rows[i].Mapping)
 		}
 	}
-	if a.quiet || l.Denied != nil || len(live) == 0 || len(live) > mostAsked {
-		return
+	if l.Denied == nil && len(live) <= mostAsked {
+		a.noteRulesOfOthers(ctx, live, systemOf(l.Legacy, l.Shared))
 	}
-	found, err := others.Look(ctx, live)
-	if err != nil {
-		a.say("look at the rules of others: %v", err) // advice is all that is lost
-	}
-	a.notes(others.Untracked(found)...)
 }

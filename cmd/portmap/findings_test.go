@@ -75,6 +75,8 @@ func findings() []struct {
 		{"foreign-rule-shadowed", "risk",
 			"another rule translates port 443 already: x; new connections go to port 8443 instead", "",
 			"warning: another rule translates port 443 already: x; new connections go to port 8443 instead"},
+		{"firewall-drops", "broken", "ufw drops port 8443", "sudo ufw reload",
+			"warning: ufw drops port 8443; to let in what is mapped, and nothing else: sudo ufw reload"},
 		{"untracked", "broken", "a rule keeps packets to port 443 out of connection tracking: x", "",
 			"warning: a rule keeps packets to port 443 out of connection tracking: x"},
 
@@ -189,7 +191,7 @@ func checkCommand(t *testing.T, line string) {
 		t.Fatalf("%s: without sudo", line)
 	}
 	switch words = words[1:]; words[0] {
-	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sysctl", "systemctl":
+	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sed", "sysctl", "systemctl", "ufw":
 		return
 	case "portmap":
 	default:

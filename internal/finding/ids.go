@@ -31,6 +31,7 @@ const (
 	// another rule or the mapping: the chain that was made first decides
 	ForeignRuleTied     ID = "foreign-rule-tied"
 	ForeignRuleShadowed ID = "foreign-rule-shadowed" // the mapping takes the packets of another rule
+	FirewallDrops       ID = "firewall-drops"        // a policy to drop keeps clients from the target port
 	Untracked           ID = "untracked"             // a rule keeps the packets out of connection tracking
 )
 
@@ -102,6 +103,7 @@ func kinds() []kind {
 		{id: ForeignRuleFirst, severity: Broken, warning: true},
 		{id: ForeignRuleTied, severity: Risk, warning: true},
 		{id: ForeignRuleShadowed, severity: Risk, warning: true},
+		{id: FirewallDrops, severity: Broken, lead: "to let in what is mapped, and nothing else", warning: true},
 		{id: Untracked, severity: Broken, warning: true},
 
 		{id: BootOff, severity: Risk, lead: "to have that"},

@@ -2,7 +2,6 @@ package others
 
 import (
 	"fmt"
-	"slices"
 
 	"portmap/internal/finding"
 	"portmap/rules"
@@ -31,18 +30,6 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 		}
 		if len(untracks) > 0 {
 			advice = append(advice, untracked(m, untracks))
-		}
-	}
-	return advice
-}
-
-// Untracked is Advise for mappings that are live: only of rules that keep packets from them, one finding for each
-// mapping.
-func Untracked(found Rules) (advice []finding.Finding) {
-	for _, m := range found.mappings {
-		met := slices.DeleteFunc(found.Meet(m), func(met Met) bool { return !met.Untracks })
-		if len(met) > 0 {
-			advice = append(advice, untracked(m, met))
 		}
 	}
 	return advice

@@ -25,6 +25,9 @@ const (
 	source
 	destination
 	iface
+	ctStatus     // the status of the connection
+	ctTranslated // of that, whether its destination was translated
+	originalPort // the destination port before that
 )
 
 // decoder reads one rule, expression by expression: some load a field of the packet into a register, others compare it.
@@ -81,6 +84,10 @@ func (d *decoder) expression(name string, content []byte) {
 	case "fib":
 		// the type of an address: packets to this host have that of one
 		d.load(as[expr.Fib](d, content).Register, neutral)
+	case "ct":
+		d.connection(as[expr.Ct](d, content))
+	case "bitwise":
+		d.mask(as[expr.Bitwise](d, content))
 	case "cmp":
 		e := as[expr.Cmp](d, content)
 		d.compare(d.fields[register(e.Register)], e.Op, e.Data)
@@ -139,6 +146,29 @@ func (d *decoder) meta(e *expr.Meta) {
 	d.load(e.Register, f)
 }
 
+func (d *decoder) connection(e *expr.Ct) {
+	f := unknown
+	switch {
+	case e.Key == expr.CtKeySTATUS:
+		f = ctStatus
+	case e.Key == expr.CtKeyPROTODST && e.Direction == 0: // IP_CT_DIR_ORIGINAL
+		f = originalPort
+	}
+	d.load(e.Register, f)
+}
+
+// dnatStatus is IPS_DST_NAT, linux/netfilter/nf_conntrack_common.h.
+const dnatStatus = 1 << 5
+
+func (d *decoder) mask(e *expr.Bitwise) {
+	if d.fields[register(e.SourceRegister)] == ctStatus && len(e.Mask) == 4 &&
+		binary.NativeEndian.Uint32(e.Mask) == dnatStatus {
+		d.load(e.DestRegister, ctTranslated)
+		return
+	}
+	d.rule.match.unread = true
+}
+
 // fieldAt tells what stands at a place of the headers. Less than a whole address is a network: nft and iptables
 // compare no more bytes than they must.
 func (d *decoder) fieldAt(e *expr.Payload) field {
@@ -180,6 +210,10 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.from = d.network(value)
 	case f == iface && equal && len(value) == unix.IFNAMSIZ: // fewer are the beginning of a name
 		n.iface = unix.ByteSliceToString(value)
+	case f == ctTranslated && op == expr.CmpOpNeq:
+		n.translated = true
+	case f == originalPort && len(value) == 2:
+		n.original = compared(op, binary.BigEndian.Uint16(value))
 	case f == neutral, op == expr.CmpOpNeq && (f == source || f == destination || f == iface):
 		// what it excludes is little
 	default:
@@ -247,7 +281,7 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	n := anyPacket()
 	f := d.fields[register(e.SourceRegister)]
 	keys, all := []key(nil), false
-	if !e.Invert && (f == port || f == protocol) {
+	if !e.Invert && (f == port || f == protocol || f == originalPort) {
 		keys, all = elements(d.table, e.SetName)
 	}
 	switch {
@@ -256,6 +290,9 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	case f == port:
 		n.ports = portsOf(keys)
 		n.unread = n.ports == nil
+	case f == originalPort:
+		n.original = portsOf(keys)
+		n.unread = n.original == nil
 	case f == protocol:
 		n.protocols = 0
 		for _, k := range keys {
@@ -265,7 +302,9 @@ func (d *decoder) lookup(e *expr.Lookup) {
 		}
 	}
 	d.narrow(n)
-	if e.IsDestRegSet {
+	if e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT {
+		d.act(accept, "") // for some of the keys, perhaps: which verdict each has is not looked at
+	} else if e.IsDestRegSet {
 		d.load(e.DestRegister, unknown)
 	}
 }
@@ -309,8 +348,11 @@ func (d *decoder) immediate(content []byte) {
 		d.values[register(e.Register)] = e.Data
 		return
 	}
-	if v := as[expr.Verdict](d, content); v.Kind == expr.VerdictJump || v.Kind == expr.VerdictGoto {
+	switch v := as[expr.Verdict](d, content); v.Kind {
+	case expr.VerdictJump, expr.VerdictGoto:
 		d.rule.jump = v.Chain
+	case expr.VerdictAccept:
+		d.act(accept, "")
 	}
 }
 

@@ -33,12 +33,16 @@ func (r *Rules) legacy(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 		for _, table := range strings.Fields(string(names)) {
-			if table != "nat" && table != "raw" {
+			if table != "nat" && table != "raw" && table != "filter" {
 				continue
 			}
 			chains, err := legacyRules(ctx, program.name, table)
 			errs = append(errs, err)
-			r.walkLegacy(chains, table, program.name, program.families)
+			if table == "filter" {
+				r.legacyDrop(chains, program.name, program.families)
+			} else {
+				r.walkLegacy(chains, table, program.name, program.families)
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -55,6 +59,20 @@ func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, fami
 		under.families, under.own = families, base == "OUTPUT"
 		w.from(base, under, 0)
 	}
+}
+
+// dropPolicy is under which name the chains of iptables-legacy hold that the policy of INPUT is to drop.
+const dropPolicy = "-P INPUT DROP"
+
+func (r *Rules) legacyDrop(chains map[string][]rule, program string, families rules.Families) {
+	if chains[dropPolicy] == nil {
+		return
+	}
+	_, ufw := chains["ufw-before-input"]
+	_, ufw6 := chains["ufw6-before-input"]
+	d := Drop{System: Legacy, Table: "filter of " + program, Chain: "INPUT", ufw: ufw || ufw6, families: families}
+	d.follow(walk{rules: func(chain string) []rule { return chains[chain] }})
+	r.drops = append(r.drops, d)
 }
 
 // legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the
@@ -99,6 +117,9 @@ func readRules(output io.Reader) (chains map[string][]rule, complete bool) {
 	chains = map[string][]rule{}
 	lines := bufio.NewScanner(output)
 	for count := 0; lines.Scan(); {
+		if lines.Text() == dropPolicy {
+			chains[dropPolicy] = []rule{}
+		}
 		words := split(lines.Text())
 		if len(words) < 2 || words[0] != "-A" {
 			continue
@@ -174,6 +195,8 @@ func parse(words []string) rule {
 		r.action, r.to = translate, "redirect"+destination
 	case "NOTRACK":
 		r.action, r.to = untrack, "notrack"
+	case "ACCEPT":
+		r.action = accept
 	default:
 		r.jump = target // of a target that is no chain there are no rules
 	}
@@ -219,7 +242,13 @@ func condition(option, value string, inverted bool) match {
 			n.iface = value
 		}
 	case "-m":
-		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype"}, value)
+		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype", "conntrack"}, value)
+	case "--ctstate":
+		n.translated = value == "DNAT" && !inverted
+		n.unread = !n.translated
+	case "--ctorigdstport":
+		n.original = portList(value)
+		n.unread = n.original == nil || inverted
 	case "--comment", "--dst-type", "--limit-iface-in":
 	default:
 		n.unread = strings.HasPrefix(option, "-") && !strings.HasPrefix(option, "--random") && option != "--persistent"

@@ -11,13 +11,15 @@ import (
 
 // match is what a rule asks of a packet, together with all rules that lead to it.
 type match struct {
-	families  rules.Families
-	protocols rules.Protocols
-	ports     []rules.Ports  // destination ports; nil: any
-	to, from  []netip.Prefix // nil: any
-	iface     string         // "": any
-	own       bool           // a connection of this host itself
-	unread    bool           // it asks for more, which is not understood here
+	families   rules.Families
+	protocols  rules.Protocols
+	ports      []rules.Ports  // destination ports; nil: any
+	to, from   []netip.Prefix // nil: any
+	iface      string         // "": any
+	translated bool           // its destination was changed by NAT
+	original   []rules.Ports  // destination ports before that; nil: any
+	own        bool           // a connection of this host itself
+	unread     bool           // it asks for more, which is not understood here
 }
 
 // any matches every packet that a mapping can claim.
@@ -29,17 +31,18 @@ func anyPacket() match {
 func (m match) and(n match) (both match, possible bool) {
 	both = match{
 		families: m.families & n.families, protocols: m.protocols & n.protocols,
-		iface: m.iface, own: m.own || n.own, unread: m.unread || n.unread,
+		iface: m.iface, own: m.own || n.own, unread: m.unread || n.unread, translated: m.translated || n.translated,
 	}
 	if n.iface != "" {
 		both.iface = n.iface
 	}
-	var ports, to, from bool
+	var ports, original, to, from bool
 	both.ports, ports = intersect(m.ports, n.ports, commonPorts)
+	both.original, original = intersect(m.original, n.original, commonPorts)
 	both.to, to = intersect(m.to, n.to, commonNetwork)
 	both.from, from = intersect(m.from, n.from, commonNetwork)
 	sameInterface := m.iface == "" || n.iface == "" || m.iface == n.iface
-	return both, ports && to && from && sameInterface && both.families != 0 && both.protocols != 0
+	return both, ports && original && to && from && sameInterface && both.families != 0 && both.protocols != 0
 }
 
 // intersect returns what is in both lists; nil is everything.

@@ -39,6 +39,7 @@ func (r Rule) Text() string { return strings.TrimSpace(r.match.text() + " " + r.
 type Rules struct {
 	mappings []rules.Mapping // that are asked about
 	list     []Rule
+	drops    []Drop
 	own      []netip.Addr // addresses of this host, once they were needed
 }
 
@@ -69,6 +70,9 @@ func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 // add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often
 // lead to the same rule.
 func (r *Rules) add(other Rule) {
+	if other.action == accept {
+		return
+	}
 	meets := func(m rules.Mapping) bool { _, ok := other.match.meets(&m, r.isOwn); return ok }
 	if !slices.ContainsFunc(r.mappings, meets) {
 		return

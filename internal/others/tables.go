@@ -85,7 +85,7 @@ func (r *Rules) tables() error {
 		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT
 		w.from(base.name, under, 0)
 	}
-	return reading.err
+	return errors.Join(reading.err, r.filters(chains))
 }
 
 // bases returns the chains with which the ways of packets begin, in the order in which a packet meets them; at
@@ -113,6 +113,7 @@ type reading struct {
 	chains map[chainName]chain
 	rules  map[chainName][]rule
 	read   int
+	left   bool // there were more rules than may be read
 	err    error
 }
 
@@ -122,7 +123,7 @@ func (r *reading) of(t table) func(string) []rule {
 		key := chainName{t, name}
 		list, known := r.rules[key]
 		uses := int(r.chains[key].uses)
-		if known || uses == 0 || r.read+uses > maxRules {
+		if r.left = r.left || r.read+uses > maxRules; known || uses == 0 || r.left {
 			return list
 		}
 		r.read += uses
@@ -164,10 +165,10 @@ func chains() (map[chainName]chain, error) {
 				c.name = unix.ByteSliceToString(value)
 			case unix.NFTA_CHAIN_TYPE:
 				c.kind = unix.ByteSliceToString(value)
+			case unix.NFTA_CHAIN_POLICY:
+				c.drops = number(value) == 0 // NF_DROP, linux/netfilter.h
 			case unix.NFTA_CHAIN_USE:
 				c.uses = number(value)
-			case unix.NFTA_CHAIN_POLICY:
-				c.drops = number(value) == 0 // NF_DROP
 			case unix.NFTA_CHAIN_HOOK:
 				c.base = true
 				attributes(value, func(kind uint16, value []byte) {

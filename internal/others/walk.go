@@ -7,6 +7,7 @@ const (
 	pass      action = iota // nothing that matters
 	translate               // it changes the destination
 	untrack                 // it keeps the packet out of connection tracking, and so out of NAT
+	accept                  // no other rule of the chain sees the packet
 )
 
 // rule is a rule of somebody else's.

@@ -24,12 +24,32 @@ func (d *decoder) xtMatch(e *expr.Match) {
 	case *xt.Udp:
 		n.protocols = rules.UDP
 		n.ports = xtPorts(info.DstPorts, info.InvFlags&xt.UdpInvDestPorts != 0)
+	case *xt.ConntrackMtinfo3:
+		n = connectionMatch(info)
 	case *xt.Unknown:
 		n = unknownMatch(e.Name, *info)
 	default:
 		n.unread = true
 	}
 	d.narrow(n)
+}
+
+// connectionMatch reads what asks for translated connections, and for their first destination port
+// (linux/netfilter/xt_conntrack.h).
+func connectionMatch(info *xt.ConntrackMtinfo3) match {
+	const stateDNAT = 1 << 7 // XT_CONNTRACK_STATE_DNAT
+	n := anyPacket()
+	flags := xt.ConntrackFlags(info.MatchFlags)
+	if flags&xt.ConntrackState != 0 && info.StateMask == stateDNAT {
+		n.translated = true
+		flags &^= xt.ConntrackState
+	}
+	if flags&xt.ConntrackOrigDstPort != 0 {
+		n.original = []rules.Ports{{First: info.OrigDstPort, Last: max(info.OrigDstPort, info.OrigDstPortHigh)}}
+		flags &^= xt.ConntrackOrigDstPort
+	}
+	n.unread = info.InvertFlags != 0 || flags&^xt.ConntrackStateAlias != 0
+	return n
 }
 
 func xtPorts(ports [2]uint16, inverted bool) []rules.Ports {

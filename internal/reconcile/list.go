@@ -48,6 +48,8 @@ type Listing struct {
 	Backend string
 	Notes   []finding.Finding // that mappings are elsewhere, too, or could be; mostly empty
 	Rows    []Row
+	Legacy  bool   // the rules are in x_tables: those of iptables-legacy
+	Shared  bool   // the rules are in tables that are not portmap's alone: those of iptables
 	File    string // the saved file, as it is
 	Damaged string // what is wrong with the rules in the kernel, or ""
 	Foreign string // how to take out what others put among them, where Apply would be refused for it
@@ -216,6 +218,7 @@ func (h *Host) openAndLook(ctx context.Context, saved string) (kernel, error) {
 func (l *Listing) fill(h *Host, saved rules.Set, live kernel) {
 	l.Backend, l.Notes = h.filter.Name(), h.variantNote()
 	l.Damaged, l.Foreign = live.Damaged, live.Foreign
+	l.Legacy, l.Shared = h.filter.Legacy, h.filter.SharesTables
 	if h.moves() { // all packets are served, by another backend than the one asked for
 		l.Notes, l.Damaged = []finding.Finding{{ID: finding.OtherBackend, Text: live.Damaged}}, ""
 	}
