@@ -9,7 +9,9 @@ import (
 )
 
 // firewall is a chain on the way to the host's servers that drops by its policy, made with the backend's own tools.
-func (b backend) firewall(h interface{ Run(string, ...string) string }) {
+func (b backend) firewall(h interface {
+	Run(string, ...string) string
+}) {
 	if b.name != "nft" {
 		for _, tool := range b.tools {
 			h.Run(tool, "-A", "INPUT", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")

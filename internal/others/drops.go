@@ -1,7 +1,6 @@
 package others
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 
@@ -24,16 +23,13 @@ type Drop struct {
 
 // onInput reports whether packets for servers of this host end in the chain if no rule of it accepts them.
 func (c chain) onInput() bool {
-	return c.base && c.hook == unix.NF_INET_LOCAL_IN && c.kind == "filter" && c.drops && !c.ours()
+	return c.base && c.hook == unix.NF_INET_LOCAL_IN && c.kind == "filter" && c.drops
 }
 
 // filters looks for chains of nf_tables that drop.
 func (r *Rules) filters(chains map[chainName]chain) error {
 	var errs []error
-	for _, c := range chains {
-		if !c.onInput() {
-			continue
-		}
+	for _, c := range bases(chains, chain.onInput) {
 		reading := reading{chains: chains, rules: map[chainName][]rule{}}
 		d := Drop{System: Tables, Table: c.String(), Chain: c.name, families: c.families()}
 		if d.Chain == "INPUT" && (d.Table == "ip filter" || d.Table == "ip6 filter") {
@@ -47,10 +43,6 @@ func (r *Rules) filters(chains map[chainName]chain) error {
 		r.drops = append(r.drops, d)
 		errs = append(errs, reading.err)
 	}
-	slices.SortFunc(r.drops, func(a, b Drop) int {
-		return cmp.Or(cmp.Compare(a.families, b.families),
-			cmp.Compare(a.Table, b.Table), cmp.Compare(a.Chain, b.Chain))
-	})
 	return errors.Join(errs...)
 }
 

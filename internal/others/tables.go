@@ -74,7 +74,7 @@ func (r *Rules) tables() error {
 		return err
 	}
 	reading := reading{chains: chains, rules: map[chainName][]rule{}}
-	for _, base := range bases(chains) {
+	for _, base := range bases(chains, chain.concerns) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
 		w.visit = func(name string, found rule) {
 			r.add(Rule{
@@ -88,11 +88,11 @@ func (r *Rules) tables() error {
 	return errors.Join(reading.err, r.filters(chains))
 }
 
-// bases returns the chains with which the ways of packets begin, in the order in which a packet meets them; at
+// bases returns chains of others with which the ways of packets begin, in the order in which a packet meets them; at
 // the same place IPv4 comes first.
-func bases(chains map[chainName]chain) (list []chain) {
+func bases(chains map[chainName]chain, which func(chain) bool) (list []chain) {
 	for _, c := range chains {
-		if c.concerns() && !c.ours() {
+		if which(c) && !c.ours() {
 			list = append(list, c)
 		}
 	}
