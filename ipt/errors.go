@@ -48,7 +48,7 @@ type complaint struct {
 func complaints() []complaint {
 	return []complaint{
 		{says: []string{"holding the xtables lock"}, why: "another program holds the xtables lock",
-			fix: "`fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
+			fix: "`sudo fuser -v /run/xtables.lock` shows which; when it is done, do it again"},
 		{says: []string{"you must be root", "Permission denied", "Operation not permitted"}, why: "not permitted",
 			cause: unix.EPERM},
 		{says: []string{"nft: Address family not supported", "Protocol not supported",
@@ -71,7 +71,7 @@ func complaints() []complaint {
 		{says: []string{"should be restarted"}, why: "others changed rules at the same time", cause: rules.ErrDrift},
 		{says: []string{"CHAIN_DEL failed", "Too many links"}, why: "rules of others lead into a chain of portmap's",
 			// or others made changes just now
-			fix: "find them with iptables-save | grep PORTMAP, and delete them", cause: rules.ErrDrift},
+			fix: "`sudo iptables-save` shows them, with PORTMAP in the line: delete them", cause: rules.ErrDrift},
 	}
 }
 
