@@ -48,7 +48,7 @@ install: build	## what a package holds, under PREFIX (/usr/local) of DESTDIR, an
 uninstall:	## those files away; first: portmap disable, and portmap flush if the mappings are to go, too
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 
-packages:	## .deb, .rpm, .apk and Arch, in dist/
+packages:	## .deb, .rpm, .apk (not signed: apk add --allow-untrusted) and Arch, in dist/
 	packaging/build.sh $(VERSION)
 
 clean:	## bin/ and dist/ away

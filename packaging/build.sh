@@ -6,11 +6,7 @@ cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/local/go/bin
 nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
 
-# A package's version is a number, also between two releases. What comes before a release sorts before it, what comes after it
-# after it.
-VERSION=${1#v}
-case "$VERSION" in [0-9]*.[0-9]*) ;; *) VERSION=0.0.0~git.$VERSION ;; esac # a commit's name can begin with a digit
-VERSION=$(sed -E 's/-(alpha|beta|pre|rc)/~\1/; y/-_/++/' <<<"$VERSION")
+VERSION=$(packaging/version.sh "$1")
 GOARCH=${GOARCH:-$(go env GOARCH)}
 ARCH=$GOARCH # that of the package
 export VERSION GOARCH ARCH
@@ -43,7 +39,8 @@ for packager in "$@"; do
     VERSION=$release
     case "$packager" in
     apk) # it knows a few words and numbers alone (apk-package(5))
-        VERSION=$(sed -E 's/~(alpha|beta|pre|rc)[.]?([0-9]*)/_\1\2/; s/~[^+]*/_pre/; s/\+([0-9]*).*/_p\1/; s/$/-r0/' <<<"$release")
+        echo 'the .apk is not signed; it is installed with: apk add --allow-untrusted FILE'
+        VERSION=$(sed -E 's/~(alpha|beta|pre|rc)[.]?([0-9]*)/_\1\2/; s/~git([0-9]+)[.]([0-9]+)[^+]*/_pre\1_p\2/; s/\+([0-9]*).*/_p\1/; s/$/-r0/' <<<"$release")
         ;;
     archlinux) VERSION=${release/\~/} ;; # letters after a number sort before it, a ~ after it (vercmp(8))
     esac

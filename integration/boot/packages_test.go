@@ -45,7 +45,19 @@ func added(t *testing.T, root string) string {
 func TestPackageInAChroot(t *testing.T) {
 	dir := root(t, plan{})
 	before := added(t, dir)
-	inside(t, dir, "dpkg", "-i", "/opt/boot/dist/old.deb")
+	// A file made by hand before: nobody is asked about it. A command by hand is named, since it would run.
+	const byHand = "/usr/local/bin/portmap"
+	must(t, os.Mkdir(dir+"/etc/portmap", 0o755))
+	must(t, os.WriteFile(dir+"/etc/portmap/portmap.conf", []byte("80:8080\n"), 0o644))
+	must(t, os.WriteFile(dir+byHand, nil, 0o755))
+	said := inside(t, dir, "dpkg", "-i", "/opt/boot/dist/old.deb")
+	if !strings.Contains(said, byHand+" comes before /usr/bin/portmap") {
+		t.Errorf("of a command in its way the package says\n%s", said)
+	}
+	must(t, os.Remove(dir+byHand))
+	if content, _ := os.ReadFile(dir + "/etc/portmap/portmap.conf"); string(content) != "80:8080\n" {
+		t.Errorf("after the installation the file is %q", content)
+	}
 	const etc = "/etc/systemd/system/"
 	for path, target := range map[string]string{
 		etc + "sysinit.target.wants/portmap-restore.service":    "/lib/systemd/system/portmap-restore.service",
@@ -122,7 +134,11 @@ func TestPackageWhereSystemdIsDeaf(t *testing.T) {
 				{"--install", "/opt/boot/new.deb"}, {"--purge", "portmap-nat"},
 			} {
 				contained(t, dir, append([]string{"dpkg"}, words...)...)
-				_, err := os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service")
+				_, err := os.Stat(dir + "/etc/portmap/portmap.conf")
+				if exists := err == nil; exists != (words[0] == "--install") { // without a mapping, it goes, too
+					t.Errorf("after dpkg %s the file is there: %t", strings.Join(words, " "), exists)
+				}
+				_, err = os.Lstat(dir + "/etc/systemd/system/sysinit.target.wants/portmap-restore.service")
 				if enabled := err == nil; enabled != (words[0] == "--install" && name != "none") {
 					t.Errorf("after dpkg %s it is enabled: %t", strings.Join(words, " "), enabled)
 				}
@@ -152,7 +168,6 @@ dpkg --remove portmap-nat
 type packager struct {
 	pattern                  string // of the package's name
 	install, upgrade, remove []string
-	saved                    string // where it sets an edited file aside when the package is removed
 }
 
 func packagers(t *testing.T, root string) map[string]packager {
@@ -166,8 +181,8 @@ func packagers(t *testing.T, root string) map[string]packager {
 		return append([]string{"pacman", "--root", root, "--config", conf, "--noconfirm"}, words...)
 	}
 	return map[string]packager{
-		"rpm":    {"*.rpm", rpm("--install"), rpm("--upgrade"), rpm("--erase"), "/etc/portmap/portmap.conf.rpmsave"},
-		"pacman": {"*.pkg.tar.zst", pacman("-Udd"), pacman("-Udd"), pacman("-R"), "/etc/portmap/portmap.conf.pacsave"},
+		"rpm":    {"*.rpm", rpm("--install"), rpm("--upgrade"), rpm("--erase")},
+		"pacman": {"*.pkg.tar.zst", pacman("-Udd"), pacman("-Udd"), pacman("-R")},
 	}
 }
 
@@ -211,13 +226,14 @@ func TestPackagesOfOthers(t *testing.T) {
 			}
 			inside(t, dir, "systemctl", "enable", "portmap-restore.service")
 			do(p.remove, "portmap-nat")
-			if content, _ := os.ReadFile(dir + p.saved); string(content) != "443:8443\n" {
-				t.Errorf("after the removal %s is %q", p.saved, content)
+			const saved = "/etc/portmap/portmap.conf"
+			if content, _ := os.ReadFile(dir + saved); string(content) != "443:8443\n" {
+				t.Errorf("after the removal the file is %q", content)
 			}
 			if _, err := os.Stat(dir + "/usr/share/doc/portmap-nat"); err == nil {
 				t.Error("/usr/share/doc/portmap-nat is left")
 			}
-			must(t, os.Remove(dir+p.saved))
+			must(t, os.Remove(dir+saved))
 			must(t, os.Remove(dir+"/etc/portmap"))
 			if after := added(t, dir); after != before {
 				t.Errorf("files were\n%s\nand are\n%s", before, after)

@@ -17,6 +17,21 @@ if [ -e /var/lib/portmap-nat/removed ]; then
     rm -r /var/lib/portmap-nat
 fi
 
+# The saved mappings are state, not configuration that comes with a package: whoever has the file keeps it, and nobody is asked. A
+# link that leads nowhere may lead to a disk that is mounted later.
+conf=/etc/portmap/portmap.conf
+if ! [ -e $conf ] && ! [ -L $conf ]; then
+    umask 022
+    mkdir -p /etc/portmap
+    echo '# The mappings that portmap applies, one a line: portmap.conf(5).' >$conf
+fi
+
+for other in /usr/local/sbin/portmap /usr/local/bin/portmap; do
+    if [ -e $other ]; then
+        echo "portmap-nat: $other comes before /usr/bin/portmap, which is this package's; to have this one: sudo rm $other"
+    fi
+done
+
 # chrooted: what is live belongs to a host that keeps its mappings.
 chrooted() { [ "$(stat -L -c %d:%i /proc/1/root/ 2>/dev/null)" != "$(stat -L -c %d:%i /)" ]; }
 

@@ -32,6 +32,7 @@ for service in network localmount; do rc-update --quiet add $service boot; done
 cp -a apk/etc apk/usr /
 sh -e apk/.post-install 0.0.1
 at_boot || die 'the package is not in the runlevel boot'
+[ -s /etc/portmap/portmap.conf ] || die 'the package makes no file'
 echo 443:8443 >/etc/portmap/portmap.conf
 ! live || die 'there are rules, and nothing was started'
 
@@ -110,7 +111,7 @@ renewed() { now=$(pgrep -f '^/usr/bin/portmap watch') && [ "$now" != "$process" 
 soon renewed || die 'after an upgrade the watch is the old one'
 
 sh -e apk/.pre-deinstall 0.0.1
-(cd apk && find etc usr -type f ! -name portmap.conf) | sed 's|^|/|' | xargs rm
+(cd apk && find etc usr -type f) | sed 's|^|/|' | xargs rm
 sh -e apk/.post-deinstall 0.0.1
 ! live || die 'there are rules after the removal'
 ! at_boot || die 'the service is in its runlevel after the removal'
