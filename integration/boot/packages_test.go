@@ -43,7 +43,8 @@ func added(t *testing.T, root string) string {
 // The package goes into a chroot, and out of it, without anything running there; what it enabled works at the first
 // boot.
 func TestPackageInAChroot(t *testing.T) {
-	dir := root(t, plan{})
+	t.Parallel()
+	dir := root(t, "bookworm", plan{})
 	before := added(t, dir)
 	// A file made by hand before: nobody is asked about it. A command by hand is named, since it would run.
 	const byHand = "/usr/local/bin/portmap"
@@ -120,9 +121,11 @@ func TestPackageInAChroot(t *testing.T) {
 
 // In some chroots it looks as if systemd ran, and nobody answers: the package goes in and out all the same.
 func TestPackageWhereSystemdIsDeaf(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"systemctl", "none"} {
 		t.Run(name, func(t *testing.T) {
-			dir := root(t, plan{})
+			t.Parallel()
+			dir := root(t, "bookworm", plan{})
 			before := added(t, dir)
 			must(t, os.MkdirAll(dir+"/run/systemd/system", 0o755))
 			if name == "none" {
@@ -152,7 +155,8 @@ func TestPackageWhereSystemdIsDeaf(t *testing.T) {
 
 // Where nothing has started the system, as in a container, the rules leave the kernel with the package all the same.
 func TestPackageInAContainer(t *testing.T) {
-	dir := root(t, plan{})
+	t.Parallel()
+	dir := root(t, "bookworm", plan{})
 	const script = `
 set -e
 mount -t proc proc /proc
@@ -188,9 +192,11 @@ func packagers(t *testing.T, root string) map[string]packager {
 
 // What other package managers do with the package, in a root where nothing runs.
 func TestPackagesOfOthers(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"rpm", "pacman"} {
 		t.Run(name, func(t *testing.T) {
-			dir := root(t, plan{})
+			t.Parallel()
+			dir := root(t, "bookworm", plan{})
 			must(t, os.Remove(dir+"/bin/sh")) // theirs is not Debian's
 			must(t, os.Symlink("bash", dir+"/bin/sh"))
 			must(t, os.MkdirAll(dir+"/var/lib/pacman", 0o755))
@@ -244,7 +250,8 @@ func TestPackagesOfOthers(t *testing.T) {
 
 // A host that OpenRC starts.
 func TestOpenRC(t *testing.T) {
-	dir := root(t, plan{})
+	t.Parallel()
+	dir := root(t, "bookworm", plan{})
 	must(t, os.Mkdir(dir+"/opt/boot/apk", 0o755))
 	unpack := exec.Command("tar", "xzf", built(t, old, "*.apk"), "-C", dir+"/opt/boot/apk",
 		"--warning=no-unknown-keyword")
@@ -256,7 +263,8 @@ func TestOpenRC(t *testing.T) {
 
 // The units are understood by systemd, without a word, and let a service that is broken into do little.
 func TestUnits(t *testing.T) {
-	dir := root(t, plan{})
+	t.Parallel()
+	dir := root(t, "bookworm", plan{})
 	inside(t, dir, "dpkg", "-i", "/opt/boot/dist/old.deb")
 	units, err := filepath.Glob(dir + "/usr/lib/systemd/system/portmap-*.service")
 	must(t, err)
@@ -275,6 +283,7 @@ func TestUnits(t *testing.T) {
 }
 
 func TestPackageIsAsDebianWantsIt(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("lintian", "--fail-on", "error", built(t, old, "*.deb")).Output()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -282,6 +291,7 @@ func TestPackageIsAsDebianWantsIt(t *testing.T) {
 }
 
 func TestVagrantfile(t *testing.T) {
+	t.Parallel()
 	if out, err := exec.Command("ruby", "-c", "../../Vagrantfile").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

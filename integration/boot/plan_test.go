@@ -4,6 +4,7 @@ package boot
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,7 +46,8 @@ func firewalls() map[string]plan {
 		"nftables": beside("nftables", "again nftables reload"),
 		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload",
 			"survives firewall-cmd --complete-reload"),
-		"ufw": beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"),
+		"ufw": slices.Insert(beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"), 3,
+			"ufw --force enable", "unanswered", "paste coming-from ufw"),
 		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start",
 			"survives netfilter-persistent reload"),
 		"iptables":  beside("iptables"),
@@ -89,6 +91,42 @@ func withoutNfTables() plan {
 		"serve", "without nf_tables", "install", "fallback",
 		"reboot",
 		"restored", "vrf", "reach_vrf", "lost iptables-legacy", "remove", "purge",
+	}
+}
+
+// site is the README's own section on a site with a certificate.
+const site = "paste readme from-a-fresh-machine-to-a-site-with-a-certificate"
+
+// pasted is what the pages in docs/ have a user paste.
+func pasted() map[string]plan {
+	return map[string]plan{
+		"Let's Encrypt": {
+			"letsencrypt", "dpkg -i dist/old.deb", site, "site",
+			"renews_alive paste lets-encrypt renewal-with-lego",
+			"renews paste lets-encrypt lego-through-port-443-alone",
+			"paste lets-encrypt a-folder-that-the-server-shows",
+			"renews_alive paste lets-encrypt the-folder-with-lego", "systemctl stop rwserve-plain",
+			"renews paste lets-encrypt certbot",
+			"renews_alive certbot renew --force-renewal --no-random-sleep-on-renew", "systemctl start rwserve-plain",
+			"renews_alive paste lets-encrypt the-folder-with-certbot",
+		},
+		"terminal and PM2": {
+			"letsencrypt", "dpkg -i dist/old.deb", site, "site", "paste coming-from who-listens", "terminal",
+			"paste coming-from fork-mode", "site", "reboot", "site",
+			"paste coming-from cluster-mode", "site", "reboot", "site",
+		},
+		"setcap rinetd firewalld": {
+			"had setcap", "install", "under_load paste coming-from from-setcap", "reach 10", "incapable",
+			"reboot", "restored",
+			"portmap remove 443", "had rinetd", "under_load paste coming-from from-rinetd", "reach 10",
+			"portmap remove 443", "had forward-port", "under_load paste coming-from from-firewalld", "reach 10",
+			"banned",
+			"paste coming-from what-firewalld-bans", "unanswered",
+		},
+		"iptables": {
+			"serve", "install", "firewall netfilter-persistent", "had redirect",
+			"under_load paste coming-from from-an-iptables-tutorial", "reach 10", "reboot", "restored",
+		},
 	}
 }
 

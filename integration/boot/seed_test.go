@@ -20,16 +20,16 @@ import (
 //go:embed guest
 var guest embed.FS
 
-// root is the root of a new guest: the image, with what the plan needs laid over it. Changes stay in memory and go with
-// the test.
-func root(t *testing.T, p plan) string {
+// root is the root of a new guest: the image of a suite of Debian's, with what the plan needs laid over it. Changes
+// stay in memory and go with the test.
+func root(t *testing.T, suite string, p plan) string {
 	t.Helper()
 	dir := t.TempDir()
 	merged, upper, work := dir+"/root", dir+"/upper", dir+"/work"
 	for _, d := range []string{merged, upper, work} {
 		must(t, os.Mkdir(d, 0o755))
 	}
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", image(t), upper, work)
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", image(t, suite), upper, work)
 	must(t, unix.Mount("overlay", merged, "overlay", 0, options))
 	t.Cleanup(func() { must(t, unix.Unmount(merged, unix.MNT_DETACH)) })
 	seed(t, merged, p)
@@ -51,6 +51,10 @@ func seed(t *testing.T, root string, p plan) {
 		content, err := os.ReadFile(source)
 		must(t, err)
 		must(t, os.WriteFile(folder+"/"+name, content, 0o755))
+	}
+
+	if p.pastes() {
+		seedPaste(t, folder)
 	}
 
 	// The console is for the verdict; a serial line is slow, too.
@@ -77,8 +81,8 @@ func seed(t *testing.T, root string, p plan) {
 		must(t, os.WriteFile(place, content, mode))
 	}
 	for _, unit := range units {
-		if unit == "rwserve.service" {
-			continue // the step `serve` does it
+		if !strings.HasPrefix(unit, "boot-") {
+			continue // a step starts it
 		}
 		wants := filepath.Join(root, "etc/systemd/system/multi-user.target.wants")
 		must(t, os.MkdirAll(wants, 0o755))
@@ -86,7 +90,9 @@ func seed(t *testing.T, root string, p plan) {
 	}
 }
 
-func image(t *testing.T) string { return environment(t, "PORTMAP_BOOT_IMAGE") }
+func image(t *testing.T, suite string) string {
+	return environment(t, "PORTMAP_BOOT_"+strings.ToUpper(suite))
+}
 
 // The packages are built twice, so that there is one to upgrade to.
 const (

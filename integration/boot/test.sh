@@ -9,6 +9,9 @@ cd "$(dirname "$0")/../.."
 export PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
 export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 
+cache=${XDG_CACHE_HOME:-$HOME/.cache}
+pebble=v2.10.1 # an ACME server for tests, by the Go module proxy
+
 die() {
     printf '%s\n' "$@" >&2
     exit 1
@@ -40,10 +43,15 @@ enclosed() {
         mv dist/portmap-nat* /mnt/new/
         PORTMAP_BOOT_PACKAGES='/mnt/old /mnt/new'
     fi
-    echo 'test-boot: the image'
-    PORTMAP_BOOT_IMAGE=$(integration/boot/image.sh)
-    export PORTMAP_BOOT_PACKAGES PORTMAP_BOOT_IMAGE
-    go test -tags boot -count=1 -timeout 40m -v "$@" ./integration/boot
+    echo 'test-boot: the images'
+    PORTMAP_BOOT_BOOKWORM=$(integration/boot/image.sh bookworm)
+    PORTMAP_BOOT_TRIXIE=$(integration/boot/image.sh trixie)
+    PORTMAP_BOOT_CACHE=${PORTMAP_BOOT_BOOKWORM%/*}
+    PORTMAP_BOOT_PEBBLE=$cache/portmap-tools/pebble-$pebble/pebble
+    [ -x "$PORTMAP_BOOT_PEBBLE" ] ||
+        GOBIN=${PORTMAP_BOOT_PEBBLE%/*} go install "github.com/letsencrypt/pebble/v2/cmd/pebble@$pebble"
+    export PORTMAP_BOOT_PACKAGES PORTMAP_BOOT_BOOKWORM PORTMAP_BOOT_TRIXIE PORTMAP_BOOT_CACHE PORTMAP_BOOT_PEBBLE
+    go test -tags boot -count=1 -timeout 40m -parallel 4 -v "$@" ./integration/boot
 }
 
 if [ -n "${PORTMAP_BOOT_CGROUP:-}" ]; then
@@ -62,6 +70,7 @@ need mmdebstrap mmdebstrap
 need qemu-system-x86_64 qemu-system-x86
 need mke2fs e2fsprogs
 need make make
+need npm npm
 need lintian lintian
 need rpm rpm
 need pacman pacman-package-manager

@@ -20,28 +20,29 @@ const bootLimit = 12 * time.Minute
 // qemu lets a guest go through the plan on a machine of its own, with Debian's kernel.
 func qemu(t *testing.T, p plan) report {
 	t.Helper()
-	dir := root(t, p)
+	dir := root(t, "bookworm", p)
 	disk := filepath.Join(t.TempDir(), "disk")
 	// mke2fs fills the file system itself: no loop device, no mount.
 	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-d", dir, "-m0", "-E", "root_owner=0:0", disk,
 		"1G").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
+	boot := image(t, "bookworm") + "/boot"
 	var console string
 	keep(t, &console)
-	for boot := 1; boot <= p.boots(); boot++ {
+	for number := 1; number <= p.boots(); number++ {
 		start := time.Now()
 		// -no-reboot: qemu ends when its guest reboots, and is started again on the same disk.
 		out, exit := run(t, bootLimit, exec.Command("qemu-system-x86_64", append(accelerator(),
 			"-m", "1024", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
 			"-no-reboot",
 			"-drive", "file="+disk+",if=virtio,format=raw,cache=unsafe",
-			"-kernel", one(t, image(t)+"/boot/vmlinuz-*"), "-initrd", one(t, image(t)+"/boot/initrd.img-*"),
+			"-kernel", one(t, boot+"/vmlinuz-*"), "-initrd", one(t, boot+"/initrd.img-*"),
 			"-append",
 			"root=/dev/vda rw console=ttyS0 panic=-1 quiet mitigations=off nokaslr audit=0 selinux=0 apparmor=0 "+
 				"nowatchdog")...))
 		console += out
-		t.Logf("boot %d of %d: %s", boot, p.boots(), time.Since(start).Round(time.Second/10))
+		t.Logf("boot %d of %d: %s", number, p.boots(), time.Since(start).Round(time.Second/10))
 		if exit != 0 {
 			t.Fatalf("qemu ended with exit status %d", exit)
 		}
@@ -72,10 +73,12 @@ func one(t *testing.T, pattern string) string {
 }
 
 func TestQemu(t *testing.T) {
+	t.Parallel()
 	qemu(t, onItsOwn()).check(t, onItsOwn())
 }
 
 // Only a machine of its own can have another kernel.
 func TestQemuWithoutNfTables(t *testing.T) {
+	t.Parallel()
 	qemu(t, withoutNfTables()).check(t, withoutNfTables())
 }
