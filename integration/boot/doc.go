@@ -4,11 +4,10 @@
 //	test.sh      what `make test-boot` runs: tools, image, packages, then the tests
 //	image.sh     makes the root file systems of the guests, once; they are kept in the user's cache
 //	guest/       what is put into a guest; steps.sh says what each step does
-//	machine_test
-//	             a guest in qemu: Debian's own kernel and a true reboot; slow where it is emulated, so it starts first
 //	paste_test   what the README and the pages in docs/ have a user paste, pasted in a guest
 //	plan_test    the plans: which steps a guest goes through, with reboots between, and what must come of them
 //	nspawn_test  a guest in systemd-nspawn: this machine's kernel, two boots in a second or two
+//	qemu_test    a guest in qemu: Debian's own kernel and a true reboot; slow where it is emulated
 //	packages_test
 //	             the packages without a boot: by dpkg, rpm and pacman in a root where nothing runs,
 //	             and on a host of OpenRC's
