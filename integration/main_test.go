@@ -64,7 +64,7 @@ func (b backend) flush(h *lab.Host) {
 		if tool == "nft" {
 			h.Run(tool, "flush", "ruleset")
 		} else {
-			for _, table := range []string{"nat", "mangle"} {
+			for _, table := range []string{"nat", "mangle", "filter"} {
 				h.Run(tool, "-t", table, "-F")
 				h.Run(tool, "-t", table, "-X")
 			}
@@ -78,7 +78,8 @@ func (b backend) save(h *lab.Host) (texts []string) {
 		if tool == "nft" {
 			texts = append(texts, h.Run(tool, "list", "ruleset"))
 		} else {
-			texts = append(texts, h.Run(tool+"-save", "-t", "mangle")+h.Run(tool+"-save", "-t", "nat"))
+			texts = append(texts, h.Run(tool+"-save", "-t", "filter")+h.Run(tool+"-save", "-t", "mangle")+
+				h.Run(tool+"-save", "-t", "nat"))
 		}
 	}
 	return texts

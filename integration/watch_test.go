@@ -91,12 +91,12 @@ func TestWatchAppliesEdits(t *testing.T) {
 		w.live(b, "443:9443/tcp")
 		host.Run(f.flush[0], f.flush[1:]...)
 		w.live(b, "443:9443/tcp")
-		write(t, p.file, b.line()+"443:9443 --hide\n")
-		w.says("--hide: not supported by this version\n")
+		write(t, p.file, b.line()+"443:9443 --owner nobodyknows\n")
+		w.says("--owner nobodyknows: no such user on this host\n")
 		write(t, p.file, b.line()+"443:9443\n80:8080/sctp\n")
 		w.says(lineTwo(b) + ": 80:8080/sctp: sctp: not a protocol\n  write /tcp, /udp or /tcp,udp\n" +
 			"portmap: what the file said before stays live\n")
-		if n := strings.Count(w.log.String(), "--hide"); n != 1 {
+		if n := strings.Count(w.log.String(), "such user"); n != 1 {
 			t.Errorf("what is wrong was told %d times:\n%s", n, w.log)
 		}
 		if content, _ := os.ReadFile(p.file); string(content) != b.line()+"443:9443\n80:8080/sctp\n" {

@@ -15,6 +15,7 @@ type Options struct {
 	Variant Variant       // the one to use; empty to find out
 	Folders []string      // where programs are; empty for [SystemFolders]
 	Wait    time.Duration // how long to wait for the xtables lock, in whole seconds; 0 for ten
+	Users   rules.Users   // resolves the owners that rules name; without it such a mapping looks damaged
 }
 
 func (o Options) folders() []string {
@@ -30,6 +31,7 @@ type Backend struct {
 	use    tools
 	other  *tools // the other variant, where the host has it
 	wait   string
+	users  rules.Users
 	tables tables
 }
 
@@ -43,7 +45,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{use: found[0], wait: fmt.Sprintf("--wait=%d", int(o.Wait.Seconds()))}
+	b := &Backend{use: found[0], users: o.Users, wait: fmt.Sprintf("--wait=%d", int(o.Wait.Seconds()))}
 	if len(found) == 1 {
 		if o.Variant != "" && found[0].variant != o.Variant {
 			return nil, &Error{Why: "this host has no " + string(o.Variant)}
@@ -208,6 +210,9 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 		if err := b.check(list); err != nil {
 			return err
 		}
+	}
+	if err := rules.Resolved(change.Add); err != nil {
+		return err
 	}
 	steps, small, err := b.small(ctx, change)
 	if err == nil && !small {

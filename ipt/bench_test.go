@@ -46,7 +46,7 @@ func BenchmarkLive(b *testing.B) {
 	output := printed(wanted(encode(mappings, rules.IPv4), nothing))
 	b.ReportAllocs()
 	for b.Loop() {
-		labels := newLabels()
+		labels := newLabels(nil)
 		s, err := parse(labels, output)
 		if err != nil {
 			b.Fatal(err)

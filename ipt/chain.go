@@ -11,11 +11,12 @@ type table string
 
 const (
 	nat    table = "nat"    // sends the first packet of a connection to the server's port
-	mangle table = "mangle" // drops what connection tracking calls invalid, which nat never sees
+	mangle table = "mangle" // drops what nat never sees: what connection tracking calls invalid, answers of other users
+	filter table = "filter" // refuses direct connections: iptables-legacy rejects in no other table
 )
 
-// ownTables are in the order in which they are changed.
-var ownTables = [...]table{mangle, nat}
+// ownTables are in the order in which they are changed: the guards come before what they guard.
+var ownTables = [...]table{filter, mangle, nat}
 
 // chainID tells a chain of one family from all others: each table has names of its own.
 type chainID struct {
@@ -43,6 +44,10 @@ const (
 	masqueradeChain = "PORTMAP-MASQ"     // in nat: connections to other hosts, by target port
 	loopbackChain   = "PORTMAP-LOOPBACK" // in mangle: packets of other hosts to or from loopback addresses
 
+	ownerChain  = "PORTMAP-OWNER"  // in mangle: answers that leave, by the port that was asked for
+	hideChain   = "PORTMAP-HIDE"   // in filter: direct connections to this host, by target port
+	refuseChain = "PORTMAP-REFUSE" // in filter: refuses what comes here
+
 	portsOf     = "PORTMAP-P" // the ports of one mapping with several sources
 	sourcesOf   = "PORTMAP-S" // its sources
 	addressesOf = "PORTMAP-A" // the listen addresses of one port
@@ -64,7 +69,7 @@ type hook struct {
 //
 // The nat chains ask twice whether an address is one of this host: an address in a VRF stands in the routing table of
 // that VRF alone, and the first question is about the main one (net/netfilter/xt_addrtype.c, addrtype_mt_v1).
-func hooks() [5]hook {
+func hooks() [6]hook {
 	loopback := rule{outside: true, verdict: jump, chain: loopbackChain}
 	toLoopback, fromLoopback := loopback, loopback
 	toLoopback.destination, fromLoopback.source = loopbackNetwork, loopbackNetwork
@@ -75,7 +80,9 @@ func hooks() [5]hook {
 		{chainID{nat, "POSTROUTING"}, []rule{{translated: true, verdict: jump, chain: masqueradeChain}}},
 		{chainID{mangle, "PREROUTING"}, []rule{toLoopback, fromLoopback,
 			{protocol: tcp, invalid: true, verdict: jump, chain: invalidChain}}},
-		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain}}},
+		{chainID{mangle, "OUTPUT"}, []rule{{protocol: tcp, invalid: true, verdict: jump, chain: targetChain},
+			{when: answering, verdict: jump, chain: ownerChain}}},
+		{chainID{filter, "INPUT"}, []rule{{when: direct, verdict: jump, chain: hideChain}}},
 	}
 }
 
@@ -105,10 +112,14 @@ func (id chainID) own() bool {
 	switch {
 	case id.table == nat && (id.name == rootChain || id.name == textChain || id.name == masqueradeChain):
 		return true
-	case id.table == mangle && (id.name == invalidChain || id.name == loopbackChain):
+	case id.table == mangle && (id.name == invalidChain || id.name == loopbackChain || id.name == ownerChain):
+		return true
+	case id.table == filter && (id.name == hideChain || id.name == refuseChain):
 		return true
 	case id.table == mangle:
-		trees = []string{listenChain, targetChain}
+		trees = []string{listenChain, targetChain, ownerChain + "-T", ownerChain + "-U"}
+	case id.table == filter:
+		trees = []string{hideChain + "-T", hideChain + "-U"}
 	}
 	for _, tree := range trees {
 		if rest, ok := strings.CutPrefix(id.name, tree); ok {
@@ -119,7 +130,7 @@ func (id chainID) own() bool {
 	for _, kind := range [...]string{portsOf, sourcesOf, addressesOf} {
 		if rest, ok := strings.CutPrefix(id.name, kind); ok && len(rest) == 16 &&
 			strings.Trim(rest, "0123456789abcdef") == "" {
-			return id.table == nat || kind != portsOf
+			return id.table == nat || kind == addressesOf || kind == sourcesOf && id.table == mangle
 		}
 	}
 	return false

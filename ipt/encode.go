@@ -31,7 +31,8 @@ func encode(mappings []rules.Mapping, family rules.Families) []chain {
 // encodeNear is encode for those chains alone that hold something of the mappings near, or lead to them; nil for all.
 func encodeNear(mappings, near []rules.Mapping, family rules.Families) []chain {
 	return slices.Concat(translating(mappings, near, family), masquerading(mappings, near, family),
-		closingLoopback(mappings, family), dropping(mappings, near, family))
+		closingLoopback(mappings, family), dropping(mappings, near, family), muting(mappings, near, family),
+		hiding(mappings, near, family))
 }
 
 // translating returns the chains of the table nat.

@@ -22,6 +22,9 @@ type dnatEntry struct {
 	drops       bool       // its packets are dropped, instead of sent to target
 	masquerades bool       // they get another source; listen is where they go
 	original    uint16     // of masquerades: the port that clients use, for the first one
+	refuses     bool       // they are refused, by the chain for that
+	owned       bool       // answers of other users are dropped
+	uid         uint32     // of the owner
 	address     netip.Addr
 	iface       string
 	source      netip.Prefix
@@ -58,13 +61,17 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 	if e.address.IsValid() {
 		r.destination = netip.PrefixFrom(e.address, e.address.BitLen())
 	}
-	if e.drops || e.masquerades {
+	if e.drops || e.masquerades || e.refuses {
 		r.ports = rules.Ports{First: max(e.listen.First, p.First), Last: min(e.listen.Last, p.Last)}
 	}
 	if e.masquerades {
 		first := e.original + (r.ports.First - e.listen.First)
 		r.original = rules.Ports{First: first, Last: first + (r.ports.Last - r.ports.First)}
 		r.verdict = masquerade
+		return []rule{r}
+	}
+	if e.refuses {
+		r.verdict, r.chain = goTo, refuseChain
 		return []rule{r}
 	}
 	if e.drops {
@@ -78,6 +85,9 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 		return []rule{r}
 	}
 	r.verdict, r.address, r.share = toPort, e.to, e.share
+	if e.owned {
+		r.verdict, r.owned, r.uid = drop, true, e.uid
+	}
 	if e.to.IsValid() && !e.to.IsLoopback() && !e.address.IsValid() {
 		r.notTo = loopbackOf(rules.FamilyOf(e.to))
 	}
@@ -91,7 +101,7 @@ func (e *dnatEntry) rules(p rules.Ports) []rule {
 }
 
 // spans reports whether the entry has one rule for all of its ports.
-func (e *dnatEntry) spans() bool { return e.sourceChain != "" || e.drops || e.masquerades }
+func (e *dnatEntry) spans() bool { return e.sourceChain != "" || e.drops || e.masquerades || e.refuses }
 
 // covers reports whether one rule of the entry is for all of the range.
 func (e *dnatEntry) covers(b portRange) bool {

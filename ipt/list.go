@@ -37,7 +37,7 @@ func (b *Backend) listChains(ctx context.Context, t tools, looks ...chainRef) ([
 }
 
 // listLegacyChains has iptables-legacy list the chains, all side by side: to print few rules takes half the time of
-// printing all. The table mangle holds few, and is listed once.
+// printing all. What the table mangle holds beside owners is few rules, and listed once.
 func listLegacyChains(ctx context.Context, t tools, looks []chainRef) ([]chainState, error) {
 	list := make([]chainState, len(looks))
 	commands := make([][]string, len(looks))
@@ -49,7 +49,7 @@ func listLegacyChains(ctx context.Context, t tools, looks []chainRef) ([]chainSt
 			continue
 		}
 		commands[i] = []string{p.main, "-t", string(l.id.table), "-S"}
-		if l.id.table == nat {
+		if l.id.table != mangle || strings.HasPrefix(l.id.name, ownerChain) {
 			commands[i] = append(commands[i], l.id.name)
 		}
 		by[i] = slices.IndexFunc(commands[:i+1], func(c []string) bool { return slices.Equal(c, commands[i]) })

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // What is ours is decided by what it says, not by its name: a chain of others can be called PORTMAP, and its rules can
@@ -11,20 +12,19 @@ import (
 
 // labels are the comments that were read, and the mappings that they are the texts of.
 type labels struct {
-	parser rules.Parser
+	reader ruletext.Reader
 	known  map[string]rules.Mapping // the zero Mapping for a comment that is not one's text
 }
 
-func newLabels() *labels { return &labels{known: map[string]rules.Mapping{}} }
+func newLabels(users rules.Users) *labels {
+	return &labels{reader: ruletext.Reader{Users: users}, known: map[string]rules.Mapping{}}
+}
 
 // mapping returns the mapping of which a comment is the canonical text.
 func (l *labels) mapping(comment string) (rules.Mapping, bool) {
 	m, read := l.known[comment]
 	if !read {
-		var err error
-		if m, err = l.parser.Parse(comment); err != nil || m.String() != comment {
-			m = rules.Mapping{}
-		}
+		m, _ = l.reader.Mapping(comment)
 		l.known[comment] = m
 	}
 	return m, !m.IsZero()
@@ -65,13 +65,18 @@ func (l *labels) ours(in chainID, r *rule) bool {
 		return *r == rule{comment: r.comment} && l.note(r.comment)
 	case in == chainID{mangle, invalidChain}:
 		return *r == rule{to: r.to, verdict: goTo, chain: listenChain} && r.to != anywhere
-	case r.invalid || r.translated || r.outside || r.to != anywhere:
+	case in == refuseID:
+		return *r == rule{protocol: tcp, verdict: reset} ||
+			*r == rule{when: r.when, verdict: r.verdict} && (r.verdict == unreachable || r.verdict == unreachable6)
+	case r.invalid || r.translated || r.outside || r.to != anywhere || r.when != always:
 		return false
+	case r.owned:
+		return in.isOwners() && r.verdict == drop && r.original.Last != 0 && r.ports.Last != 0 && l.label(r.comment)
 	}
 	inner := chainID{in.table, r.chain}
 	switch r.verdict {
 	case goTo:
-		return r.comment == "" && inner.own()
+		return r.comment == "" && inner.own() && inner != refuseID || r.comment == dropComment && inner == refuseID
 	case jump:
 		return inner.own() && strings.HasPrefix(r.chain, sourcesOf) && l.labelIn(in.table, r.comment)
 	case drop:
@@ -82,7 +87,7 @@ func (l *labels) ours(in chainID, r *rule) bool {
 		return in.table == nat && !r.reply && r.protocol != 0 && r.ports.Last == r.ports.First && r.ports.Last != 0 &&
 			r.port != 0 &&
 			l.label(r.comment)
-	case note:
+	case note, reset, unreachable, unreachable6:
 	}
 	return false
 }

@@ -41,6 +41,21 @@ func parseWords(words []string) (r rule, ok bool) {
 			words = words[len(hereWords[to]):]
 			continue
 		}
+		if when, found := occasionAt(words); found && r.when == always {
+			r.when = when
+			words = words[len(occasionWords[when]):]
+			continue
+		}
+		if refusal, found := refusalAt(words); found && r.verdict == note {
+			r.verdict = refusal
+			words = words[4:]
+			continue
+		}
+		if uid, found := otherUserAt(words); found && !r.owned {
+			r.owned, r.uid = true, uid
+			words = words[5:]
+			continue
+		}
 		if s, length := shareIn(words); length > 0 && r.share == (share{}) {
 			r.share = s
 			words = words[length:]
@@ -89,6 +104,33 @@ func localityAt(words []string) (locality, bool) {
 		}
 	}
 	return anywhere, false
+}
+
+func occasionAt(words []string) (occasion, bool) {
+	for _, when := range [...]occasion{answering, direct, toOne, toOne6} {
+		if form := occasionWords[when]; len(words) >= len(form) && slices.Equal(words[:len(form)], form) {
+			return when, true
+		}
+	}
+	return always, false
+}
+
+// refusalAt reads `-j REJECT --reject-with HOW`.
+func refusalAt(words []string) (verdict, bool) {
+	if len(words) < 4 || !slices.Equal(words[:3], []string{"-j", "REJECT", "--reject-with"}) {
+		return note, false
+	}
+	how := slices.Index(rejectWords[:], words[3])
+	return verdict(max(how, 0)), how > 0
+}
+
+// otherUserAt reads `-m owner ! --uid-owner UID`.
+func otherUserAt(words []string) (uid uint32, ok bool) {
+	if len(words) < 5 || !slices.Equal(words[:4], []string{"-m", "owner", "!", "--uid-owner"}) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(words[4], 10, 32)
+	return uint32(n), err == nil
 }
 
 // asks reports whether the extensions are exactly those that the rule needs: another one asks something more.

@@ -22,7 +22,7 @@ const attempts = 4
 // changed it in between.
 func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 	for range attempts {
-		s, err := readOnce(ctx, t)
+		s, err := b.readOnce(ctx, t)
 		part := false
 		if err == nil && t.variant == NFTables {
 			part, err = b.incomplete(s)
@@ -40,8 +40,8 @@ func (b *Backend) read(ctx context.Context, t tools) (snapshot, error) {
 }
 
 // readOnce runs iptables-save and its twin, for each table, side by side.
-func readOnce(ctx context.Context, t tools) (snapshot, error) {
-	s := snapshot{labels: newLabels()}
+func (b *Backend) readOnce(ctx context.Context, t tools) (snapshot, error) {
+	s := snapshot{labels: newLabels(b.users)}
 	var commands [len(families) * len(ownTables)][]string
 	has, _ := t.has()
 	for i, p := range t.programs {

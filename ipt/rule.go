@@ -18,6 +18,9 @@ const (
 	toPort                    // translates the destination to a port, of the same address or of another
 	masquerade                // translates the source to an address of the interface by which the packet leaves
 	drop
+	reset        // refuses by a TCP reset
+	unreachable  // refuses by an ICMP error: port unreachable
+	unreachable6 // the same of ICMPv6
 )
 
 // locality is what a rule asks of the destination.
@@ -28,6 +31,34 @@ const (
 	here               // an address of this host
 	hereInVRF          // an address of this host in the VRF of the interface that the packet came by, and in no other
 )
+
+// occasion is what else a rule can ask of a packet, in words that always stand together.
+type occasion uint8
+
+const (
+	always    occasion = iota
+	answering          // it answers on a translated flow, and is from a socket of another user than root
+	direct             // it is the first packet of a connection of another host that nobody translated
+	toOne              // it is for one host: no broadcast and no multicast
+	toOne6             // the same over IPv6, which has no broadcasts
+)
+
+// occasionWords are what iptables says for occasions.
+//
+// A packet without a socket passes: the kernel's own resets, and what a socket still has to send when it is closed.
+// `! --uid-owner` alone takes such a packet for one of another user (xt_owner.c, owner_mt).
+var occasionWords = [...][]string{
+	answering: {"-m", "conntrack", "--ctstate", "DNAT", "--ctdir", "REPLY", "-m", "owner", "--socket-exists",
+		"-m", "owner", "!", "--uid-owner", "0"},
+	direct: {"!", "-i", "lo", "-m", "conntrack", "--ctstate", "NEW", "-m", "conntrack", "!", "--ctstate", "DNAT"},
+	toOne:  {"-m", "addrtype", "!", "--dst-type", "BROADCAST,MULTICAST"},
+	toOne6: {"-m", "addrtype", "!", "--dst-type", "MULTICAST"},
+}
+
+// rejectWords are what iptables says for the verdicts that refuse.
+var rejectWords = [...]string{
+	reset: "tcp-reset", unreachable: "icmp-port-unreachable", unreachable6: "icmp6-port-unreachable",
+}
 
 const tcp = rules.TCP
 
@@ -44,6 +75,9 @@ type rule struct {
 	outside             bool        // it came from another host: not by lo
 	translated          bool        // its connection has another destination than its client used
 	original            rules.Ports // the destination port that the client used; Last is 0 where any will do
+	owned               bool        // the packet is not from a socket of the user uid
+	uid                 uint32      // 0 unless owned
+	when                occasion
 	to                  locality
 	share               share
 	verdict             verdict
@@ -69,6 +103,17 @@ var hereWords = [...][]string{
 func (r rule) backward() rule {
 	r.source, r.destination = r.destination, r.source
 	r.reply = r.iface != "" || r.ports.Last != 0
+	return r
+}
+
+// forAnswers returns the rule for the answers to the packets of this one, by the port that their clients used. One that
+// asks for a user is about answers from one port, its port.
+func (r rule) forAnswers() rule {
+	r.source, r.destination = r.destination, r.source
+	r.original, r.ports = r.ports, rules.Ports{}
+	if r.owned {
+		r.ports, r.port, r.reply = rules.Ports{First: r.port, Last: r.port}, 0, true
+	}
 	return r
 }
 
@@ -147,6 +192,11 @@ func (r *rule) appendWords(b []byte, gap byte, quote func(string) string) []byte
 		words("-m", "conntrack", "--ctorigdstport", "")
 		b = appendPorts(b, r.original)
 	}
+	if r.owned {
+		words("-m", "owner", "!", "--uid-owner", "")
+		b = strconv.AppendUint(b, uint64(r.uid), 10)
+	}
+	words(occasionWords[r.when]...)
 	words(hereWords[r.to]...)
 	if r.comment != "" {
 		words("-m", "comment", "--comment", quote(r.comment))
@@ -159,6 +209,8 @@ func (r *rule) appendWords(b []byte, gap byte, quote func(string) string) []byte
 		words("-g", r.chain)
 	case drop:
 		words("-j", "DROP")
+	case reset, unreachable, unreachable6:
+		words("-j", "REJECT", "--reject-with", rejectWords[r.verdict])
 	case toPort:
 		words("-j", "DNAT", "--to-destination", "")
 		if r.address.IsValid() {

@@ -76,6 +76,8 @@ func (r *reader) read(output string) error {
 			if err := r.line(text); err != nil {
 				return err
 			}
+		case strings.Contains(text, "is incompatible") && r.without(text):
+			return nil
 		case strings.Contains(text, "is incompatible"):
 			return &Error{Why: "the table " + string(r.table) +
 				" holds rules that iptables cannot read: they were made by nft",
@@ -87,6 +89,10 @@ func (r *reader) read(output string) error {
 	}
 	return nil
 }
+
+// without reports whether a table that iptables cannot read is one that mappings can do without: if all of them are to
+// be there, it is in the way of those that hide their target port only.
+func (r *reader) without(text string) bool { return strings.Contains(text, "`"+string(filter)+"'") }
 
 // line reads a line such as "[0:0] -A PREROUTING -p tcp ...".
 func (r *reader) line(text string) error {

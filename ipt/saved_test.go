@@ -13,7 +13,7 @@ import (
 
 // What iptables-save prints of rules of others, in other versions' words, and what of it is ours.
 func TestParse(t *testing.T) {
-	s, err := parse(newLabels(), []byte(`*mangle
+	s, err := parse(newLabels(nil), []byte(`*mangle
 :PREROUTING ACCEPT [7:420]
 :PORTMAP - [0:0]
 :PORTMAP-LISTEN - [0:0]
@@ -75,15 +75,15 @@ COMMIT
 		t.Errorf("the rule of others is %v", l)
 	}
 	for _, bad := range []string{"[x] -A PORTMAP y\n", "[1:2 -A PORTMAP -j RETURN\n", "[:] -A PORTMAP -j RETURN\n"} {
-		if _, err := parse(newLabels(), []byte("*nat\n:PORTMAP - [0:0]\n"+bad+"COMMIT\n")); err == nil {
+		if _, err := parse(newLabels(nil), []byte("*nat\n:PORTMAP - [0:0]\n"+bad+"COMMIT\n")); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}
-	if _, err := parse(newLabels(), []byte("# Table `nat' is incompatible, use 'nft' tool.\n")); err == nil {
+	if _, err := parse(newLabels(nil), []byte("# Table `nat' is incompatible, use 'nft' tool.\n")); err == nil {
 		t.Error("rules that iptables cannot read are taken for none")
 	}
 	for _, part := range []string{"", "*nat\n:PORTMAP - [0:0]\n", ":PORTMAP - [0:0]\nCOMMIT\n"} {
-		if _, err := parse(newLabels(), []byte(part)); err == nil {
+		if _, err := parse(newLabels(nil), []byte(part)); err == nil {
 			t.Errorf("%q is taken for a whole table", part)
 		}
 	}
@@ -154,7 +154,8 @@ func TestWhatIsOurs(t *testing.T) {
 		{"PORTMAP-TEXT", `-m comment --comment " "`, false},
 		{"PORTMAP-TEXT", `-m comment --comment "~mine 1/2 443:8443/tcp"`, false},
 	} {
-		s, err := parse(newLabels(), fmt.Appendf(nil, "*nat\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain, c.chain,
+		s, err := parse(newLabels(nil), fmt.Appendf(nil, "*nat\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain,
+			c.chain,
 			c.rule))
 		if err != nil {
 			t.Fatal(err)
@@ -184,7 +185,7 @@ func TestWhatIsOursInMangle(t *testing.T) {
 		{"PORTMAP-LISTEN", `-p tcp -m tcp --dport 1:2 -m comment --comment "1-2:3-4/tcp" -j PORTMAP-S0123456789abcdef`,
 			false},
 	} {
-		s, err := parse(newLabels(), fmt.Appendf(nil, "*mangle\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain,
+		s, err := parse(newLabels(nil), fmt.Appendf(nil, "*mangle\n:%s - [0:0]\n[0:0] -A %s %s\nCOMMIT\n", c.chain,
 			c.chain, c.rule))
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +199,7 @@ func TestWhatIsOursInMangle(t *testing.T) {
 // Every rule that we write is read as the same, and as one of ours; in other versions' words, too.
 func TestRulesAreReadBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
-	labels := newLabels()
+	labels := newLabels(nil)
 	var parser ruleParser
 	for range 20 {
 		for _, family := range families {
@@ -301,7 +302,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("[1:2] -A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP\n"))
 	f.Add([]byte(":PORTMAP-TCP-1-2 -\n[0:0] -A PORTMAP-TCP-1-2 -m comment --comment \"\\"))
 	f.Fuzz(func(t *testing.T, output []byte) {
-		labels := newLabels()
+		labels := newLabels(nil)
 		s, err := parse(labels, output)
 		if err != nil {
 			return

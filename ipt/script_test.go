@@ -112,7 +112,7 @@ func (s state) show() string {
 // savedFrom is a state as iptables-save would print it.
 func savedFrom(t *testing.T, s state) *saved {
 	t.Helper()
-	read, err := parse(newLabels(), printed(s))
+	read, err := parse(newLabels(nil), printed(s))
 	if err != nil {
 		t.Fatal(err)
 	}

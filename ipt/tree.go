@@ -18,6 +18,7 @@ type tree struct {
 	table table
 	// its packets are those that leave from the target ports, not those that arrive at the listen ports
 	answers bool
+	asked   bool                               // its packets are answers, told by the ports that their clients used
 	near    []rules.Mapping                    // what the chains asked for are about; nil for all chains
 	portsOf func(*rules.Mapping) []rules.Ports // by which it tells a mapping's packets
 	kind    string                             // tells it from another tree of its table; mostly empty
@@ -100,8 +101,11 @@ func (t *tree) open(name string) int {
 
 // add adds a rule to a chain. It is written for packets that arrive.
 func (t *tree) add(at int, r rule, mapping int) {
-	if t.answers {
+	switch {
+	case t.answers:
 		r = r.backward()
+	case t.asked:
+		r = r.forAnswers()
 	}
 	t.chains[at].rules = append(t.chains[at].rules, line{rule: r, mapping: mapping})
 }

@@ -72,7 +72,7 @@ func (k *kernel) refuseForeign(info tableInfo) error {
 	if err != nil {
 		return err
 	}
-	r := newReading()
+	r := newReading(k.users)
 	r.table(s)
 	return foreignError(r.foreign)
 }

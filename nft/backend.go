@@ -31,6 +31,10 @@ func open(list lister, options ...nftables.ConnOption) (*Backend, error) {
 	return &Backend{k}, k.connect()
 }
 
+// Resolve has the Backend look up the owners that the kernel's rules name. Without it only a uid is known there, and a
+// mapping whose owner has a name looks damaged.
+func (b *Backend) Resolve(users rules.Users) { b.users = users }
+
 // Name returns "nft".
 func (b *Backend) Name() string { return "nft" }
 
@@ -51,6 +55,9 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 		if err := allSupported(list); err != nil {
 			return err
 		}
+	}
+	if err := rules.Resolved(change.Add); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -101,8 +108,9 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 		comments = append(comments, r.comment)
 	}
 	var found []rules.Mapping
+	reader := ruletext.Reader{Users: b.users}
 	for _, text := range ruletext.Join(comments) {
-		if m, err := rules.Parse(text); err == nil && m.Temporary() {
+		if m, ok := reader.Mapping(text); ok && m.Temporary() {
 			found = append(found, m)
 		}
 	}

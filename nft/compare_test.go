@@ -19,12 +19,12 @@ func TestWhoseRule(t *testing.T) {
 		{chainMapped, "", true},
 		{chainMapped, "mine", true},
 		{chainMapped, "443:8443", true}, // we write 443:8443/tcp
-		{chainMapped, "443:8443/tcp --hide", true},
+		{chainMapped, "443:8443/tcp --mine", true},
 		{chainMapped, "~mine", true},
 		{chainMapped, "~0123456789abcdefg", true},
 		{chainOutput, "connections of other hosts", true}, // in another chain
 	} {
-		r := newReading()
+		r := newReading(nil)
 		r.joinTexts(nil)
 		if got := r.isForeign(kernelRule{chain: c.chain, comment: c.comment}); got != c.foreign {
 			t.Errorf("%q in chain %s is foreign: %t", c.comment, c.chain, got)

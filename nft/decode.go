@@ -12,7 +12,7 @@ import (
 
 // reading is what one look at the table has found so far. Comments name the mappings.
 type reading struct {
-	parser  rules.Parser
+	reader  ruletext.Reader
 	places  []place
 	texts   map[string]string  // of labels and notes, see [rules.JoinLabels]
 	entries map[string]*entry  // by comment; nil for one that is not a mapping's
@@ -25,8 +25,11 @@ type reading struct {
 	foreign []foreignObject // what others put into it
 }
 
-func newReading() *reading {
-	r := &reading{places: places(), entries: map[string]*entry{}, fixed: fixedRules(), sets: map[string]setContent{}}
+func newReading(users rules.Users) *reading {
+	r := &reading{
+		reader: ruletext.Reader{Users: users}, places: places(), entries: map[string]*entry{}, fixed: fixedRules(),
+		sets: map[string]setContent{},
+	}
 	r.seen = make([][]int, len(r.places))
 	for i := range r.places {
 		if p := &r.places[i]; p.kind != isChain {
@@ -60,8 +63,8 @@ func (r *reading) entryOf(comment []byte) *entry {
 	if len(comment) > 0 && comment[0] == '~' {
 		text = r.texts[text]
 	}
-	m, err := r.parser.Parse(text)
-	if err != nil || m.String() != text || supported(&m) != nil {
+	m, ok := r.reader.Mapping(text)
+	if !ok || supported(&m) != nil {
 		r.entries[string(comment)] = nil
 		return nil
 	}

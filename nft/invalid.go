@@ -30,6 +30,7 @@ func guardArriving() []*rule {
 
 func guardLeaving() []*rule {
 	return []*rule{
+		newRule(chainGuardOutput, "answers on mappings").translated().jump(chainOwner),
 		newRule(chainGuardOutput, "all but invalid segments pass").unlessInvalid(),
 		newRule(chainGuardOutput, "invalid segments of servers behind mappings").fromTarget().drop(),
 	}
@@ -90,9 +91,7 @@ func (r *rule) unlessInvalid() *rule {
 
 // fromTarget matches packets that leave from a target port.
 func (r *rule) fromTarget() *rule {
-	source := portField(regKey + 1)
-	source.Offset = 0
 	return r.add("meta l4proto . th sport @"+setTargets,
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regFirst}, source,
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regFirst}, sourcePortField(regKey+1),
 		&expr.Lookup{SourceRegister: regFirst, SetName: setTargets})
 }

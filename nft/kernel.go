@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"portmap/rules"
+
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	vnetlink "github.com/vishvananda/netlink"
@@ -19,6 +21,7 @@ type kernel struct {
 	socket  *socket
 	list    lister
 	options []nftables.ConnOption
+	users   rules.Users
 }
 
 // socket is the netlink socket under google/nftables.

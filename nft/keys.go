@@ -17,67 +17,126 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// key is what the elements of a map or set are told apart by: the protocol and the port, behind an address of a family
-// where one is named.
+// key is what the elements of a map or set are told apart by: the protocol and the port, and before and behind them
+// what is asked for. The zero value is the protocol and the port alone.
 type key struct {
+	iface   bool           // the interface that a packet came by
+	family  bool           // its family
 	address rules.Families // of the address that a packet is sent to; 0 for none
 
 	// target makes it the key of a translated connection: the port is the one that its client used, and behind it stand
 	// the address, of this family, and the port where it goes.
 	target rules.Families
+
+	// answer makes it the key of an answer: the address is the source, the port is the one that its client used, and
+	// behind it stands the source port.
+	answer bool
+	uid    bool // the user of the socket that sends it
+}
+
+// keyField is one field of a key.
+type keyField struct {
+	kind nftables.SetDatatype
+	text string // as nft writes it in a rule
+	load func(register uint32) expr.Any
+}
+
+func metaField(kind nftables.SetDatatype, text string, key expr.MetaKey) keyField {
+	return keyField{kind, text, func(register uint32) expr.Any { return &expr.Meta{Key: key, Register: register} }}
+}
+
+func payloadField(kind nftables.SetDatatype, text string, load func(uint32) *expr.Payload) keyField {
+	return keyField{kind, text, func(register uint32) expr.Any { return load(register) }}
+}
+
+// fields returns the fields of a key, in order.
+func (k key) fields() (list []keyField) {
+	port := nftables.TypeInetService
+	addressField := func(f rules.Families, source bool) {
+		word, load := "daddr", destinationField
+		if source {
+			word, load = "saddr", sourceField
+		}
+		list = append(list, payloadField(addressType(f), addrWord(f)+" "+word,
+			func(r uint32) *expr.Payload { return load(f, r) }))
+	}
+	if k.iface {
+		list = append(list, metaField(nftables.TypeIFName, "iifname", expr.MetaKeyIIFNAME))
+	}
+	if k.family {
+		list = append(list, metaField(nftables.TypeNFProto, "meta nfproto", expr.MetaKeyNFPROTO))
+	}
+	if k.address != 0 {
+		addressField(k.address, k.answer)
+	}
+	list = append(list, metaField(nftables.TypeInetProto, "meta l4proto", expr.MetaKeyL4PROTO))
+	if k.target != 0 || k.answer {
+		list = append(list, keyField{port, "ct original proto-dst", func(r uint32) expr.Any { return originalPort(r) }})
+	}
+	if k.target != 0 {
+		addressField(k.target, false)
+	}
+	if k.answer {
+		list = append(list, payloadField(port, "th sport", sourcePortField))
+	} else {
+		list = append(list, payloadField(port, "th dport", portField))
+	}
+	if k.uid {
+		list = append(list, metaField(nftables.TypeUID, "meta skuid", expr.MetaKeySKUID))
+	}
+	return list
 }
 
 func (k key) datatype() nftables.SetDatatype {
-	types := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
-	if k.address != 0 {
-		types = append([]nftables.SetDatatype{addressType(k.address)}, types...)
-	}
-	if k.target != 0 {
-		types = append(types, addressType(k.target), nftables.TypeInetService)
+	var types []nftables.SetDatatype
+	for _, f := range k.fields() {
+		types = append(types, f.kind)
 	}
 	return nftables.MustConcatSetType(types...)
 }
 
 // text is the key as nft writes it, in a rule and, as types, in the declaration of the map.
 func (k key) text() (rule, types string) {
-	rule, types = "meta l4proto . th dport", "inet_proto . inet_service"
-	if k.target != 0 {
-		rule = fmt.Sprintf("meta l4proto . ct original proto-dst . %s daddr . th dport", addrWord(k.target))
-		types += " . " + dataTypeText(k.target)
+	var words []string
+	for _, f := range k.fields() {
+		words = append(words, f.text)
 	}
-	if k.address != 0 {
-		address, _, _ := strings.Cut(dataTypeText(k.address), " ")
-		return fmt.Sprintf("%s daddr . %s", addrWord(k.address), rule), address + " . " + types
-	}
-	return rule, types
+	return strings.Join(words, " . "), k.datatype().Name
 }
 
 // load puts the key of a packet into the registers from the first one on.
 func (k key) load() (exprs []expr.Any) {
 	at := uint32(regKey)
-	register := func(length uint32) uint32 {
-		this := at
-		if at += (length + 3) / 4; this == regKey {
-			return regFirst
+	for i, f := range k.fields() {
+		register := at
+		if i == 0 {
+			register = regFirst
 		}
-		return this
+		exprs = append(exprs, f.load(register))
+		at += (f.kind.Bytes + 3) / 4
 	}
-	if k.address != 0 {
-		exprs = append(exprs, destinationField(k.address, register(addressType(k.address).Bytes)))
-	}
-	exprs = append(exprs, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register(1)})
-	if k.target == 0 {
-		return append(exprs, portField(register(2)))
-	}
-	exprs = append(exprs, originalPort(register(2)))
-	return append(exprs, destinationField(k.target, register(addressType(k.target).Bytes)), portField(register(2)))
+	return exprs
 }
 
 // append appends a key of the range.
 func (k key) append(b []byte, r *keyRange, number int) []byte {
+	if k.iface {
+		var name [unix.IFNAMSIZ]byte
+		copy(name[:], r.iface)
+		b = append(b, name[:]...)
+	}
+	if k.family {
+		b = append(b, familyNumber(r.family), 0, 0, 0)
+	}
 	b = appendKey(b, r.address, r.protocol, r.ports.First+uint16(number))
-	if k.target != 0 {
-		b = append(b, dataBytes(r.to, r.target+uint16(number))...)
+	switch target := r.target + uint16(number); {
+	case k.target != 0:
+		b = append(b, dataBytes(r.to, target)...)
+	case k.answer:
+		b = append(binary.BigEndian.AppendUint16(b, target), 0, 0)
+	}
+	if k.uid {
+		b = binary.NativeEndian.AppendUint32(b, r.uid)
 	}
 	return b
 }
@@ -90,6 +149,10 @@ type keyRange struct {
 	ports    rules.Ports
 	to       netip.Addr // of the server, if a map or key has one
 	target   uint16     // of the first port; 0 in a set without targets
+
+	iface  string         // if the key has one
+	family rules.Families // the same
+	uid    uint32         // the same
 }
 
 // explains reports whether an element of a map is one of these.
@@ -104,8 +167,8 @@ func (r *keyRange) explains(el element) bool {
 		bytes.Equal(appendKey(buffer[:0], r.address, r.protocol, port), el.key)
 }
 
-// maxKey is the length of the longest key: a protocol, a port, an IPv6 address and another port.
-const maxKey = 28
+// maxKey is the length of the longest key: an interface, an IPv6 address, a protocol and a port.
+const maxKey = unix.IFNAMSIZ + 16 + 4 + 4
 
 // appendKey joins the parts of a key as the kernel's registers do: each begins at a multiple of four bytes.
 func appendKey(key []byte, address netip.Addr, protocol rules.Protocols, port uint16) []byte {
@@ -137,21 +200,41 @@ func isTCPElement(e element) bool { return len(e.key) == 8 && isTCP(e.key) }
 func isAny(element) bool { return true }
 
 // value writes a key as nft does: "192.0.2.7 . tcp . 443".
-func (k key) value(b []byte) (text string) {
+func (k key) value(b []byte) string {
+	var parts []string
+	take := func(n int) []byte {
+		field := b[:n]
+		b = b[n:]
+		return field
+	}
+	if k.iface {
+		parts = append(parts, `"`+unix.ByteSliceToString(take(unix.IFNAMSIZ))+`"`)
+	}
+	switch {
+	case k.family && take(4)[0] == unix.NFPROTO_IPV4:
+		parts = append(parts, "ipv4")
+	case k.family:
+		parts = append(parts, "ipv6")
+	}
 	if k.address != 0 {
-		length := int(addressType(k.address).Bytes)
-		a, _ := netip.AddrFromSlice(b[:length])
-		text, b = a.String()+" . ", b[length:]
+		a, _ := netip.AddrFromSlice(take(int(addressType(k.address).Bytes)))
+		parts = append(parts, a.String())
 	}
 	protocol := "tcp"
-	if b[0] == unix.IPPROTO_UDP {
+	if take(4)[0] == unix.IPPROTO_UDP {
 		protocol = "udp"
 	}
-	text += fmt.Sprintf("%s . %d", protocol, binary.BigEndian.Uint16(b[4:]))
-	if k.target != 0 {
-		text += " . " + dataText(b[8:])
+	parts = append(parts, protocol, fmt.Sprint(binary.BigEndian.Uint16(take(4))))
+	switch {
+	case k.target != 0:
+		parts = append(parts, dataText(b))
+	case k.answer:
+		parts = append(parts, fmt.Sprint(binary.BigEndian.Uint16(take(4))))
 	}
-	return text
+	if k.uid {
+		parts = append(parts, fmt.Sprint(binary.NativeEndian.Uint32(take(4))))
+	}
+	return strings.Join(parts, " . ")
 }
 
 // keySet is keys of a set, of which several mappings may have the same.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // labels are the comments of mappings.
@@ -23,7 +24,7 @@ func (l labels) forget(mappings []rules.Mapping) {
 
 // mappingsOf returns the mappings that labels stand for. A label that stands for none is left out: Live reports it.
 func (k *kernel) mappingsOf(list labels) (mappings []rules.Mapping, err error) {
-	r, parser := reading{}, rules.Parser{}
+	r := reading{reader: ruletext.Reader{Users: k.users}}
 	for comment := range list {
 		text := comment
 		if strings.HasPrefix(comment, "~") {
@@ -36,7 +37,7 @@ func (k *kernel) mappingsOf(list labels) (mappings []rules.Mapping, err error) {
 			}
 			text = r.texts[comment]
 		}
-		if m, err := parser.Parse(text); err == nil && supported(&m) == nil {
+		if m, ok := r.reader.Mapping(text); ok && supported(&m) == nil {
 			mappings = append(mappings, m)
 		}
 	}

@@ -121,6 +121,8 @@ func (n *normalizer) run(name string, f attributeMap, raw []byte) error {
 		n.nat(f)
 	case "counter":
 		n.statement("counter")
+	case "reject":
+		n.reject(f)
 	default:
 		n.statement(name + " " + hex.EncodeToString(raw)) // nothing of ours
 	}
@@ -284,6 +286,15 @@ func (n *normalizer) ifGiven(f attributeMap, kind uint16) string {
 		return n.at(f.number(kind)).String()
 	}
 	return ""
+}
+
+// reject of TCP by a reset has no code.
+func (n *normalizer) reject(f attributeMap) {
+	kind, code := f.number(unix.NFTA_REJECT_TYPE), f[unix.NFTA_REJECT_ICMP_CODE]
+	if kind == unix.NFT_REJECT_TCP_RST {
+		code = nil
+	}
+	n.statement(fmt.Sprintf("reject %d %x", kind, code))
 }
 
 func (n *normalizer) condition(format string, args ...any) {

@@ -74,7 +74,7 @@ const (
 // over it. A chain stands behind those to which it jumps.
 func places() []place {
 	nat, filter := nftables.ChainTypeNAT, nftables.ChainTypeFilter
-	prerouting, output := nftables.ChainHookPrerouting, nftables.ChainHookOutput
+	prerouting, input, output := nftables.ChainHookPrerouting, nftables.ChainHookInput, nftables.ChainHookOutput
 	list := []place{
 		{name: setTargets, kind: isSet, elements: tcpTargets, shared: true, lingers: isTCPElement},
 	}
@@ -87,10 +87,17 @@ func places() []place {
 		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true,
 			lingers: isAny})
 	}
+	for _, s := range guardSets() {
+		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true})
+	}
 	return append(list,
 		place{name: chainTexts, kind: isChain, rules: texts},
 		place{name: chainMapped, kind: isChain, always: lookups, rules: mappingRules},
 		place{name: chainInvalid, kind: isChain, always: dropMapped, rules: dropRestricted},
+		place{name: chainOwner, kind: isChain, always: dropOthers},
+		place{name: chainRefuse, kind: isChain, always: refuseDirect},
+		place{name: chainGuardInput, kind: isChain, always: hideTargets,
+			hook: hook{filter, input, "input", guardPriority, "mangle"}},
 		place{name: chainGuardPrerouting, kind: isChain, always: guardArriving,
 			hook: hook{filter, prerouting, "prerouting", guardPriority, "mangle"}},
 		place{name: chainGuardOutput, kind: isChain, always: guardLeaving,

@@ -47,7 +47,7 @@ func (k *kernel) readTable(ctx context.Context) (rules.Live, error) {
 	if err != nil || !s.info.there {
 		return rules.Live{}, err
 	}
-	r := newReading()
+	r := newReading(k.users)
 	r.table(s)
 	if err := r.compareRules(s.rules, k.finder(s.sets)); err != nil {
 		return rules.Live{}, kernelError(err)

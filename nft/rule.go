@@ -111,7 +111,7 @@ func (r *rule) protocol(p rules.Protocols) *rule {
 // toThisHost matches packets to any address of this host. A router's connections, and the host's own to others, pass on
 // untouched.
 func (r *rule) toThisHost() *rule {
-	return r.addressType("fib daddr type local", expr.Fib{})
+	return r.addressType("fib daddr type local", expr.Fib{}, unix.RTN_LOCAL)
 }
 
 // toIncoming matches packets to an address of the interface by which they came. With an interface in the
@@ -119,12 +119,12 @@ func (r *rule) toThisHost() *rule {
 // (net/ipv4/fib_frontend.c, inet_dev_addr_type). On the way out the same question, `fib daddr . oif`, has no
 // use: the interface of a packet to an address in a VRF is the VRF itself.
 func (r *rule) toIncoming() *rule {
-	return r.addressType("fib daddr . iif type local", expr.Fib{FlagIIF: true})
+	return r.addressType("fib daddr . iif type local", expr.Fib{FlagIIF: true}, unix.RTN_LOCAL)
 }
 
-func (r *rule) addressType(text string, question expr.Fib) *rule {
+func (r *rule) addressType(text string, question expr.Fib, kind uint32) *rule {
 	question.Register, question.FlagDADDR, question.ResultADDRTYPE = regFirst, true, true
-	return r.add(text, &question, &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeBytes(unix.RTN_LOCAL)})
+	return r.add(text, &question, &expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeBytes(kind)})
 }
 
 func (r *rule) arrivedOn(iface string) *rule {
@@ -152,6 +152,13 @@ func destinationField(f rules.Families, register uint32) *expr.Payload {
 // portField is the destination port, at the same place in the TCP (RFC 9293) and UDP (RFC 768) headers.
 func portField(register uint32) *expr.Payload {
 	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+}
+
+// sourcePortField is the source port, in front of the destination port.
+func sourcePortField(register uint32) *expr.Payload {
+	p := portField(register)
+	p.Offset = 0
+	return p
 }
 
 func addrWord(f rules.Families) string {

@@ -11,6 +11,9 @@ func (f *fitting) run(checked int) ([]Mapping, error) {
 	if err := f.overlapping(checked); err != nil || f.enough() {
 		return nil, err
 	}
+	if err := f.owners(); err != nil || f.enough() {
+		return nil, err
+	}
 	if f.tooMany(); f.enough() {
 		return nil, nil
 	}

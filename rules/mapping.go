@@ -42,7 +42,8 @@ type extras struct {
 	sources []netip.Prefix
 	iface   string
 	owner   string
-	service string
+	uid     uint32 // of the owner, if it is resolved
+	known   bool   // whether it is
 }
 
 // edit returns the extras, to be changed while the mapping is being made.
@@ -67,7 +68,6 @@ const (
 	hide flags = 1 << iota
 	forward
 	sticky
-	stateless
 	temporary
 )
 
@@ -192,23 +192,17 @@ func (m Mapping) Interface() string { return m.extra().iface }
 // Name returns the label; it may be empty.
 func (m Mapping) Name() string { return m.name }
 
-// Owner returns the user or uid that alone may answer; it may be empty.
+// Owner returns the user or uid whose server may answer; it may be empty.
 func (m Mapping) Owner() string { return m.extra().owner }
 
-// Service returns the systemd unit that alone may answer; it may be empty.
-func (m Mapping) Service() string { return m.extra().service }
-
-// Hide reports whether direct connections to the target port are refused. Stateless implies it.
-func (m Mapping) Hide() bool { return m.flags&(hide|stateless) != 0 }
+// Hide reports whether direct connections of other hosts to the target port are refused.
+func (m Mapping) Hide() bool { return m.flags&hide != 0 }
 
 // Forward reports whether IP forwarding is to be switched on.
 func (m Mapping) Forward() bool { return m.flags&forward != 0 }
 
 // Sticky reports whether a client stays on its target.
 func (m Mapping) Sticky() bool { return m.flags&sticky != 0 }
-
-// Stateless reports whether the port is rewritten without connection tracking.
-func (m Mapping) Stateless() bool { return m.flags&stateless != 0 }
 
 // Temporary reports whether the mapping is in the kernel only, never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
@@ -229,12 +223,7 @@ func (m Mapping) Within(can ...string) error {
 	for _, part := range [...]struct {
 		asked bool
 		name  string
-	}{
-		{m.Owner() != "", "--owner"},
-		{m.Service() != "", "--service"},
-		{m.Stateless(), "--stateless"},
-		{m.Hide(), "--hide"},
-	} {
+	}{} {
 		if part.asked && !slices.Contains(can, part.name) {
 			return &UnsupportedError{Part: part.name}
 		}

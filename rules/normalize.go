@@ -174,7 +174,6 @@ func (m *Mapping) checkOptions() *InvalidError {
 		return nil
 	}
 	r := m.extra()
-	local := m.localTargets() > 0
 	elsewhere := m.RemoteFamilies() != 0
 	for _, c := range [...]struct {
 		wrong    bool
@@ -183,19 +182,12 @@ func (m *Mapping) checkOptions() *InvalidError {
 	}{
 		{m.flags&forward != 0 && !elsewhere, "--forward", "the target is on this host", "leave it out"},
 		{m.flags&sticky != 0 && len(r.targets) < 2, "--sticky", "there is only one target", "leave it out"},
-		{m.flags&stateless != 0 && !local, "--stateless", "works for a server on this host only",
-			"leave it or the target's address out"},
 		{r.owner != "" && elsewhere, "--owner", "the target is on another host", "leave it out"},
-		{r.service != "" && elsewhere, "--service", "the target is on another host", "leave it out"},
 		{m.flags&hide != 0 && elsewhere, "--hide", "the target is on another host", "leave it out"},
-		{r.owner != "" && r.service != "", "--owner --service", "each names who may answer", "use one of them"},
 	} {
 		if c.wrong {
 			return &InvalidError{Part: c.part, Why: c.why, Fix: c.fix}
 		}
-	}
-	if m.flags&stateless != 0 {
-		m.flags &^= hide // implied: one text for one meaning
 	}
 	return nil
 }

@@ -14,10 +14,26 @@ type Packet struct {
 	Interface        string // what it arrived on; empty for a packet of this host itself
 }
 
-// Decision is what becomes of a packet that a mapping claims.
+// Decision is what becomes of a packet of which a mapping decides.
 type Decision struct {
 	Mapping Mapping
-	To      []netip.AddrPort // the new destination; of several, any one
+	To      []netip.AddrPort // the new destination; of several, any one; none if the packet is refused
+	Refused Refusal          // by a mapping that hides its target port
+}
+
+// Refusal is how a packet is refused, as the client sees it.
+type Refusal uint8
+
+// The refusals.
+const (
+	NotRefused  Refusal = iota
+	Reset               // by a TCP reset
+	Unreachable         // by an ICMP or ICMPv6 error: port unreachable
+	Silent              // by no answer at all
+)
+
+func (r Refusal) String() string {
+	return [...]string{"not refused", "reset", "unreachable", "silent"}[r]
 }
 
 // Route says where a packet goes. No decision means that it passes on untouched. It is the definition that every
@@ -31,22 +47,54 @@ func (s Set) Route(p Packet) (Decision, bool) {
 			return Decision{Mapping: m, To: m.destinations(p)}, true
 		}
 	}
+	for _, m := range s.mappings {
+		if m.Hides(p) {
+			return Decision{Mapping: m, Refused: refusalOf(p.Protocol)}, true
+		}
+	}
 	return Decision{}, false
+}
+
+// AnsweredBy says what the client gets if a socket of a user answers at the new destination.
+func (d Decision) AnsweredBy(uid uint32) Refusal {
+	if d.Refused == NotRefused && !d.Mapping.MayAnswer(uid) {
+		return Silent
+	}
+	return d.Refused
+}
+
+func refusalOf(p Protocols) Refusal {
+	if p == TCP {
+		return Reset
+	}
+	return Unreachable
 }
 
 // Claims reports whether the packet, if it is for this host, is the mapping's. A packet to a loopback address has one
 // as its source, too, with which it cannot leave for another host: it is not one of a mapping to there.
 func (m Mapping) Claims(p Packet) bool {
 	source, destination := p.Source.Unmap(), p.Destination.Addr().Unmap()
-	return m.protocols.Has(p.Protocol) &&
-		m.families.Has(FamilyOf(destination)) &&
-		m.ports.Contains(p.Destination.Port()) &&
+	return m.ports.Contains(p.Destination.Port()) && m.arrives(p) &&
 		(m.extras == nil || !destination.IsLoopback() || m.RemoteFamilies() == 0) &&
-		(!m.extra().listen.IsValid() || m.extra().listen == destination) &&
-		(m.extra().iface == "" || m.extra().iface == p.Interface) &&
 		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool {
 			return n.Contains(source)
 		}))
+}
+
+// Hides reports whether the packet, if it is for this host and no mapping claims it, is refused since it goes to the
+// target port itself. What the mapping asks of the source does not matter: a target port is hidden from all other
+// hosts. It is not hidden at addresses, on interfaces and over families that the mapping is not for.
+func (m Mapping) Hides(p Packet) bool {
+	return m.Hide() && p.Interface != "" && m.arrives(p) &&
+		slices.ContainsFunc(m.LocalTargets(), func(t Ports) bool { return t.Contains(p.Destination.Port()) })
+}
+
+// arrives reports whether the packet has the protocol, the family, the address and the interface of the mapping.
+func (m *Mapping) arrives(p Packet) bool {
+	destination := p.Destination.Addr().Unmap()
+	e := m.extra()
+	return m.protocols.Has(p.Protocol) && m.families.Has(FamilyOf(destination)) &&
+		(!e.listen.IsValid() || e.listen == destination) && (e.iface == "" || e.iface == p.Interface)
 }
 
 // Destinations returns where the mapping can send a packet that it claims: with several targets, to any one of these.

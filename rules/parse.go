@@ -8,6 +8,7 @@ import (
 // once.
 type Parser struct {
 	Services Services
+	Users    Users // resolves owners; nil leaves names as they are, see [Mapping.Resolve]
 	options  []Option
 	words    []string
 }
@@ -43,6 +44,9 @@ func (p *Parser) ParseWords(words []string) (Mapping, error) {
 	}
 	if err == nil {
 		err = m.normalize()
+	}
+	if err == nil && p.Users != nil {
+		err = m.resolve(p.Users)
 	}
 	if err != nil {
 		if err.Mapping = spec; spec == "" {

@@ -19,9 +19,8 @@ type Parts struct {
 	Interface   string         // that packets must arrive on; empty: any, and connections of this host itself
 	Name        string         // a label
 	Owner       string         // the user or uid whose server may answer
-	Service     string         // the systemd unit whose server may answer
 
-	Hide, Forward, Sticky, Stateless, Temporary bool // see [Options]
+	Hide, Forward, Sticky, Temporary bool // see [Options]
 }
 
 // Parts returns what the mapping is made of: [New] makes an equal mapping of it.
@@ -30,9 +29,9 @@ func (m Mapping) Parts() Parts {
 	return Parts{
 		Listen: e.listen, ListenPorts: m.ports, TargetPorts: m.target, Targets: slices.Clone(e.targets),
 		Protocols: m.protocols, Families: m.only, Sources: slices.Clone(e.sources), Interface: e.iface,
-		Name: m.name, Owner: e.owner, Service: e.service,
+		Name: m.name, Owner: e.owner,
 		Hide: m.flags&hide != 0, Forward: m.flags&forward != 0, Sticky: m.flags&sticky != 0,
-		Stateless: m.flags&stateless != 0, Temporary: m.flags&temporary != 0,
+		Temporary: m.flags&temporary != 0,
 	}
 }
 
@@ -78,7 +77,6 @@ func single(p Ports) Ports {
 func (p *Parts) unchecked() Mapping {
 	m := Mapping{ports: p.ListenPorts, target: p.TargetPorts, protocols: p.Protocols, name: p.Name, extras: &extras{
 		listen: p.Listen, targets: p.Targets, sources: p.Sources, iface: p.Interface, owner: p.Owner,
-		service: p.Service,
 	}}
 	if p.Families != BothFamilies {
 		m.only = p.Families
@@ -86,7 +84,7 @@ func (p *Parts) unchecked() Mapping {
 	for _, f := range [...]struct {
 		given bool
 		flag  flags
-	}{{p.Hide, hide}, {p.Forward, forward}, {p.Sticky, sticky}, {p.Stateless, stateless}, {p.Temporary, temporary}} {
+	}{{p.Hide, hide}, {p.Forward, forward}, {p.Sticky, sticky}, {p.Temporary, temporary}} {
 		if f.given {
 			m.flags |= f.flag
 		}

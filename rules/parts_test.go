@@ -51,7 +51,6 @@ func textOf(p Parts) []string {
 	for _, o := range [...]struct{ flag, value string }{
 		{"--name", p.Name}, {"--source", strings.Join(sources, ",")}, {"--interface", p.Interface},
 		{"--owner", p.Owner},
-		{"--service", p.Service},
 	} {
 		if o.flag == "--source" { // where the families stand in the canonical order
 			words = append(words, map[Families][]string{IPv4: {"-4"}, IPv6: {"-6"}}[p.Families]...)
@@ -64,7 +63,7 @@ func textOf(p Parts) []string {
 		flag  string
 		given bool
 	}{
-		{"--hide", p.Hide}, {"--forward", p.Forward}, {"--sticky", p.Sticky}, {"--stateless", p.Stateless},
+		{"--hide", p.Hide}, {"--forward", p.Forward}, {"--sticky", p.Sticky},
 		{"--temporary", p.Temporary},
 	} {
 		if o.given {
@@ -101,8 +100,8 @@ func randomParts(t *rapid.T) Parts {
 		Families:  rapid.SampledFrom([]Families{0, 0, IPv4, IPv6, BothFamilies}).Draw(t, "families"),
 		Interface: text("interface", "eth0", "-x", "#x", "lo", "a b", "a\x00b", "sixteen-bytes-xx", "eth*", "x\xff"),
 		Name:      text("name", "shop", "a.b-c_9", "-x", "a b", "--owner", "名"),
-		Owner:     text("owner", "www-data", "1000", "a:b", "-x"), Service: text("service", "a@b.service", "a/b"),
-		Hide: flag("hide"), Forward: flag("forward"), Sticky: flag("sticky"), Stateless: flag("stateless"),
+		Owner:     text("owner", "www-data", "1000", "01000", "4294967295", "a:b", "-x"),
+		Hide:      flag("hide"), Forward: flag("forward"), Sticky: flag("sticky"),
 		Temporary: flag("temporary"),
 	}
 	for range rapid.SampledFrom([]int{0, 0, 1, 2, 3}).Draw(t, "sources") {
@@ -157,8 +156,7 @@ func FuzzPartsOfParse(f *testing.F) {
 	for _, line := range []string{
 		"443:8443", "8000-8010:9000-9010/udp --name x -4",
 		"[2001:db8::7]:443:[2001:db8::5]:1,[2001:db8::6]:2 --sticky --forward",
-		"1:2 -6 --source 10.0.0.0/8,::/0 --interface=#x --temporary", "1:2 --stateless --hide",
-		"1:2 --service a\\x2db.service",
+		"1:2 -6 --source 10.0.0.0/8,::/0 --interface=#x --temporary", "1:2 --owner 01000 --hide",
 	} {
 		f.Add(line)
 	}

@@ -16,7 +16,7 @@ func NewSet(mappings ...Mapping) (Set, error) { return Set{}.Add(mappings...) }
 // Misfit is a mapping that does not go with others.
 type Misfit struct {
 	At  int   // its place in the list
-	Err error // a [*ConflictError], a [*LoopError] or an [*InvalidError]
+	Err error // a [*ConflictError], an [*OwnerError], a [*LoopError] or an [*InvalidError]
 }
 
 // Fit returns the Set of those mappings that go together, and the others in the order of the list. Of two with one
@@ -48,8 +48,8 @@ func (s Set) Has(m Mapping) bool {
 }
 
 // Add returns the Set with more mappings behind its own. Those that it has already are passed over. The error is a
-// [*ConflictError], a [*LoopError], or an [*InvalidError] where there are too many; in a conflict, With is a mapping
-// that came before. The slice belongs to the Set from then on.
+// [*ConflictError], an [*OwnerError], a [*LoopError], or an [*InvalidError] where there are too many; in a conflict,
+// With is a mapping that came before. The slice belongs to the Set from then on.
 func (s Set) Add(more ...Mapping) (Set, error) {
 	if len(more) == 0 {
 		return s, nil // many callers have none, and a large Set

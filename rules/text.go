@@ -79,19 +79,6 @@ func checkUser(s string) *InvalidError {
 	return nil
 }
 
-// checkUnit accepts a systemd unit name (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
-func checkUnit(s string) *InvalidError {
-	ok := s != "" && len(s) <= 255 && isAlnum(s[0])
-	for i := 0; ok && i < len(s); i++ {
-		ok = isAlnum(s[i]) || strings.IndexByte(":_.@-\\", s[i]) >= 0
-	}
-	if !ok {
-		return &InvalidError{Part: s, Why: "not a systemd unit",
-			Fix: "write it as `systemctl` shows it, for example shop.service"}
-	}
-	return nil
-}
-
 func isAlnum(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -33,7 +33,10 @@ Refused, unless --force: to take the port of your SSH connection or of sshd, to 
 listens on the target port, and a mapping that is the wrong way round.
 
 A target with an address can be another host: its server then sees this host's address as that of its clients. Several
-targets share new connections evenly.`,
+targets share new connections evenly.
+
+With --owner, only a server of that user or of root can send anything through the mapping. With --hide, other hosts
+reach the server only by the mapping.`,
 		Example: `  portmap add 443:8443                          # tcp, IPv4 and IPv6
   portmap add 443:8443/tcp,udp --name shop      # HTTP/2 and HTTP/3
   portmap add 80:8080 443:8443
@@ -43,6 +46,7 @@ targets share new connections evenly.`,
   portmap add 443:8443,9443                     # two servers share the connections
   portmap add 443:127.0.0.1:8443                # a server that listens on loopback only
   portmap add 5432:15432 --source 10.0.0.0/8
+  portmap add 443:8443 --owner www-data --hide  # only this user's server answers, and only on 443
   portmap add 443:9443 --replace`,
 		Args: func(_ *cobra.Command, specs []string) error {
 			if len(specs) == 0 {
@@ -51,7 +55,7 @@ targets share new connections evenly.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, specs []string) error {
-			mappings, err := parseAll(specs, words)
+			mappings, err := a.parseAll(specs, words)
 			if err != nil {
 				return err
 			}
@@ -99,8 +103,8 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 }
 
 // parseAll gives each mapping the same options.
-func parseAll(specs, words []string) ([]rules.Mapping, error) {
-	parser := rules.Parser{Services: lookupPort}
+func (a *app) parseAll(specs, words []string) ([]rules.Mapping, error) {
+	parser := rules.Parser{Services: lookupPort, Users: a.users.UID}
 	mappings := make([]rules.Mapping, 0, len(specs))
 	for i, spec := range specs {
 		m, err := parser.ParseWords(append([]string{spec}, words...))

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"portmap/internal/accounts"
 	"portmap/internal/filters"
 	"portmap/internal/reconcile"
 	"portmap/internal/rundir"
@@ -31,6 +32,7 @@ type app struct {
 	tty    bool // a person reads what is printed
 	getenv func(string) string
 	args   []string
+	users  accounts.Users
 
 	backend string
 	auto    bool // --backend auto was typed: what the file says does not count
@@ -92,7 +94,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.err)
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	flags := root.PersistentFlags()
-	backends := append([]string{"auto"}, filters.Names(filters.All())...)
+	backends := append([]string{"auto"}, filters.Names(filters.All(nil))...)
 	flags.StringVar(&a.backend, "backend", "auto", "packet filter to use: `"+strings.Join(backends, "|")+"`")
 	_ = root.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions(backends, cobra.ShellCompDirectiveNoFileComp))
 	flags.StringVar(&a.config, "config", defaultConfig, "the `FILE` with the saved mappings")
@@ -153,8 +155,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // host is this machine, with the file and the packet filter that the flags name.
 func (a *app) host() *reconcile.Host {
 	h := &reconcile.Host{
-		Kinds: filters.All(), File: a.file(), Services: lookupPort, Forget: reconcile.ForgetFlows, Run: rundir.Open(),
-		Redact: a.withoutQuotes, Command: a.here,
+		Kinds: filters.All(a.users.UID), File: a.file(), Services: lookupPort, Users: a.users.UID,
+		Forget: reconcile.ForgetFlows, Run: rundir.Open(), Redact: a.withoutQuotes, Command: a.here,
 	}
 	if h.Unfix = a.auto; a.backend != "auto" {
 		h.Choice = a.backend
@@ -171,7 +173,7 @@ func (a *app) file() *store.File { return store.At(a.config) }
 
 // saved returns the mappings of the file: what needs no kernel.
 func (a *app) saved(ctx context.Context) (rules.Set, error) {
-	h := reconcile.Host{Kinds: filters.All(), File: a.file(), Services: lookupPort}
+	h := reconcile.Host{Kinds: filters.All(nil), File: a.file(), Services: lookupPort, Users: a.users.UID}
 	text, err := h.Saved(ctx)
 	return text.Set(), err
 }

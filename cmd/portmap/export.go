@@ -14,7 +14,7 @@ import (
 func (a *app) export() *cobra.Command {
 	var format string
 	var ipv6 bool
-	kinds := filters.All()
+	kinds := filters.All(nil)
 	formats := filters.Names(kinds)
 	cmd := &cobra.Command{
 		Use:   "export",

@@ -46,7 +46,8 @@ const program = "portmap-program"
 //	portmap ARGS...         runs the command with --config portmap.conf; ! portmap where it must fail
 //	code N portmap ARGS...  is the same, and must exit with N
 //	code N PROGRAM ARGS...  runs any program
-//	serve NAME ADDRESS...   starts a server of this name that listens on the TCP addresses; stop NAME ends it
+//	serve NAME ADDRESS...   starts a server of this name that listens on the TCP addresses; NAME@UID is that of a
+//	                        user; stop NAME ends it
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",

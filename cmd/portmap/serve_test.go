@@ -7,14 +7,19 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // listener is the program behind the servers of transcripts.
 const listener = "portmap-listener"
 
-// listen is a server with a name: it listens on the TCP addresses, says so, and stays.
+// listen is a server with a name: it listens on the TCP addresses, says so, and stays. With a name such as nc@1234 the
+// sockets are that user's, who needs no account.
 func listen() {
 	if err := listenAs(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Println(err)
@@ -25,8 +30,15 @@ func listen() {
 }
 
 func listenAs(name string, addresses []string) error {
+	name, user, other := strings.Cut(name, "@")
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil { // what others see, proc(5)
 		return err
+	}
+	if uid, err := strconv.Atoi(user); other && err == nil {
+		runtime.LockOSThread()
+		if _, err := unix.SetfsuidRetUid(uid); err != nil { // credentials(7): of this thread
+			return err
+		}
 	}
 	for _, address := range addresses {
 		network := "tcp" // on [::] it listens for IPv4, too

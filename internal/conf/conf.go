@@ -36,6 +36,7 @@ func (e *LineError) Unwrap() error { return e.Err }
 // Reader reads files.
 type Reader struct {
 	Services rules.Services // for names of ports; nil for none
+	Users    rules.Users    // for owners; nil leaves names as they are
 	Backends []string       // the backends that a file may fix
 }
 
@@ -143,7 +144,7 @@ func (t *Text) read(ctx context.Context, r Reader, onWrong func(*LineError) erro
 	const ordinary = 1 << 16 // allocate for at most so many lines
 	lines := min(strings.Count(t.content, "\n")+1, ordinary)
 	t.mappings, t.lines = make([]rules.Mapping, 0, lines), make([]line, 0, lines)
-	parser := rules.Parser{Services: r.Services}
+	parser := rules.Parser{Services: r.Services, Users: r.Users}
 	for from, number := 0, 1; from < len(t.content); number++ {
 		if err := canceled(ctx, number); err != nil {
 			return err

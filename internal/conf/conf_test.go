@@ -14,8 +14,13 @@ import (
 const sample = "# what this host serves\r\n443:8443/tcp,udp --name shop # the shop\n\n\tbackend nft\n" +
 	" 80:8080 --source 10.0.0.0/8\n80:8080 --source=10.0.0.0/8\n# end"
 
-// refuseMore stands for a backend that supports only ports.
-func refuseMore(m rules.Mapping) error { return m.Within() }
+// refuseMore stands for a backend that supports neither owners nor what no version can do yet.
+func refuseMore(m rules.Mapping) error {
+	if m.Owner() != "" {
+		return &rules.UnsupportedError{Part: "--owner"}
+	}
+	return m.Within()
+}
 
 var known = Reader{Backends: []string{"nft", "iptables"}}
 

@@ -101,11 +101,11 @@ func TestRequested(t *testing.T) {
 		{"auto", "", ""}, {"auto", "nft", "nft"}, {"auto", "iptables", "iptables"},
 		{"nft", "iptables", "nft"}, {"iptables", "nft", "iptables"},
 	} {
-		if got, err := Requested(All(), c.flag, c.saved); got != c.want || err != nil {
+		if got, err := Requested(All(nil), c.flag, c.saved); got != c.want || err != nil {
 			t.Errorf("--backend %s, and the file says %q: %q, %v", c.flag, c.saved, got, err)
 		}
 	}
-	if _, err := Requested(All(), "pf", ""); err == nil {
+	if _, err := Requested(All(nil), "pf", ""); err == nil {
 		t.Error("--backend pf is taken")
 	}
 }

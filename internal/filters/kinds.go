@@ -32,16 +32,17 @@ type Kind struct {
 	Export func(io.Writer, rules.Set, rules.Families) error
 }
 
-// All returns the kinds, the preferred one first.
-func All() []Kind {
+// All returns the kinds, the preferred one first. The users are those that mappings name as owners.
+func All(users rules.Users) []Kind {
 	return []Kind{
 		{
-			Name: "nft", Present: presentNFT, Try: tryNFT, Open: openNFT,
+			Name: "nft", Present: presentNFT, Try: tryNFT,
+			Open:   func(context.Context) (*Filter, error) { return openNFT(users) },
 			Export: func(w io.Writer, set rules.Set, _ rules.Families) error { return nft.WriteText(w, set) },
 		},
 		{
 			Name: "iptables", Present: presentIPTables, Try: func(context.Context) error { return nil },
-			Open:   openIPTables,
+			Open:   func(ctx context.Context) (*Filter, error) { return openIPTables(ctx, users) },
 			Export: ipt.WriteText,
 		},
 	}
@@ -84,13 +85,14 @@ func withNFT(do func(*nft.Backend) error) error {
 	return do(b)
 }
 
-func openNFT(context.Context) (*Filter, error) {
+func openNFT(users rules.Users) (*Filter, error) {
 	b, err := nft.Open()
 	if errors.Is(err, nft.ErrMissing) {
 		return nil, noNFT(err)
 	} else if err != nil {
 		return nil, err
 	}
+	b.Resolve(users)
 	return &Filter{Backend: b, Changes: func() (notify.Source, error) { return nft.Listen() }}, nil
 }
 
@@ -129,8 +131,8 @@ func lacking(err error) bool {
 func presentIPTables(ctx context.Context) (bool, error) { return ipt.Present(ctx, ipt.Options{}) }
 
 // openIPTables ignores iptables-nft if the kernel has no nf_tables, which iptables-nft needs.
-func openIPTables(ctx context.Context) (*Filter, error) {
-	options, cure := ipt.Options{}, "install iptables"
+func openIPTables(ctx context.Context, users rules.Users) (*Filter, error) {
+	options, cure := ipt.Options{Users: users}, "install iptables"
 	if _, err := presentNFT(ctx); errors.Is(err, nft.ErrMissing) {
 		options.Variant, cure = ipt.Legacy, "install iptables-legacy"
 	}

@@ -60,19 +60,33 @@ func (x portIndex) add(mappings []rules.Mapping, wanted func(port uint16) bool) 
 	}
 }
 
+// addHidden adds mappings that hide their target port, by that port.
+func (x portIndex) addHidden(mappings []rules.Mapping) {
+	for i := range mappings {
+		m := &mappings[i]
+		target, here := m.TargetPorts()
+		for k := 0; m.Hide() && here && k < target.Count(); k++ {
+			port := target.First + uint16(k)
+			x[port] = append(x[port], m)
+		}
+	}
+}
+
 // filter chooses the entries to delete.
 type filter struct {
 	removed, added, restored portIndex
+	hidden                   portIndex // those of added that hide their target port, by that port
 	after                    portIndex // only ports of removed and added mappings
 	host                     host
 }
 
 func newFilter(c Change, h host) *filter {
-	f := &filter{portIndex{}, portIndex{}, portIndex{}, portIndex{}, h}
+	f := &filter{portIndex{}, portIndex{}, portIndex{}, portIndex{}, portIndex{}, h}
 	all := func(uint16) bool { return true }
 	f.removed.add(c.Removed, all)
 	f.added.add(c.Added, all)
 	f.restored.add(c.Restored, all)
+	f.hidden.addHidden(c.Added)
 	concerned := func(port uint16) bool { return len(f.removed[port])+len(f.added[port]) > 0 }
 	f.after.add(c.Added, concerned) // also mappings that no file has
 	for _, s := range c.After {
@@ -99,7 +113,7 @@ func (f *filter) outdated(w flow) bool {
 	case w.first.Protocol != rules.UDP:
 		return false
 	case w.to.Port() == listen.Port():
-		return f.claimedBy(f.added, w)
+		return f.claimedBy(f.added, w) || f.hides(w)
 	}
 	return f.claimedBy(f.restored, w)
 }
@@ -123,6 +137,21 @@ func (f *filter) sentBy(by portIndex, w flow) bool {
 func (f *filter) claimedBy(by portIndex, w flow) bool {
 	for _, m := range by[w.first.Destination.Port()] {
 		if f.claims(m, w, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// hides reports whether one of the mappings surely refuses the flow, which goes to its target port directly.
+func (f *filter) hides(w flow) bool {
+	for _, m := range f.hidden[w.first.Destination.Port()] {
+		packet := w.first
+		iface, known := f.host.arrival(w.first.Source, w.first.Destination.Addr())
+		if packet.Interface = iface; !known && m.Interface() == "" {
+			packet.Interface = "some" // flows of this host are known
+		}
+		if m.Hides(packet) {
 			return true
 		}
 	}

@@ -37,6 +37,7 @@ func (c Change) mayOutdate() bool {
 //   - flows that a removed mapping translated, and that no mapping sends there now;
 //   - UDP flows that are not translated, and that an added mapping claims. An established TCP connection to a
 //     server on the listen port itself is left to end by itself;
+//   - UDP flows that go directly to a target port that an added mapping hides;
 //   - UDP flows that go to another port of the same address, and that a restored mapping claims.
 //
 // Of several targets the flows to those that stay go on. Flows that a foreign rule sent to another address are not

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -14,38 +15,53 @@ import (
 
 // Echo listens on the host, on "tcp" or "udp", until the end of the test. It answers every connection, or datagram, by
 // a line with its local and its remote address.
-func (h *Host) Echo(network string, addresses ...string) {
+func (h *Host) Echo(network string, addresses ...string) { h.EchoAs(0, network, addresses...) }
+
+// EchoAs is Echo by a server that runs as a user, see [Host.As]. It returns a function that ends it before the end of
+// the test.
+func (h *Host) EchoAs(uid int, network string, addresses ...string) (end func()) {
 	h.t.Helper()
+	var all []io.Closer
 	for _, address := range addresses {
-		var err error
-		h.Do(func() {
-			if network == "tcp" {
-				err = h.echoTCP(address)
-			} else {
-				err = h.echoUDP(address)
+		listening := make(chan error)
+		var server io.Closer
+		go h.As(uid, func() {
+			var serve func()
+			var err error
+			server, serve, err = echo(network, address)
+			if listening <- err; err == nil {
+				serve()
 			}
 		})
-		h.must("listen on "+address, err)
+		h.must("listen on "+address, <-listening)
+		h.t.Cleanup(func() { server.Close() })
+		all = append(all, server)
+	}
+	return func() {
+		for _, server := range all {
+			server.Close()
+		}
 	}
 }
 
-func (h *Host) echoTCP(address string) error {
-	listener, err := net.Listen("tcp"+family(address), address)
-	if err != nil {
-		return err
+func echo(network, address string) (io.Closer, func(), error) {
+	if network == "tcp" {
+		listener, err := net.Listen("tcp"+family(address), address)
+		return listener, func() { echoTCP(listener) }, err
 	}
-	h.t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintf(conn, "%s %s\n", plain(conn.LocalAddr()), plain(conn.RemoteAddr()))
-			conn.Close()
+	conn, err := net.ListenPacket("udp"+family(address), address)
+	return conn, func() { echoUDP(conn) }, err
+}
+
+func echoTCP(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
 		}
-	}()
-	return nil
+		fmt.Fprintf(conn, "%s %s\n", plain(conn.LocalAddr()), plain(conn.RemoteAddr()))
+		conn.Close()
+	}
 }
 
 // family keeps Go from listening on [::] if the address is 0.0.0.0.
@@ -56,23 +72,15 @@ func family(address string) string {
 	return ""
 }
 
-func (h *Host) echoUDP(address string) error {
-	conn, err := net.ListenPacket("udp"+family(address), address)
-	if err != nil {
-		return err
-	}
-	h.t.Cleanup(func() { conn.Close() })
-	go func() {
-		buffer := make([]byte, 2048)
-		for {
-			_, from, err := conn.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			_, _ = fmt.Fprintf(replier{conn, from}, "%s %s\n", plain(conn.LocalAddr()), plain(from))
+func echoUDP(conn net.PacketConn) {
+	buffer := make([]byte, 2048)
+	for {
+		_, from, err := conn.ReadFrom(buffer)
+		if err != nil {
+			return
 		}
-	}()
-	return nil
+		_, _ = fmt.Fprintf(replier{conn, from}, "%s %s\n", plain(conn.LocalAddr()), plain(from))
+	}
 }
 
 type replier struct {
@@ -100,9 +108,15 @@ const answerWithin = 2 * time.Second
 // Ask connects, or sends a datagram, from the host to an [Host.Echo]. From is the source address; it may be "".
 func (h *Host) Ask(network, from, to string) (a Answer, err error) {
 	h.t.Helper()
+	return h.AskWithin(answerWithin, network, from, to)
+}
+
+// AskWithin is Ask with another bound: where no answer is expected.
+func (h *Host) AskWithin(within time.Duration, network, from, to string) (a Answer, err error) {
+	h.t.Helper()
 	h.Do(func() {
 		var conn net.Conn
-		dialer := net.Dialer{Timeout: answerWithin, FallbackDelay: -1}
+		dialer := net.Dialer{Timeout: within, FallbackDelay: -1}
 		if from != "" {
 			source := netip.MustParseAddr(from)
 			if network == "tcp" {
@@ -115,7 +129,7 @@ func (h *Host) Ask(network, from, to string) (a Answer, err error) {
 			return
 		}
 		defer conn.Close()
-		a, err = ask(conn, network)
+		a, err = ask(conn, network, within)
 	})
 	var timeout net.Error
 	switch {
@@ -127,8 +141,8 @@ func (h *Host) Ask(network, from, to string) (a Answer, err error) {
 	return a, err
 }
 
-func ask(conn net.Conn, network string) (a Answer, err error) {
-	_ = conn.SetDeadline(time.Now().Add(answerWithin))
+func ask(conn net.Conn, network string, within time.Duration) (a Answer, err error) {
+	_ = conn.SetDeadline(time.Now().Add(within))
 	if network == "udp" {
 		if _, err := conn.Write([]byte("?")); err != nil {
 			return a, err

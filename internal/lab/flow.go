@@ -27,10 +27,10 @@ func (h *Host) Flow(network, to string) *Flow {
 }
 
 // Ask sends one more datagram.
-func (f *Flow) Ask() (Answer, error) { return ask(f.conn, f.network) }
+func (f *Flow) Ask() (Answer, error) { return ask(f.conn, f.network, answerWithin) }
 
 // AskOver sends a datagram to an [Host.Echo] over a socket that the test has opened.
-func AskOver(conn net.Conn) (Answer, error) { return ask(conn, "udp") }
+func AskOver(conn net.Conn) (Answer, error) { return ask(conn, "udp", answerWithin) }
 
 // Chat listens on the host for TCP connections that stay open, and sends each line back.
 func (h *Host) Chat(address string) {

@@ -143,6 +143,21 @@ func (h *Host) Do(f func()) {
 	h.must("enter the namespace", <-done)
 }
 
+// As is Do for a user of the system: sockets that f makes or accepts, in the goroutine in which it runs, are that
+// user's (credentials(7), the filesystem user ID). The user may still do what root may.
+func (h *Host) As(uid int, f func()) {
+	h.t.Helper()
+	h.Do(func() {
+		if uid != 0 {
+			_, _ = unix.SetfsuidRetUid(uid)
+			if now, err := unix.SetfsuidRetUid(-1); err != nil || now != uid { // which changes nothing
+				h.t.Errorf("lab: %s: this process cannot be user %d: %v", h.Name, uid, err)
+			}
+		}
+		f()
+	})
+}
+
 func (n *Net) must(doing string, err error) {
 	n.t.Helper()
 	if err != nil {

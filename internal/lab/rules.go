@@ -11,7 +11,7 @@ func (h *Host) Ruleset() string {
 	h.t.Helper()
 	all := h.Run("nft", "list", "ruleset")
 	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
-		all += h.Run(save, "-c", "-t", "mangle") + h.Run(save, "-c", "-t", "nat")
+		all += h.Run(save, "-c", "-t", "filter") + h.Run(save, "-c", "-t", "mangle") + h.Run(save, "-c", "-t", "nat")
 	}
 	return regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "") // comments have the time, chains count packets
 }
@@ -24,17 +24,18 @@ func (h *Host) Foreign() string {
 	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
 		all += h.Run(save)
 	}
-	const own = `PORTMAP(?:-TEXT|-INVALID|-MASQ|-LOOPBACK|-(?:M?TCP|M?UDP|LISTEN|TARGET)[-0-9]*|-[PSA][0-9a-f]{16})?`
+	const own = `PORTMAP(?:-TEXT|-INVALID|-MASQ|-LOOPBACK|-REFUSE|` +
+		`-(?:M?TCP|M?UDP|LISTEN|TARGET|(?:OWNER|HIDE)(?:-[TU])?)[-0-9]*|-[PSA][0-9a-f]{16})?`
 	for _, ours := range [...]string{
 		`(?ms)^table inet portmap \{\n.*?^\}\n`, // nft
 		// iptables-nft, as nft lists it
 		`(?ms)^\tchain ` + own + ` \{\n.*?^\t\}\n\n?`, `(?m)^\t\t.* jump ` + own + `\n`,
 		`(?m)^\tchain [A-Z]+ \{\n\t\ttype (?:nat|filter|route) hook [a-z]+ priority [-a-z0-9]+; ` +
 			`policy accept;\n\t\}\n\n?`,
-		`(?m)^table ip6? (?:nat|mangle) \{\n\}\n`,
+		`(?m)^table ip6? (?:nat|mangle|filter) \{\n\}\n`,
 		`(?m)^#.*\n`, `\[\d+:\d+\]`, // iptables-legacy
 		`(?m)^:` + own + ` .*\n`, `(?m)^-A ` + own + ` .*\n`, `(?m)^-A .* -j ` + own + `\n`,
-		`(?m)^:[A-Z]+ ACCEPT \n`, `(?m)^\*(?:nat|mangle)\nCOMMIT\n`,
+		`(?m)^:[A-Z]+ ACCEPT \n`, `(?m)^\*(?:nat|mangle|filter)\nCOMMIT\n`,
 	} {
 		all = regexp.MustCompile(ours).ReplaceAllString(all, "")
 	}

@@ -27,6 +27,7 @@ type Host struct {
 	KeepGoing bool // leaves invalid lines of the file out, and reports them as warnings
 	File      *store.File
 	Services  rules.Services
+	Users     rules.Users
 	Redact    func(error) error // takes out of an error about a line what may not be shown; nil shows all
 	Run       rundir.Dir        // what is known of this network namespace until the next reboot
 
@@ -90,7 +91,7 @@ func (h *Host) fixBackend(content []byte) []byte {
 
 // reader reads files of mappings.
 func (h *Host) reader() conf.Reader {
-	return conf.Reader{Services: h.Services, Backends: filters.Names(h.Kinds)}
+	return conf.Reader{Services: h.Services, Users: h.Users, Backends: filters.Names(h.Kinds)}
 }
 
 // OpenError says that there is no packet filter to be used: none at all, or not the one that the file names.

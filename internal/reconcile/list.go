@@ -21,6 +21,7 @@ type State string
 const (
 	Active    State = "active"
 	NoServer  State = "no server"  // nothing listens on the target port here
+	Blocked   State = "blocked"    // who listens there is not the owner, and cannot answer
 	LocalOnly State = "local only" // who listens is bound to loopback, where other hosts do not reach it
 	Partly    State = "partly"     // nothing listens for one protocol or address family
 	Missing   State = "missing"    // saved, not in the kernel
@@ -270,6 +271,8 @@ func (l *Listing) judge(row *Row, behind servers.Found) {
 		row.State, row.Reason = Damaged, l.Damaged
 	case reach == servers.Unserved:
 		row.State, row.Reason = NoServer, why
+	case len(servers.Blocked(row.Mapping, row.Servers)) > 0:
+		row.State, row.Reason = Blocked, servers.Blocked(row.Mapping, row.Servers)[0].Text
 	case reach == servers.LocalOnly:
 		row.State, row.Reason = LocalOnly, why
 	case reach == servers.Partly:

@@ -15,16 +15,17 @@ import (
 )
 
 // Advise returns what a person should know of mappings that were just added: that no server is there yet, that one
-// answers this host only, that a process listens on the listen port itself and will not get all new connections, that
-// nothing can arrive where the host lacks the address or the interface. typed returns a command of portmap, to be
-// pasted.
+// answers this host only or is not the owner's, that a process listens on the listen port itself and will not get all
+// new connections, that nothing can arrive where the host lacks the address or the interface. typed returns a command
+// of portmap, to be pasted.
 func Advise(added []rules.Mapping, found Found, typed func(words ...string) string) []finding.Finding {
 	if found.byPort == nil {
 		return nil // it was not to be found out
 	}
 	if found.who == nil &&
 		slices.ContainsFunc(added, func(m rules.Mapping) bool {
-			return len(found.Shadowed(m)) > 0 || onlyLoopback(found.Of(m))
+			behind := found.Of(m)
+			return len(found.Shadowed(m)) > 0 || onlyLoopback(behind) || len(Blocked(m, behind)) > 0
 		}) {
 		found.Name() // a walk over /proc, for when somebody has to be named
 	}
@@ -137,6 +138,8 @@ func behind(m rules.Mapping, found Found, typed func(...string) string) []findin
 	case reach == Unserved:
 		return []finding.Finding{{ID: finding.NoServer, Mapping: m,
 			Text: why + " yet; connections are refused until one does"}}
+	case len(Blocked(m, found.Of(m))) > 0:
+		return Blocked(m, found.Of(m))
 	case reach == LocalOnly:
 		return []finding.Finding{{ID: finding.LoopbackOnly, Mapping: m,
 			Text: why + "; make it listen on every address"}}
@@ -145,6 +148,20 @@ func behind(m rules.Mapping, found Found, typed func(...string) string) []findin
 			Text: why + "; connections there are refused until one does"}}
 	}
 	return nil
+}
+
+// Blocked tells of servers on the target ports that may not answer: the owner is somebody else.
+func Blocked(m rules.Mapping, list []Server) (advice []finding.Finding) {
+	for _, s := range list {
+		if !m.MayAnswer(s.UID) {
+			advice = append(advice, finding.Finding{
+				ID: finding.ServerBlocked, Mapping: m,
+				Text: fmt.Sprintf("%s listens on port %d, and is not %s: it cannot answer on %s",
+					s.Who(), s.Port, m.Owner(), m.Spec()),
+			})
+		}
+	}
+	return advice
 }
 
 // privileged is below which ports need rights (ip(7), ip_unprivileged_port_start).

@@ -33,7 +33,11 @@ func (e *CutOffError) Error() string {
 	if e.Partly {
 		over = " over " + e.Families.String()
 	}
-	lacks := fmt.Sprintf("no server listens on port %d/%s%s yet", e.Target, e.Protocol, over)
+	whose := "no server"
+	if owner := e.Mapping.Owner(); owner != "" {
+		whose += " of " + owner
+	}
+	lacks := fmt.Sprintf("%s listens on port %d/%s%s yet", whose, e.Target, e.Protocol, over)
 	if e.Near.Port != 0 {
 		lacks = fmt.Sprintf("%s listens on port %d at %s, where other hosts do not reach it", e.Near.Who(), e.Near.Port,
 			e.Near.Address)
@@ -134,6 +138,7 @@ func (f *Found) unanswered(in *Incoming, s socket, target uint16) rules.Families
 	lost, address := f.clients(in, s), addressOf(in, s)
 	for _, t := range f.byPort[portKey{s.protocol, target}] {
 		switch {
+		case !in.MayAnswer(t.uid):
 		case address.IsValid() && t.answers(address, 0):
 			return 0
 		case !address.IsValid() && !t.loopback():

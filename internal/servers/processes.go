@@ -3,7 +3,6 @@ package servers
 import (
 	"bytes"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,12 +93,4 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-func username(uid uint32) string {
-	number := strconv.FormatUint(uint64(uid), 10)
-	if u, err := user.LookupId(number); err == nil {
-		return u.Username
-	}
-	return number
 }

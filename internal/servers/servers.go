@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"portmap/internal/accounts"
 	"portmap/rules"
 )
 
@@ -17,6 +18,7 @@ type Server struct {
 	PID      int // 0 where it may not be seen
 	Command  string
 	User     string // the name, else the uid
+	UID      uint32 `json:"-"`
 	Address  string // what it is bound to: "[::]:8443"
 	Port     uint16 `json:"-"`
 	Loopback bool   `json:"-"` // it is bound to a loopback address
@@ -164,12 +166,12 @@ func (f Found) list(each func(func(socket))) []Server {
 func (f Found) server(s socket) Server {
 	name, known := f.users[s.uid]
 	if !known {
-		name = username(s.uid)
+		name = accounts.Name(s.uid)
 		f.users[s.uid] = name
 	}
 	p := f.who[s.inode]
 	return Server{
-		PID: p.pid, Command: p.command, User: name, Address: s.local.String(),
+		PID: p.pid, Command: p.command, User: name, UID: s.uid, Address: s.local.String(),
 		Port: s.local.Port(), Loopback: s.loopback(), SSH: p.ssh || s.protocol == rules.TCP &&
 			s.local.Port() == sshPort && p.pid == 1,
 	}
