@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -29,18 +30,35 @@ func (h *Host) Flow(network, to string) *Flow {
 // Ask sends one more datagram.
 func (f *Flow) Ask() (Answer, error) { return ask(f.conn, f.network, answerWithin) }
 
-// AskOver sends a datagram to an [Host.Echo] over a socket that the test has opened.
+// Local returns the client's own address.
+func (f *Flow) Local() netip.AddrPort { return netip.MustParseAddrPort(f.conn.LocalAddr().String()) }
+
+// Hear waits for a datagram that was not asked for.
+func (f *Flow) Hear(within time.Duration) (string, error) {
+	_ = f.conn.SetReadDeadline(time.Now().Add(within))
+	buffer := make([]byte, 2048)
+	n, err := f.conn.Read(buffer)
+	return string(buffer[:n]), err
+}
+
+// AskOver sends a datagram to an [Host.Echo] by a socket of the test's.
 func AskOver(conn net.Conn) (Answer, error) { return ask(conn, "udp", answerWithin) }
 
-// Chat listens on the host for TCP connections that stay open, and sends each line back.
-func (h *Host) Chat(address string) {
+// Chat listens on the host for TCP connections that stay open, and says back each line.
+func (h *Host) Chat(address string) { h.ChatAs(0, address) }
+
+// ChatAs is Chat by a server that runs as a user, see [Host.As]. It returns a function that has it take no more
+// connections.
+func (h *Host) ChatAs(uid int, address string) (end func()) {
 	h.t.Helper()
 	var listener net.Listener
-	var err error
-	h.Do(func() { listener, err = net.Listen("tcp", address) })
-	h.must("listen on "+address, err)
-	h.t.Cleanup(func() { listener.Close() })
-	go func() {
+	listening := make(chan error)
+	go h.As(uid, func() {
+		var err error
+		listener, err = net.Listen("tcp", address)
+		if listening <- err; err != nil {
+			return
+		}
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
@@ -51,7 +69,10 @@ func (h *Host) Chat(address string) {
 				_, _ = io.Copy(conn, conn)
 			}()
 		}
-	}()
+	})
+	h.must("listen on "+address, <-listening)
+	h.t.Cleanup(func() { listener.Close() })
+	return func() { listener.Close() }
 }
 
 // Talk is a TCP connection that stays open.
