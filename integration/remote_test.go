@@ -1,12 +1,16 @@
 package integration
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"portmap/internal/lab"
+	"portmap/rules"
 )
 
 // network is a host between its clients and a network with two servers and a neighbour of theirs, which know no way to
@@ -150,5 +154,97 @@ func TestEvenShares(t *testing.T) {
 		wantEven(t, shares(t, w.client, "192.0.2.1:445", 1500), 1500, 3)
 		wantEven(t, shares(t, w.client, "192.0.2.1:447", 500), 500, 2)
 		wantEven(t, shares(t, w.host, "127.0.0.1:445", 300), 300, 3)
+	})
+}
+
+// A client stays on its target with --sticky: after a restart, and with another order in the file. Over IPv4 it does
+// with either backend. Over IPv6 xt_cluster looks at 32 bits of the address only.
+func TestSticky(t *testing.T) {
+	w := newNetwork(t)
+	w.forward()
+	const clients = 200
+	for i := range clients {
+		w.client.Address("eth0", fmt.Sprintf("192.0.2.%d/24", 20+i))
+		w.client.Address("eth0", fmt.Sprintf("2001:db8::%x/64", 0x100+i))
+	}
+	look := func() (servers []string) {
+		for i := range clients {
+			for from, to := range map[string]string{fmt.Sprintf("192.0.2.%d", 20+i): "192.0.2.1:443",
+				fmt.Sprintf("2001:db8::%x", 0x100+i): "[2001:db8::1]:443"} {
+				got, err := w.client.Ask("udp", from, to)
+				if err != nil || !got.Server.IsValid() {
+					t.Fatalf("%s: %+v, %v", from, got, err)
+				}
+				servers = append(servers, from+" "+got.Server.String())
+			}
+		}
+		slices.Sort(servers)
+		return servers
+	}
+	var first4 []string
+	eachBackend(t, func(t *testing.T, b backend) {
+		var first []string
+		for _, order := range []string{"10.0.0.5:8443,10.0.0.6:8443,[2001:db8:5::5]:8443,[2001:db8:5::6]:8443",
+			"[2001:db8:5::6]:8443,10.0.0.6:8443,[2001:db8:5::5]:8443,10.0.0.5:8443"} {
+			m := b.add(t, w.host, "443:"+order+"/udp --sticky")
+			found := look()
+			found4 := slices.DeleteFunc(slices.Clone(found), func(s string) bool { return strings.Contains(s, "[") })
+			if first == nil {
+				first = found
+			}
+			if first4 == nil {
+				first4 = found4
+			}
+			if !slices.Equal(found, first) || !slices.Equal(found4, first4) {
+				t.Errorf("%s: clients went elsewhere", order)
+			}
+			b.change(t, w.host, rules.Change{Reset: true, Remove: m})
+		}
+	})
+	if one := strings.Count(strings.Join(first4, "\n"), "10.0.0.5:"); one < clients/4 || one > clients*3/4 {
+		t.Errorf("%d of %d clients are on the first server", one, clients)
+	}
+}
+
+// Without a target that is taken away, flows to it go to another one at once, and those to the others go on.
+func TestTargetTakenAway(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		w := newNetwork(t)
+		w.forward()
+		b.prefer(w.host)
+		for address, server := range map[string]*lab.Host{"10.0.0.5": w.one, "10.0.0.6": w.two} {
+			server.Chat(address + ":9000")
+		}
+		p := b.command(t, w.host)
+		p.run("add", "443:10.0.0.5:8443,10.0.0.6:8443/udp", "444:10.0.0.5:9000,10.0.0.6:9000")
+		flows := []*lab.Flow{w.client.Flow("udp", "192.0.2.1:443"), w.client.Flow("udp", "192.0.2.1:443")}
+		before := map[string]*lab.Flow{}
+		for _, f := range flows {
+			got, err := f.Ask()
+			if err != nil {
+				t.Fatal(err)
+			}
+			before[got.Server.Addr().String()] = f
+		}
+		talks := []*lab.Talk{w.client.Talk("192.0.2.1:444"), w.client.Talk("192.0.2.1:444")}
+		for _, talk := range talks {
+			talk.Must(t, "at first")
+		}
+		p.run("add", "--replace", "443:10.0.0.5:8443/udp", "444:10.0.0.5:9000")
+		for server, f := range before {
+			if got, err := f.Ask(); err != nil || got.Server.Addr().String() != "10.0.0.5" {
+				t.Errorf("a flow to %s: %+v, %v", server, got, err)
+			}
+		}
+		alive := 0
+		for _, talk := range talks {
+			if talk.Say(300*time.Millisecond) == nil {
+				alive++
+			}
+		}
+		if len(before) != 2 || alive != 1 {
+			t.Errorf("%d servers had a flow, %d connections of 2 go on: only that to the server that stays should",
+				len(before), alive)
+		}
 	})
 }

@@ -129,7 +129,8 @@ func TestForwardDrop(t *testing.T) {
 			if !strings.Contains(line, "to let only these pass: ") {
 				continue
 			}
-			for command := range strings.SplitSeq(strings.Join(pasted(t, line, "to let only these pass"), " "), " && ") {
+			commands := strings.Join(pasted(t, line, "to let only these pass"), " ")
+			for command := range strings.SplitSeq(commands, " && ") {
 				words := strings.Fields(command)
 				if b.name != "nft" {
 					words[0] = strings.Replace(words[0], "tables", "tables-"+strings.TrimPrefix(b.name, "iptables-"), 1)
@@ -204,8 +205,8 @@ func TestLoopbackTarget(t *testing.T) {
 		host.Run("sysctl", "-qw", localnet+"=1")
 		attack("with the switch alone", true) // else the test tests nothing
 		host.Run("sysctl", "-qw", localnet+"=0")
-		p.run("add", "443:127.0.0.1:8443/tcp,udp", "444-445:127.0.0.1:8443-8444/udp", "192.0.2.1:446:127.0.0.1:8443/udp",
-			"447:127.0.0.1:8443,127.0.0.1:8444/udp")
+		p.run("add", "443:127.0.0.1:8443/tcp,udp", "444-445:127.0.0.1:8443-8444/udp",
+			"192.0.2.1:446:127.0.0.1:8443/udp", "447:127.0.0.1:8443,127.0.0.1:8444/udp")
 		for _, a := range []asks{
 			{"a client", client, "192.0.2.2", "192.0.2.1:443", "127.0.0.1:8443", "192.0.2.2"},
 			{"the host", host, "", "192.0.2.1:443", "127.0.0.1:8443", "192.0.2.1"},

@@ -16,8 +16,9 @@ type share struct {
 	number int
 }
 
-// stickySeed is the seed of the hash that gives clients to targets. It never changes. With it the match cluster gives a
-// client the same number as nf_tables does (net/netfilter/xt_cluster.c, xt_cluster_hash; nft_hash.c, nft_jhash_eval).
+// stickySeed is the seed of the hash that gives clients to targets. It never changes. With it the match cluster gives
+// an IPv4 client the same number as nf_tables does (net/netfilter/xt_cluster.c, xt_cluster_hash; nft_hash.c,
+// nft_jhash_eval). Of an IPv6 address it takes the first 32 bits only.
 const stickySeed = 0x706f7274
 
 const hexPrefix = "0x"

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"portmap/rules"
+	"portmap/rules/ruletext"
 )
 
 // WriteText writes the part of a Set that is for one family as input of `iptables-restore --noflush`, or of its twin
@@ -25,6 +26,7 @@ func WriteText(w io.Writer, set rules.Set, family rules.Families) error {
 	chains := encode(mappings, family)
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "# %s only, by `portmap export`; load it with `%s-restore --noflush`\n", family, program)
+	fmt.Fprint(out, ruletext.Switches(mappings, family))
 	_, _ = out.Write(restoreScript(newState(), wanted(chains, newSaved())).text())
 	return out.Flush()
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // A mapping to a server on 127.0.0.1 needs the switch route_localnet, with which the kernel takes packets to and from
-// loopback addresses from every interface, for every server there (CVE-2020-8558; Documentation/networking/ip-sysctl.rst).
+// loopback addresses from every interface, for every server there (CVE-2020-8558;
+// Documentation/networking/ip-sysctl.rst).
 // So while there is such a mapping, these packets are dropped where they come from another host. Those of the mapping
 // come to another address, and are translated only after this.
 

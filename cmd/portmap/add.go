@@ -138,7 +138,7 @@ func twoWords(err error, specs []string, parser rules.Parser) error {
 
 // refused says what this version does not take; "" if there is nothing.
 func refused() string {
-	parts := []string{"a loopback TARGET_ADDR"}
+	var parts []string
 	for _, option := range rules.Options() {
 		if option.Later {
 			parts = append(parts, "--"+option.Name)

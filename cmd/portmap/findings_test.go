@@ -59,11 +59,13 @@ func findings() []struct {
 
 		{"source-hidden", "hint", "the server behind 443:10.0.0.5:8443/tcp sees an address of this host", "",
 			"the server behind 443:10.0.0.5:8443/tcp sees an address of this host"},
-		{"forwarding-off", "broken", "this host sends nothing on", "sudo portmap add --replace --forward 443:10.0.0.5:8443",
+		{"forwarding-off", "broken", "this host sends nothing on",
+			"sudo portmap add --replace --forward 443:10.0.0.5:8443",
 			"warning: this host sends nothing on; to switch it on: " +
 				"sudo portmap add --replace --forward 443:10.0.0.5:8443"},
 		{"forward-dropped", "broken", "table ip filter, chain FORWARD drops", "sudo iptables -I FORWARD -j ACCEPT",
-			"warning: table ip filter, chain FORWARD drops; to let only these pass: sudo iptables -I FORWARD -j ACCEPT"},
+			"warning: table ip filter, chain FORWARD drops; to let only these pass: " +
+				"sudo iptables -I FORWARD -j ACCEPT"},
 		{"router-ignored", "risk", "eth0 does not listen to routers any more",
 			"sudo sysctl -w net/ipv6/conf/eth0/accept_ra=2",
 			"warning: eth0 does not listen to routers any more; to have that: " +

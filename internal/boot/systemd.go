@@ -82,8 +82,10 @@ func (s systemd) installUnits(all, legacy bool) (before map[string][]byte, err e
 		for _, file := range [...]struct {
 			path, name string
 			wanted     bool
-		}{{etcUnit + u, u, all}, {dropIn(u, legacyConf), legacyConf, legacy},
-			{dropIn(u, switchesConf), switchesConf, s.Switches}} {
+		}{
+			{etcUnit + u, u, all}, {dropIn(u, legacyConf), legacyConf, legacy},
+			{dropIn(u, switchesConf), switchesConf, s.Switches},
+		} {
 			old, _ := os.ReadFile(s.path(file.path))
 			var changed bool
 			if file.wanted {

@@ -96,9 +96,9 @@ func (b Barrier) pass(m *rules.Mapping, families rules.Families) (commands []str
 						"--ctorigdstport %s --ctreplsrc %s --ctreplsrcport %s -j ACCEPT", b.program, b.Chain, protocol,
 						colon(m.ListenPorts()), t.Addr, colon(t.Ports)))
 				} else {
-					commands = append(commands, fmt.Sprintf("sudo nft insert rule %s %s meta l4proto %s ct status dnat "+
-						"ct original proto-dst %s ct reply %s saddr %s ct reply proto-src %s accept", b.Table, b.Chain,
-						protocol, m.ListenPorts(), ipWord(t.Addr), t.Addr, t.Ports))
+					commands = append(commands, fmt.Sprintf("sudo nft insert rule %s %s meta l4proto %s "+
+						"ct status dnat ct original proto-dst %s ct reply %s saddr %s ct reply proto-src %s accept",
+						b.Table, b.Chain, protocol, m.ListenPorts(), ipWord(t.Addr), t.Addr, t.Ports))
 				}
 			}
 		}

@@ -31,15 +31,16 @@ func Advise(added []rules.Mapping) (advice []finding.Finding) {
 		}
 		var names []string
 		for _, f := range families.Each() {
-			if name := map[rules.Families]string{rules.IPv4: Forward4, rules.IPv6: Forward6}[f]; len(Off([]string{name})) > 0 {
+			name := map[rules.Families]string{rules.IPv4: Forward4, rules.IPv6: Forward6}[f]
+			if len(Off([]string{name})) > 0 {
 				names = append(names, Sysctl(name))
 			}
 		}
 		if len(names) > 0 {
 			advice = append(advice, finding.Finding{
 				ID: finding.ForwardingOff, Mapping: m,
-				Text: fmt.Sprintf("this host sends nothing on to other hosts, since %s is 0: %s does not work from outside",
-					strings.Join(names, " and "), m.Spec()),
+				Text: fmt.Sprintf("this host sends nothing on to other hosts, since %s is 0: "+
+					"%s does not work from outside", strings.Join(names, " and "), m.Spec()),
 				Remedy: withForward(m),
 			})
 		}
@@ -75,8 +76,8 @@ func routerIgnored() (advice []finding.Finding) {
 		if value, err := Read("ipv6/conf/" + name + "/accept_ra"); err == nil && value == "1" {
 			advice = append(advice, finding.Finding{
 				ID: finding.RouterIgnored,
-				Text: fmt.Sprintf("with IPv6 forwarding on, %s does not listen to routers any more, and its routes from "+
-					"them will expire", rules.Printable(name)),
+				Text: fmt.Sprintf("with IPv6 forwarding on, %s does not listen to routers any more, and its "+
+					"routes from them will expire", rules.Printable(name)),
 				Remedy: shell.Join("sudo", "sysctl", "-w", "net/ipv6/conf/"+name+"/accept_ra=2"),
 			})
 		}
