@@ -69,6 +69,8 @@ const (
 	forward
 	sticky
 	temporary
+	reserve
+	direct
 )
 
 // String returns the canonical text, options included: what [Parse] reads back to an equal mapping.
@@ -215,18 +217,13 @@ func (m Mapping) Restricted() bool {
 	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
 }
 
-// Within refuses, with an [*UnsupportedError], a mapping that asks for more than other targets and what is in can.
-func (m Mapping) Within(can ...string) error {
-	if m.Plain() {
-		return nil
-	}
-	for _, part := range [...]struct {
-		asked bool
-		name  string
-	}{} {
-		if part.asked && !slices.Contains(can, part.name) {
-			return &UnsupportedError{Part: part.name}
-		}
+// Within refuses, with an [*UnsupportedError], a mapping with an option that no backend supports yet.
+func (m Mapping) Within() error {
+	switch {
+	case m.flags&reserve != 0:
+		return &UnsupportedError{Part: "--reserve"}
+	case m.flags&direct != 0:
+		return &UnsupportedError{Part: "--direct"}
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ func Options() []Option {
 		{Name: "owner", Argument: "USER", Usage: "only a server that runs as USER (name or uid) may answer",
 			set:  setOwner,
 			show: func(m *Mapping) []string { return given(m.extra().owner) }},
+		later(flagOption("reserve", reserve, "with --owner: no other user can even bind the target port")),
+		later(flagOption("direct", direct, "with --owner: the kernel gives the listen port to the server itself")),
 		flagOption("hide", hide, "refuse direct connections to the target port from other hosts"),
 		flagOption("forward", forward, "for a target on another host: switch IP forwarding on"),
 		flagOption("sticky", sticky, "for several targets: a client stays on its target"),
