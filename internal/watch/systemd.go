@@ -42,8 +42,8 @@ func (s Supervisor) Notify(lines ...string) {
 	_, _ = conn.Write([]byte(strings.Join(lines, "\n")))
 }
 
-// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). The variable
-// alone is not enough, since a terminal that a service started has it too.
+// ToJournal reports whether a file is the journal: systemd names its device and inode (systemd.exec(5)). Comparing them
+// is necessary, since a terminal that a service started has the variable, too.
 func ToJournal(getenv func(string) string, file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil {

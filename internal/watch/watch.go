@@ -22,7 +22,7 @@ type Watch struct {
 	Interval   time.Duration // between searches for changes without a notice
 	For        time.Duration // how long to run; 0 for as long as ctx lasts
 
-	Drifted func() bool // whether something else than rules is not as it should be; nil for nothing
+	Drifted func() bool // whether state other than the rules differs; nil for no such state
 
 	Now func() time.Time
 	CPU func() time.Duration // CPU time that the process has used
