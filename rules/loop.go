@@ -87,8 +87,8 @@ type loopSearch struct {
 	checks  int
 }
 
-// hop is one port of one mapping, with the number of the target that is looked at. Its buckets hold the mappings that
-// may follow it; bucket and tried say how far they were searched.
+// hop is one port of one mapping, with the number of the present target. Its buckets hold the mappings that may follow
+// it; bucket and tried say how far they were searched.
 type hop struct {
 	mapping int
 	port    uint16
@@ -230,7 +230,7 @@ func (w *loopSearch) follow(mapping int, port uint16) error {
 	return nil
 }
 
-// next returns a mapping that may follow a hop and was not tried yet, and the port of it.
+// next returns a mapping that may follow a hop and was not tried yet, and its port.
 func (w *loopSearch) next(s *hop) (mapping int, port uint16, ok bool) {
 	m := &w.mappings[s.mapping]
 	for ; s.number < m.localTargets(); s.number, s.bucket = s.number+1, 0 {
