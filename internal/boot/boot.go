@@ -25,7 +25,7 @@ type Host struct {
 	File   string                                  // the file that is applied at boot, on that host
 	Run    func(name string, args ...string) error // runs a program of the host
 
-	Switches bool // mappings need switches of the kernel, which the units may set then
+	Switches bool // mappings need switches of the kernel, and the units may set them
 }
 
 // State says whether the next boot restores mappings.

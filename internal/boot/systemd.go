@@ -45,7 +45,7 @@ func (s systemd) masked() string {
 
 func unmask(unit string) string { return "sudo systemctl unmask " + unit }
 
-// Drop-ins, by which units may do more.
+// Drop-ins that give the units more rights.
 const (
 	legacyConf   = "iptables-legacy.conf"
 	switchesConf = "switches.conf"

@@ -108,7 +108,7 @@ func (f *filter) outdated(w flow) bool {
 		return false
 	case f.sentBy(f.removed, w):
 		return true
-	case w.to.Addr() != listen.Addr(): // this is the work of others
+	case w.to.Addr() != listen.Addr(): // a foreign rule
 		return false
 	case w.first.Protocol != rules.UDP:
 		return false

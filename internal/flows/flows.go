@@ -40,8 +40,8 @@ func (c Change) mayOutdate() bool {
 //   - UDP flows that go directly to a target port that an added mapping hides;
 //   - UDP flows that go to another port of the same address, and that a restored mapping claims.
 //
-// Of several targets the flows to those that stay go on. Flows that a foreign rule sent to another address are not
-// touched, and neither are flows that this host forwards by themselves.
+// If a mapping loses one of several targets, flows to the others go on. Flows that a foreign rule sent to another
+// address are not touched, and neither are flows that this host forwards without a mapping.
 func Forget(c Change) error {
 	if !c.mayOutdate() {
 		return nil
