@@ -13,8 +13,8 @@ import (
 func TestHiddenTarget(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
-		host.Echo("tcp", everywhere(8443))
-		host.Echo("udp", everywhere(8443))
+		host.Echo("tcp", everywhere)
+		host.Echo("udp", everywhere)
 		host.Chat("[::]:8444")
 		talk, flow := client.Talk("192.0.2.1:8444"), client.Flow("udp", "192.0.2.1:8443")
 		talk.Must(t, "directly")
@@ -50,7 +50,7 @@ func TestHiddenWhereTheMappingIs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, client := b.barePair(t)
 		host.Address("eth0", "192.0.2.11/24")
-		host.Echo("tcp", everywhere(8443))
+		host.Echo("tcp", everywhere)
 		for mapping, open := range map[string][]string{
 			"192.0.2.1:443:8443 --hide":                  {"192.0.2.11", "[2001:db8::1]"},
 			"443:8443 -6 --hide":                         {"192.0.2.1", "192.0.2.11"},

@@ -43,7 +43,8 @@ func newStage(t *testing.T) stage {
 	for _, network := range []string{"tcp", "udp"} {
 		for _, port := range serverPorts {
 			for _, address := range append(append([]string{"127.0.0.1", "::1"}, addresses4...), addresses6...) {
-				s.host.EchoAs(userOf(port), network, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)).String())
+				at := netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port))
+				s.host.EchoAs(userOf(port), network, at.String())
 			}
 		}
 	}

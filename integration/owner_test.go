@@ -34,8 +34,8 @@ func needUsers(t testing.TB) {
 	}
 }
 
-// everywhere is every address of a host, IPv4 and IPv6, for a server.
-func everywhere(port int) string { return fmt.Sprintf("[::]:%d", port) }
+// everywhere is port 8443 of every address of a host, IPv4 and IPv6, for a server.
+const everywhere = "[::]:8443"
 
 // askAll asks on a port in all ways at once, over TCP and UDP.
 func askAll(host, client *lab.Host, port int, within time.Duration) map[string]lab.Answer {
@@ -70,8 +70,8 @@ func TestOnlyTheOwnerAnswers(t *testing.T) {
 		} {
 			added := b.add(t, host, mapping)
 			for _, uid := range []int{owner, 0, squatter} {
-				end := host.EchoAs(uid, "tcp", everywhere(8443))
-				end2 := host.EchoAs(uid, "udp", everywhere(8443))
+				end := host.EchoAs(uid, "tcp", everywhere)
+				end2 := host.EchoAs(uid, "udp", everywhere)
 				within := 2 * time.Second
 				if uid == squatter {
 					within = silence
@@ -87,10 +87,6 @@ func TestOnlyTheOwnerAnswers(t *testing.T) {
 			b.change(t, host, rules.Change{Remove: added})
 		}
 	})
-}
-
-func changeOf(add, remove []rules.Mapping) rules.Change {
-	return rules.Change{Add: add, Remove: remove}
 }
 
 // A large answer that is closed at once arrives whole at a client that reads slowly: a closed socket has no owner, and
@@ -278,7 +274,8 @@ func (b backend) guardBreakers() [][]string {
 		return [][]string{
 			delete("owners { ipv4 . tcp . 443 . 8443 . 1000 }"), delete("owned { ipv6 . udp . 443 . 8443 }"),
 			delete("owned4 { 192.0.2.1 . tcp . 80 . 8080 }"), delete("hidden { ipv4 . tcp . 8443 }"),
-			delete(`hidden_on { "eth0" . ipv6 . tcp . 8081 }`), delete(`hidden_on4 { "eth0" . 192.0.2.1 . tcp . 8082 }`),
+			delete(`hidden_on { "eth0" . ipv6 . tcp . 8081 }`),
+			delete(`hidden_on4 { "eth0" . 192.0.2.1 . tcp . 8082 }`),
 			{"nft", "add element inet portmap owners { ipv4 . tcp . 443 . 8443 . 1234 }"},
 			{"nft", "flush chain inet portmap refuse"}, {"nft", "flush chain inet portmap guard_input"},
 		}

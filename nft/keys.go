@@ -71,7 +71,7 @@ func (k key) fields() (list []keyField) {
 	}
 	list = append(list, metaField(nftables.TypeInetProto, "meta l4proto", expr.MetaKeyL4PROTO))
 	if k.target != 0 || k.answer {
-		list = append(list, keyField{port, "ct original proto-dst", func(r uint32) expr.Any { return originalPort(r) }})
+		list = append(list, keyField{port, "ct original proto-dst", originalPort})
 	}
 	if k.target != 0 {
 		addressField(k.target, false)

@@ -56,6 +56,9 @@ func TestOwnerIsResolvedLater(t *testing.T) {
 // Mappings that differ only in their clients have one server, and so one owner.
 func TestOneServerHasOneOwner(t *testing.T) {
 	const other = "443:8443/tcp --source 10.0.0.0/8 --owner a"
+	at447 := [...]string{
+		1: "192.0.2.1:447:8447/tcp --interface a --owner a", 2: "192.0.2.2:447:8447/tcp --interface a --owner b",
+	}
 	const address = "192.0.2.1:445:8445/tcp --source 10.0.0.0/8 --owner a"
 	for line, with := range map[string]string{
 		"443:8443 --source 192.168.0.0/16 --owner b":                   other,
@@ -72,8 +75,8 @@ func TestOneServerHasOneOwner(t *testing.T) {
 		"445:8445 --source 192.168.0.0/16 --owner b":                   address,
 		"446:8446 --interface b":                                       "446:8446/tcp --interface a --owner a",
 		"446:8446 --interface b --owner a":                             "",
-		"447:8447 --source 192.168.0.0/16 --interface b --owner never": "192.0.2.1:447:8447/tcp --interface a --owner a",
-		"447:8447 --source 172.16.0.0/12 --interface b --owner a":      "192.0.2.2:447:8447/tcp --interface a --owner b",
+		"447:8447 --source 192.168.0.0/16 --interface b --owner z":     at447[1],
+		"447:8447 --source 172.16.0.0/12 --interface b --owner a":      at447[2],
 		"192.0.2.3:447:8447 --source 172.16.0.0/12 --interface b":      "",
 	} {
 		set, err := NewSet(must(t, other, "192.0.2.1:445:8445 --source 10.0.0.0/8 --owner a",
