@@ -77,6 +77,22 @@ func mappingsIn(live rules.Live) (list []rules.Mapping) {
 	return list
 }
 
+// One of them can be removed, also by a command whose file has other mappings.
+func TestLiveMappingOfNoFileIsRemoved(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		host, _ := b.barePair(t)
+		b.add(t, host, "443:8443/tcp,udp", "81:8081/udp")
+		p := b.command(t, host)
+		write(t, p.file, b.line()+"80:8080\n")
+		if got := p.run("remove", "443"); got != "removed 443:8443/tcp,udp\n" {
+			t.Errorf("remove says %q", got)
+		}
+		if got := texts(b.live(t, host)); strings.Contains(got, "443:8443") || !strings.Contains(got, "81:8081") {
+			t.Errorf("live are\n%s", got)
+		}
+	})
+}
+
 // A name is not given twice, even where the ports differ.
 func TestNameOfALiveMappingOfNoFile(t *testing.T) {
 	b := backends()[0]

@@ -14,8 +14,8 @@ import (
 // they should be. It reports false where the change is another, or the chains are: then everything has to be looked at.
 func (b *Backend) small(ctx context.Context, change rules.Change) ([]step, bool, error) {
 	changed := slices.Concat(change.Remove, change.Add)
-	if change.Reset || change.Before == nil || len(changed) > 8 {
-		return nil, false, nil
+	if change.Reset || change.Before == nil || len(changed) > 8 || len(rules.Minus(change.Remove, change.Before)) > 0 {
+		return nil, false, nil // what only the kernel has is in no chain that is known
 	}
 	after := append(rules.Minus(change.Before, change.Remove), change.Add...)
 	if err := noClash(after, change.Add); err != nil {

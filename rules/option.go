@@ -54,6 +54,11 @@ func Options() []Option {
 	}
 }
 
+func later(o Option) Option {
+	o.Later = true
+	return o
+}
+
 func flagOption(name string, bit flags, usage string) Option {
 	return Option{Name: name, Usage: usage,
 		set:  func(m *Mapping, _ string) *InvalidError { m.flags |= bit; return nil },
