@@ -241,3 +241,19 @@ func TestLoopbackTarget(t *testing.T) {
 		attack("after", false)
 	})
 }
+
+// A watch switches on again what somebody switched off, and puts the rules back.
+func TestWatchKeepsSwitches(t *testing.T) {
+	b := backends()[0]
+	w := newNetwork(t)
+	p := b.command(t, w.host)
+	p.run("add", remoteOne, "--forward")
+	watch := p.watch()
+	watch.live(b, remoteOne+" --forward")
+	w.host.Run("sysctl", "-qw", forward4+"=0")
+	watch.within("forwarding is on", func() bool {
+		return strings.TrimSpace(w.host.Run("sysctl", "-n", forward4)) == "1"
+	})
+	w.host.Run("nft", "flush", "ruleset")
+	watch.live(b, remoteOne+" --forward")
+}
