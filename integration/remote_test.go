@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -245,6 +247,34 @@ func TestTargetTakenAway(t *testing.T) {
 		if len(before) != 2 || alive != 1 {
 			t.Errorf("%d servers had a flow, %d connections of 2 go on: only that to the server that stays should",
 				len(before), alive)
+		}
+	})
+}
+
+// A link of 1,280 bytes between this host and the server: what it says to the client of larger packets is translated.
+func TestPathMTU(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b backend) {
+		w := newNetwork(t)
+		w.forward()
+		w.host.Run("ip", "link", "set", "br0", "mtu", "1280")
+		w.one.Chat("10.0.0.5:9000")
+		w.one.Chat("[2001:db8:5::5]:9000")
+		b.add(t, w.host, "443:10.0.0.5:9000,[2001:db8:5::5]:9000")
+		sent := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+		for _, to := range []string{"192.0.2.1:443", "[2001:db8::1]:443"} {
+			var conn net.Conn
+			var err error
+			w.client.Do(func() { conn, err = net.DialTimeout("tcp", to, 2*time.Second) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			go func() { _, _ = conn.Write(sent) }()
+			got := make([]byte, len(sent))
+			if n, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("%s: %d of %d bytes came back: %v", to, n, len(sent), err)
+			}
+			conn.Close()
 		}
 	})
 }
