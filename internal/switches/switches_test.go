@@ -21,7 +21,8 @@ func TestWhatWasThere(t *testing.T) {
 		"on already": {before: map[string]string{Forward4: "1"},
 			want: map[string]string{Forward4: "1", Forward6: "0"}},
 		"one interface by itself": {before: map[string]string{"ipv4/conf/lo/forwarding": "1"},
-			want: map[string]string{Forward4: "0", "ipv4/conf/lo/forwarding": "1", "ipv4/conf/default/forwarding": "0"}},
+			want: map[string]string{Forward4: "0", "ipv4/conf/lo/forwarding": "1",
+				"ipv4/conf/default/forwarding": "0"}},
 		"set by somebody else": {between: func(rundir.Dir) error { return write(Forward4, "0") },
 			want: map[string]string{Forward4: "0", Forward6: "0"}},
 		"switched on twice": {between: func(run rundir.Dir) error {
