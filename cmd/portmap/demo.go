@@ -9,18 +9,26 @@ import (
 )
 
 func (a *app) demo() *cobra.Command {
-	return &cobra.Command{
-		Use:     "demo",
-		Short:   "Show it all in a throw-away network: server, mapping, client; needs no root and touches nothing",
-		Example: "  portmap demo",
-		Args:    noArgs,
+	var guards bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show it all in a throw-away network: server, mapping, client; needs no root and touches nothing",
+		Example: `  portmap demo
+  portmap demo --guards            # another user takes the port of the server, and cannot answer`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.flushOutput(); err != nil {
 				return err
 			}
-			return what(demo.Run(cmd.Context(), os.Stdout), "demo")
+			script := demo.Mapping
+			if guards {
+				script = demo.Guards
+			}
+			return what(demo.Run(cmd.Context(), os.Stdout, script), "demo")
 		},
 	}
+	cmd.Flags().BoolVar(&guards, "guards", false, "show --owner and --hide: a squatter on the target port is muted")
+	return cmd
 }
 
 // demoStage is what the demonstration runs in its namespaces.

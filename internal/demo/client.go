@@ -9,10 +9,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
-// beClient is the other host: it fetches each URL that comes in and answers with a line.
+// answerLimit is how long a client waits for an answer that must come.
+const answerLimit = 5 * time.Second
+
+// beClient is the other host: it fetches each URL that comes in, after how long to wait, and answers with a line.
 func beClient(in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	for first := true; lines.Scan(); first = false {
@@ -24,14 +28,19 @@ func beClient(in io.Reader, out io.Writer) error {
 				return err
 			}
 		}
-		fmt.Fprintln(out, fetch(lines.Text()))
+		limit, url, _ := strings.Cut(lines.Text(), " ")
+		within, err := time.ParseDuration(limit)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, fetch(url, within))
 	}
 	return lines.Err()
 }
 
 // fetch returns what a person would see of a request, as one line: over HTTP/2, which a release is compiled without.
-func fetch(url string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func fetch(url string, within time.Duration) string {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	certificate, err := os.ReadFile(certFile)
 	if err != nil {
@@ -47,6 +56,9 @@ func fetch(url string) string {
 		return err.Error()
 	}
 	response, err := transport.RoundTrip(request)
+	if err != nil && ctx.Err() != nil {
+		return noAnswer
+	}
 	if err != nil {
 		return reason(err)
 	}

@@ -15,14 +15,14 @@ import (
 )
 
 // beHost is the first process of its PID namespace. What it ends with it tells Run, whose error it is.
-func beHost(ctx context.Context) error {
+func beHost(ctx context.Context, name Script) error {
 	syscall.CloseOnExec(resultFD)
 	go func() { // Pdeathsig alone leaves a gap between the birth of this process and its prctl(2)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
 	ended := result{Done: true}
-	if err := host(ctx, os.Stdout); err != nil {
+	if err := host(ctx, os.Stdout, name); err != nil {
 		ended.Why, ended.Denied = err.Error(), errors.As(err, new(denied))
 	}
 	return json.NewEncoder(os.NewFile(resultFD, "result")).Encode(ended)
@@ -31,7 +31,7 @@ func beHost(ctx context.Context) error {
 var errNotByRun = errors.New("this is a part of `portmap demo`: try that")
 
 // host makes the network and plays the script.
-func host(ctx context.Context, out io.Writer) error {
+func host(ctx context.Context, out io.Writer, name Script) error {
 	if err := newNetwork(); err != nil {
 		return err
 	}
@@ -45,12 +45,12 @@ func host(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server, err := startServer(ctx)
+	server, err := startServer(ctx, stageServer, serverUser())
 	if err != nil {
 		return err
 	}
 	s := &script{ctx: ctx, out: out, client: client, server: server}
-	return s.play()
+	return s.play(name)
 }
 
 // startClient starts the other host, in a network namespace of its own, and lays the cable.
@@ -62,15 +62,16 @@ func startClient(ctx context.Context) (peer, error) {
 	return client, connect(client.cmd)
 }
 
-// startServer starts the server from a thread that is not used again: it has given up its privileges.
-func startServer(ctx context.Context) (server peer, err error) {
+// startServer starts a server as user, nil for the one of this process, from a thread that is not used again: it has
+// given up its privileges.
+func startServer(ctx context.Context, stage string, user *syscall.Credential) (server peer, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		attr := &syscall.SysProcAttr{Credential: serverUser()}
+		attr := &syscall.SysProcAttr{Credential: user}
 		if err = giveUpPrivileges(attr.Credential != nil); err == nil {
-			server, err = start(ctx, stageServer, attr)
+			server, err = start(ctx, stage, attr)
 		}
 	}()
 	<-done

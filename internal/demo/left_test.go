@@ -61,7 +61,7 @@ func TestOrphan(t *testing.T) {
 	mark := newMark(t)
 	t.Setenv(faultVariable, "list hangs")
 	t.Setenv(mark.name, "")
-	cmd := hostCommand(context.Background(), io.Discard)
+	cmd := hostCommand(context.Background(), io.Discard, Mapping)
 	cmd.SysProcAttr.Pdeathsig = 0
 	alive, err := cmd.StdinPipe()
 	if err != nil {

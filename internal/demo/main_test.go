@@ -39,7 +39,10 @@ func standIn(args []string) error {
 	case "demo":
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 		defer stop()
-		return Run(ctx, os.Stdout)
+		if len(args) > 1 {
+			return Run(ctx, os.Stdout, Script(args[1]))
+		}
+		return Run(ctx, os.Stdout, Mapping)
 	case "demo-stage":
 		return Stage(context.Background(), args[1])
 	case "bystander":
@@ -75,31 +78,53 @@ func standIn(args []string) error {
 
 // netfilter does with nft what the command does by itself.
 func netfilter(command, fault string) error {
-	switch command {
-	case "add 443:8443":
+	switch name, options, _ := strings.Cut(command, " 443:8443"); name {
+	case "add":
 		for _, name := range os.Environ() {
 			if strings.HasPrefix(name, "SSH_") {
 				return errors.New("443 is the port of your SSH connection")
 			}
 		}
-		if err := os.WriteFile(configFile, []byte("443:8443/tcp\n"), 0o644); err != nil {
+		if err := os.WriteFile(configFile, []byte("443:8443/tcp"+options+"\n"), 0o644); err != nil {
 			return err
 		}
 		chain := ""
 		if fault == "add masquerades" {
 			chain = "chain in { type nat hook input priority 100; tcp dport 8443 snat ip to 192.0.2.99; }\n"
 		}
-		return nft(`table inet portmap {
+		return nft(`table inet portmap; delete table inet portmap; table inet portmap {
 			chain pre { type nat hook prerouting priority -100; tcp dport 443 fib daddr type local dnat to :8443; }
 			chain out { type nat hook output priority -100; tcp dport 443 fib daddr type local dnat to :8443; }
-			` + chain + "}")
+			` + chain + guards(options, fault) + "}")
 	case "list":
-		fmt.Println("443:8443/tcp  active")
+		content, _ := os.ReadFile(configFile) // none after an add that did nothing
+		if strings.Contains(string(content), "--owner") {
+			fmt.Println("443:8443/tcp  blocked  0")
+		} else {
+			fmt.Println("443:8443/tcp  active")
+		}
 		return nil
 	case "remove 443":
 		return nft("add table inet portmap\ndelete table inet portmap")
 	}
 	return fmt.Errorf("portmap has no command %q", command)
+}
+
+// guards is the rules of --owner and --hide.
+func guards(options, fault string) (chains string) {
+	var owner int
+	if _, err := fmt.Sscanf(options, " --owner %d --hide", &owner); err != nil {
+		return ""
+	}
+	if fault != "add forgets the owner" {
+		chains = fmt.Sprintf("chain owner { type filter hook output priority 0; "+
+			"meta l4proto tcp ct original proto-dst 443 ct direction reply meta skuid != { 0, %d } drop; }\n", owner)
+	}
+	if fault != "add forgets to hide" {
+		chains += "chain hide { type filter hook input priority 0; " +
+			"iif != lo tcp dport 8443 ct original proto-dst 8443 reject with tcp reset; }\n"
+	}
+	return chains
 }
 
 func nft(script string) error {

@@ -27,6 +27,12 @@ func (p peer) ask(line string) (string, error) {
 	return p.read()
 }
 
+// stop ends the process, and returns when it is gone.
+func (p peer) stop() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
 func (p peer) read() (string, error) {
 	line, err := p.out.ReadString('\n')
 	if err != nil {

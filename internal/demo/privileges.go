@@ -12,12 +12,26 @@ import (
 // nobody is the overflow uid and gid (proc(5), /proc/sys/kernel/overflowuid).
 const nobody = 65534
 
+// squatter is the uid and gid of another user. It needs no account.
+const squatter = 65533
+
 // serverUser is who the server runs as: nobody, or nil where this process cannot become another user.
-func serverUser() *syscall.Credential {
-	if os.Geteuid() != 0 || !isMapped("/proc/self/uid_map", nobody) || !isMapped("/proc/self/gid_map", nobody) {
+func serverUser() *syscall.Credential { return credential(nobody) }
+
+// squatterUser is who takes the port of the server. It is nil where this process cannot become two other users.
+func squatterUser() *syscall.Credential {
+	if serverUser() == nil {
 		return nil
 	}
-	return &syscall.Credential{Uid: nobody, Gid: nobody}
+	return credential(squatter)
+}
+
+// credential is that of a user and a group with this number, or nil where this process cannot become them.
+func credential(id uint32) *syscall.Credential {
+	if os.Geteuid() != 0 || !isMapped("/proc/self/uid_map", uint64(id)) || !isMapped("/proc/self/gid_map", uint64(id)) {
+		return nil
+	}
+	return &syscall.Credential{Uid: id, Gid: id}
 }
 
 func isMapped(file string, id uint64) bool {

@@ -19,24 +19,35 @@ import (
 
 // Names of the stages, as arguments of the hidden command.
 const (
-	stageHost   = "host"
-	stageServer = "server"
-	stageClient = "client"
+	stageHost     = "host"
+	stageGuards   = "guards" // the host, with the script of that name
+	stageServer   = "server"
+	stageSquatter = "squatter"
+	stageClient   = "client"
 )
 
-// within bounds the whole demonstration, which takes a tenth of a second.
+// Script is what the demonstration shows.
+type Script string
+
+// The scripts.
+const (
+	Mapping Script = stageHost   // a mapping, until it is removed
+	Guards  Script = stageGuards // --owner and --hide: a squatter on the target port gets no byte out
+)
+
+// within bounds the whole demonstration, which takes a second or two at most.
 const within = time.Minute
 
 // self is this program, even where its path is hidden by a mount.
 const self = "/proc/self/exe"
 
-// Run shows the demonstration on out. It needs no root where user namespaces are allowed; where they are not, the error
+// Run shows a script on out. It needs no root where user namespaces are allowed; where they are not, the error
 // is [io/fs.ErrPermission]. It is the context's error when that ended first. This program must answer the hidden
 // command `demo-stage NAME` by [Stage], and `add`, `list` and `remove` as itself.
-func Run(ctx context.Context, out io.Writer) error {
+func Run(ctx context.Context, out io.Writer, name Script) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	cmd := hostCommand(ctx, out)
+	cmd := hostCommand(ctx, out, name)
 	// Kept open, and by nobody else, as long as this process lives: the stage ends when it reads the end of it.
 	alive, err := cmd.StdinPipe()
 	if err != nil {
@@ -62,27 +73,33 @@ func Run(ctx context.Context, out io.Writer) error {
 
 // hostCommand is the first process in namespaces of its own. Its session is its own too, so that Ctrl-C comes here
 // alone and what is interrupted does not complain.
-func hostCommand(ctx context.Context, out io.Writer) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, self, "demo-stage", stageHost)
+func hostCommand(ctx context.Context, out io.Writer, name Script) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, self, "demo-stage", string(name))
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = namespaces()
+	cmd.SysProcAttr = namespaces(name)
 	// The connection by which this is typed does not lead into the demonstration, and cannot be cut by it.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "SSH_") })
 	return cmd
 }
 
 // namespaces has a PID namespace, so that everything ends with its first process, and without root a user namespace, in
-// which this user is who it was but may build networks.
-func namespaces() *syscall.SysProcAttr {
+// which this user is who it was but may build networks. A root without other users becomes nobody there for the guards,
+// because root may always answer.
+func namespaces(name Script) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 		Setsid:     true,
 	}
-	if uid := os.Geteuid(); uid != 0 {
+	uid := os.Geteuid()
+	inside := uid
+	if uid == 0 && name == Guards && serverUser() == nil {
+		inside = nobody
+	}
+	if inside != 0 {
 		gid := os.Getegid()
 		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 		const forLegacy = unix.CAP_NET_RAW // iptables-legacy works through raw sockets
 		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, forLegacy}
@@ -124,14 +141,16 @@ func outcome(interrupted error, ended result, exit error) error {
 	return nil
 }
 
-// Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "server" or
-// "client".
+// Stage runs one of the processes of the demonstration, which none but [Run] should start: "host", "guards",
+// "server", "squatter" or "client".
 func Stage(ctx context.Context, name string) error {
 	switch {
-	case name == stageHost && os.Getpid() == 1:
-		return beHost(ctx)
+	case (name == stageHost || name == stageGuards) && os.Getpid() == 1:
+		return beHost(ctx, Script(name))
 	case name == stageServer && os.Getppid() == 1:
-		return serve(os.Stdout)
+		return serve(os.Stdout, serverName)
+	case name == stageSquatter && os.Getppid() == 1:
+		return serve(os.Stdout, squatterName)
 	case name == stageClient && os.Getppid() == 1:
 		return beClient(os.Stdin, os.Stdout)
 	}

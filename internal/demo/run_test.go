@@ -103,7 +103,7 @@ func TestForbidden(t *testing.T) {
 
 // Whoever finds the hidden command must not get the mounts and addresses of the demonstration.
 func TestStageByHand(t *testing.T) {
-	for _, stage := range []string{stageHost, stageServer, stageClient, "", "router"} {
+	for _, stage := range []string{stageHost, stageGuards, stageServer, stageSquatter, stageClient, "", "router"} {
 		r, code := demonstrate(t, users()[0].attr(), "", "demo-stage", stage)
 		if want := "portmap: " + errNotByRun.Error() + "\n"; code != 1 || r.err.String() != want {
 			t.Errorf("demo-stage %q: exit %d, standard error %q, want %q", stage, code, &r.err, want)

@@ -11,11 +11,15 @@ import (
 	"time"
 )
 
-const serverName = "webserver"
+// Names of the servers, as `portmap list` shows them.
+const (
+	serverName   = "webserver"
+	squatterName = "squatter"
+)
 
-// serve is the server: HTTPS on 8443, for every address. First it says what happens when it asks for 443.
-func serve(out io.Writer) error {
-	_ = os.WriteFile("/proc/self/comm", []byte(serverName), 0) // a name for `portmap list`
+// serve is a server: HTTPS on 8443, for every address. First it says what happens when it asks for 443.
+func serve(out io.Writer, name string) error {
+	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
 	if public, err := net.Listen("tcp", ":443"); err == nil {
 		public.Close()
 		fmt.Fprintln(out, "given: that is not what an unprivileged server should see")
