@@ -30,6 +30,9 @@ const (
 	site = "80:8080/tcp"
 	more = "8000-8010:9000-9010/tcp"
 
+	guarded = "444:8444/tcp,udp --owner 1234 --hide"
+	targets = "445:10.0.0.5:8445,10.0.0.6:8445/tcp --forward"
+
 	input = "INPUT"
 )
 
@@ -42,6 +45,10 @@ func faultyCommands() []faultyCommand {
 			live: []string{site, shop, more + " --temporary"}},
 		{name: "add replace", before: both, args: []string{"add", "--replace", "443:9443"},
 			after: []string{site, "443:9443/tcp"}},
+		{name: "add guarded", before: both, args: append([]string{"add"}, strings.Fields(guarded)...),
+			after: []string{site, shop, guarded}},
+		{name: "replace targets", before: []string{site, targets}, args: []string{"add", "--replace", "445:127.0.0.1:8445"},
+			after: []string{site, "445:127.0.0.1:8445/tcp"}},
 		{name: "remove", before: both, args: []string{"remove", "shop"}, after: []string{site}},
 		{name: "remove the last", before: []string{shop}, args: []string{"remove", "443"}, live: []string{}},
 		{name: "apply an edit", before: both, edited: []string{shop, "80:9090/tcp", more}, args: []string{"apply"},

@@ -65,6 +65,8 @@ var pool = []string{
 	"80:8080/tcp", "80:8080/tcp --name web", "81:8081/udp", "82:8082/udp --name web", "8000-8010:9000-9010/tcp",
 	"8005:9105/tcp",
 	"[2001:db8::1]:90:9090/tcp", "90:9091/tcp --interface eth0", "90:9092/tcp --interface eth1",
+	"91:9191/tcp,udp --owner 1234 --hide", "91:9191,9291/tcp --owner 1234", "92:10.0.0.5:9292/tcp,udp",
+	"92:127.0.0.1:9293/tcp",
 }
 
 // file is one of two files of mappings, as the model has it.

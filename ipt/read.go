@@ -45,8 +45,15 @@ func (b *Backend) readOnce(ctx context.Context, t tools) (snapshot, error) {
 	var commands [len(families) * len(ownTables)][]string
 	has, _ := t.has()
 	for i, p := range t.programs {
+		if !has.Has(families[i]) {
+			continue
+		}
+		read, err := t.tablesToRead(families[i])
+		if err != nil {
+			return snapshot{}, err
+		}
 		for j, table := range ownTables {
-			if has.Has(families[i]) && (t.variant == NFTables || legacyTables(families[i], string(table))) {
+			if slices.Contains(read, table) {
 				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
 			}
 		}
@@ -71,6 +78,27 @@ func (b *Backend) readOnce(ctx context.Context, t tools) (snapshot, error) {
 	return s, nil
 }
 
+// tablesToRead returns the tables of a family that may hold something of ours. Only mappings with --hide have chains in
+// filter, and there the rules of others are: nf_tables says by one short list whether it has to be read.
+func (t tools) tablesToRead(family rules.Families) (list []table, err error) {
+	if t.variant == Legacy {
+		for _, table := range ownTables {
+			if legacyTables(family, string(table)) {
+				list = append(list, table)
+			}
+		}
+		return list, nil
+	}
+	held, err := chainUses(family)
+	for _, table := range ownTables {
+		inTable := func(id chainID) bool { return id.table == table && id.own() }
+		if table != filter || slices.ContainsFunc(slices.Collect(maps.Keys(held)), inTable) {
+			list = append(list, table)
+		}
+	}
+	return list, err
+}
+
 // incomplete reports whether there is a chain of which iptables-nft-save did not print as much as nf_tables holds.
 func (b *Backend) incomplete(s snapshot) (bool, error) {
 	for i, printed := range s.families {
@@ -84,6 +112,9 @@ func (b *Backend) incomplete(s snapshot) (bool, error) {
 		for _, id := range bothOf(slices.Collect(maps.Keys(held)), slices.Collect(maps.Keys(printed.uses))) {
 			uses, listed := printed.uses[id]
 			holds, there := held[id]
+			if !printed.tables[id.table] && !id.own() {
+				continue // it was not read, and has nothing of ours
+			}
 			if !id.own() {
 				listed = there // iptables-nft-save prints a chain of the kernel's own also before it is there
 			}

@@ -15,6 +15,8 @@ type saved struct {
 
 	uses  map[chainID]int // by chain that [counted] is about: the rules in it, and those that lead to it
 	rules map[chainID]int // the rules in it
+
+	tables map[table]bool // that were read
 }
 
 // ruleLine is a rule in the chain where it stands, as one types it behind `iptables -t TABLE -D`.
@@ -27,7 +29,7 @@ func (l ruleLine) String() string { return l.in.name + " " + l.rule.String() }
 
 func newSaved() *saved {
 	return &saved{state: newState(), foreign: map[chainID]bool{}, foreignJump: map[chainID]ruleLine{},
-		uses: map[chainID]int{}, rules: map[chainID]int{}}
+		uses: map[chainID]int{}, rules: map[chainID]int{}, tables: map[table]bool{}}
 }
 
 // reader reads what iptables-save prints.
@@ -62,6 +64,7 @@ func (r *reader) read(output string) error {
 		switch {
 		case strings.HasPrefix(text, "*"):
 			r.table = table(text[1:])
+			r.saved.tables[r.table] = true
 		case strings.HasPrefix(text, ":"):
 			name, _, _ := strings.Cut(text[1:], " ")
 			id := chainID{r.table, name}
