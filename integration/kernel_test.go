@@ -64,7 +64,7 @@ func TestWithoutNfTables(t *testing.T) {
 		}
 		mapping := "443:8443/tcp,udp"
 		mapped(false, "at the start")
-		says(0, "", "", "diff")
+		says(0, "", "portmap: "+p.file+" does not exist\n", "diff")
 		says(0, "would add "+mapping+"\n", usesLegacy, "add", mapping, "--dry-run")
 		mapped(false, "after a dry run")
 		says(0, "added "+mapping+"\n", usesLegacy+noForget, "add", mapping)

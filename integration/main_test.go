@@ -45,13 +45,12 @@ func iptables(v ipt.Variant) backend {
 	return backend{string(v), "iptables", open, []string{string(v), strings.Replace(string(v), "ip", "ip6", 1)}}
 }
 
-// prefer makes a host one on which the command takes this backend's variant: it holds the most rules, in a table that
-// flush leaves alone.
+// prefer makes a host one on which the command takes this backend's variant: it holds the most rules.
 func (b backend) prefer(h *lab.Host) {
 	if b.name == "nft" {
 		return
 	}
-	site := "*raw\n:SITE - [0:0]\n" + strings.Repeat("-A SITE -j RETURN\n", 20) + "COMMIT\n"
+	site := "*filter\n:SITE - [0:0]\n" + strings.Repeat("-A SITE -j RETURN\n", 20) + "COMMIT\n"
 	for _, tool := range b.tools {
 		cmd := exec.Command(tool+"-restore", "--noflush")
 		cmd.Stdin = strings.NewReader(site)
@@ -71,6 +70,7 @@ func (b backend) flush(h *lab.Host) {
 			}
 		}
 	}
+	b.prefer(h)
 }
 
 // save returns the host's rules as texts for load.

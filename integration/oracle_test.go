@@ -207,7 +207,7 @@ func (a attempt) met(got lab.Answer, want []outcome) bool {
 }
 
 const (
-	oracleSets     = 140 // half as many with iptables, where each change takes programs
+	oracleSets     = 110 // half as many with iptables, where each change takes programs
 	oracleAttempts = 12  // a Set
 
 	// How long a client waits where the oracle says that it waits in vain, and how often a variant is tried so: it

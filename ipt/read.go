@@ -48,10 +48,7 @@ func (b *Backend) readOnce(ctx context.Context, t tools) (snapshot, error) {
 		if !has.Has(families[i]) {
 			continue
 		}
-		read, err := t.tablesToRead(families[i])
-		if err != nil {
-			return snapshot{}, err
-		}
+		read := t.tablesToRead(families[i])
 		for j, table := range ownTables {
 			if slices.Contains(read, table) {
 				commands[i*len(ownTables)+j] = []string{p.save, "-c", "-t", string(table)}
@@ -79,24 +76,25 @@ func (b *Backend) readOnce(ctx context.Context, t tools) (snapshot, error) {
 }
 
 // tablesToRead returns the tables of a family that may hold something of ours. Only mappings with --hide have chains in
-// filter, and there the rules of others are: nf_tables says by one short list whether it has to be read.
-func (t tools) tablesToRead(family rules.Families) (list []table, err error) {
+// filter, and there the rules of others are: nf_tables says by one short list whether it has to be read. If it does not
+// answer, the program is to say why.
+func (t tools) tablesToRead(family rules.Families) (list []table) {
 	if t.variant == Legacy {
 		for _, table := range ownTables {
 			if legacyTables(family, string(table)) {
 				list = append(list, table)
 			}
 		}
-		return list, nil
+		return list
 	}
 	held, err := chainUses(family)
 	for _, table := range ownTables {
 		inTable := func(id chainID) bool { return id.table == table && id.own() }
-		if table != filter || slices.ContainsFunc(slices.Collect(maps.Keys(held)), inTable) {
+		if err != nil || table != filter || slices.ContainsFunc(slices.Collect(maps.Keys(held)), inTable) {
 			list = append(list, table)
 		}
 	}
-	return list, err
+	return list
 }
 
 // incomplete reports whether there is a chain of which iptables-nft-save did not print as much as nf_tables holds.

@@ -50,7 +50,7 @@ enclosed() {
     echo 'test-boot: the images'
     PORTMAP_BOOT_BOOKWORM=$(integration/boot/image.sh bookworm)
     case "${PORTMAP_BOOT_SKIP:-}" in
-    *trixie*) PORTMAP_BOOT_TRIXIE=$PORTMAP_BOOT_BOOKWORM ;;
+    *Readme*) PORTMAP_BOOT_TRIXIE=$PORTMAP_BOOT_BOOKWORM ;;
     *) PORTMAP_BOOT_TRIXIE=$(integration/boot/image.sh trixie) ;;
     esac
     PORTMAP_BOOT_CACHE=${PORTMAP_BOOT_BOOKWORM%/*}
