@@ -87,22 +87,24 @@ fuzz_one() {
     esac
 }
 
-# The longest tests of integration run beside all others: each waits for the kernel and for programs half of the time.
-longest='TestKernelDoesWhatTheOracleSays|TestSixtyThousandMappings|TestModel|TestKilledAtAnyMoment|TestFaultAtAnyCall'
-longest="^($longest|TestDamagedBySomeoneElse|TestWatchPutsBackWhatIsFlushed|TestMovingUnderLoad|TestInvalidSegments.*)\$"
+# integration runs in two halves beside all other packages: each waits for the kernel and for programs part of the time. It is
+# without the race detector, which costs a third of the time, and does not see into the programs that it runs.
+half='TestKernelDoesWhatTheOracleSays|TestSixtyThousandMappings|TestModel|TestKilledAtAnyMoment|TestFaultAtAnyCall'
+half="^($half|TestDamagedBySomeoneElse|TestWatchPutsBackWhatIsFlushed|TestMovingUnderLoad|TestInvalidSegments.*)\$"
 
-# They are without the race detector, which costs a third of their time, and does not see into the programs that they run.
 everything() {
-    # a process group, which can be ended as a whole
-    setsid go test -count=1 -timeout 30m -run "$longest" ./integration &
-    beside=$!
-    trap 'kill -- "-$beside" 2>/dev/null || true' EXIT
+    # process groups, which can be ended as a whole
+    setsid go test -count=1 -timeout 30m -run "$half" ./integration &
+    first=$!
+    setsid go test -count=1 -timeout 30m -skip "$half" ./integration &
+    second=$!
+    trap 'kill -- "-$first" "-$second" 2>/dev/null || true' EXIT
     trap 'exit 1' INT TERM
     status=0
     # shellcheck disable=SC2046 # package paths are words
-    go test -race -count=1 -timeout 30m $(go list ./... | grep -v '/integration$') || status=$?
-    go test -count=1 -timeout 30m -skip "$longest" ./integration || status=$?
-    wait "$beside" || status=$?
+    go test -race -count=1 -timeout 30m -p 1 $(go list ./... | grep -v '/integration$') || status=$?
+    wait "$first" || status=$?
+    wait "$second" || status=$?
     trap - EXIT
     return "$status"
 }

@@ -22,7 +22,7 @@ import (
 //	go test ./integration -run TestModel -rapid.checks=1000 -rapid.steps=60    a longer run
 //	go test ./integration -run TestModel -rapid.seed=N                         a run again
 func TestModel(t *testing.T) {
-	few(t, "3")
+	few(t, "2")
 	eachBackend(t, func(t *testing.T, b backend) {
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newMachine(t, rt, b)
