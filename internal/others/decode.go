@@ -1,11 +1,8 @@
 package others
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"portmap/rules"
 
@@ -188,158 +185,6 @@ func (d *decoder) fieldAt(e *expr.Payload) field {
 	return unknown
 }
 
-func (d *decoder) narrow(n match) {
-	both, possible := d.rule.match.and(n)
-	d.rule.match = both
-	d.possible = d.possible && possible
-}
-
-func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
-	n := anyPacket()
-	equal := op == expr.CmpOpEq
-	switch {
-	case f == port && len(value) == 2:
-		n.ports = compared(op, binary.BigEndian.Uint16(value))
-	case f == protocol && len(value) == 1 && equal:
-		n.protocols = protocolOf(value[0])
-	case f == family && len(value) == 1 && equal:
-		n.families = table{family: value[0]}.families()
-	case f == destination && equal:
-		n.to = d.network(value)
-	case f == source && equal:
-		n.from = d.network(value)
-	case f == iface && equal && len(value) == unix.IFNAMSIZ: // fewer are the beginning of a name
-		n.iface = unix.ByteSliceToString(value)
-	case f == ctTranslated && op == expr.CmpOpNeq:
-		n.translated = true
-	case f == originalPort && len(value) == 2:
-		n.original = compared(op, binary.BigEndian.Uint16(value))
-	case f == neutral, op == expr.CmpOpNeq && (f == source || f == destination || f == iface):
-		// what it excludes is little
-	default:
-		n.unread = true
-	}
-	d.narrow(n)
-}
-
-// compared returns the ports for which a comparison holds.
-func compared(op expr.CmpOp, value uint16) []rules.Ports {
-	switch op {
-	case expr.CmpOpNeq:
-		return except(rules.Ports{First: value, Last: value})
-	case expr.CmpOpLte:
-		return []rules.Ports{{First: 0, Last: value}}
-	case expr.CmpOpLt:
-		return []rules.Ports{{First: 0, Last: max(value, 1) - 1}}
-	case expr.CmpOpGte:
-		return []rules.Ports{{First: value, Last: 65535}}
-	case expr.CmpOpGt:
-		return []rules.Ports{{First: min(value, 65534) + 1, Last: 65535}}
-	}
-	return []rules.Ports{{First: value, Last: value}}
-}
-
-func protocolOf(number byte) rules.Protocols {
-	switch number {
-	case unix.IPPROTO_TCP:
-		return rules.TCP
-	case unix.IPPROTO_UDP:
-		return rules.UDP
-	}
-	return 0
-}
-
-// network returns the addresses that begin with some bytes. Of an inet table the family is known by what was
-// asked before.
-func (d *decoder) network(first []byte) []netip.Prefix {
-	families, size := d.rule.match.families&d.table.families(), 16
-	if families == rules.IPv4 || families == rules.BothFamilies && len(first) <= 4 {
-		size = 4
-	}
-	if len(first) > size {
-		return nil
-	}
-	address, _ := netip.AddrFromSlice(append(slices.Clone(first), make([]byte, size-len(first))...))
-	return []netip.Prefix{netip.PrefixFrom(address, len(first)*8)}
-}
-
-func (d *decoder) between(f field, e *expr.Range) {
-	n := anyPacket()
-	if f == port && len(e.FromData) == 2 && len(e.ToData) == 2 {
-		ports := rules.Ports{First: binary.BigEndian.Uint16(e.FromData), Last: binary.BigEndian.Uint16(e.ToData)}
-		if n.ports = []rules.Ports{ports}; e.Op == expr.CmpOpNeq {
-			n.ports = except(ports)
-		}
-	} else {
-		n.unread = true
-	}
-	d.narrow(n)
-}
-
-// lookup asks whether a set or map has the field. What a map has for it is not looked at.
-func (d *decoder) lookup(e *expr.Lookup) {
-	n := anyPacket()
-	f := d.fields[register(e.SourceRegister)]
-	keys, all := []key(nil), false
-	if !e.Invert && (f == port || f == protocol || f == originalPort) {
-		keys, all = elements(d.table, e.SetName)
-	}
-	switch {
-	case !all:
-		n.unread = true
-	case f == port:
-		n.ports = portsOf(keys)
-		n.unread = n.ports == nil
-	case f == originalPort:
-		n.original = portsOf(keys)
-		n.unread = n.original == nil
-	case f == protocol:
-		n.protocols = 0
-		for _, k := range keys {
-			if len(k.value) == 1 {
-				n.protocols |= protocolOf(k.value[0])
-			}
-		}
-	}
-	d.narrow(n)
-	if e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT {
-		d.act(accept, "") // for some of the keys, perhaps: which verdict each has is not looked at
-	} else if e.IsDestRegSet {
-		d.load(e.DestRegister, unknown)
-	}
-}
-
-// portsOf returns the ports of a set; nil if it is one of something else.
-func portsOf(keys []key) (ports []rules.Ports) {
-	slices.SortFunc(keys, func(a, b key) int { // of two at one place, the end of a run comes before the next one
-		switch {
-		case a.end == b.end || !bytes.Equal(a.value, b.value):
-			return slices.Compare(a.value, b.value)
-		case a.end:
-			return -1
-		}
-		return 1
-	})
-	intervals := slices.ContainsFunc(keys, func(k key) bool { return k.end })
-	for i, k := range keys {
-		if len(k.value) != 2 {
-			return nil
-		}
-		first := binary.BigEndian.Uint16(k.value)
-		last := first
-		switch {
-		case k.end:
-			continue
-		case intervals && i+1 < len(keys) && len(keys[i+1].value) == 2:
-			last = binary.BigEndian.Uint16(keys[i+1].value) - 1
-		case intervals:
-			last = 65535
-		}
-		ports = append(ports, rules.Ports{First: first, Last: last})
-	}
-	return ports
-}
-
 // immediate puts a value into a register, or ends the rule with a verdict.
 func (d *decoder) immediate(content []byte) {
 	e := as[expr.Immediate](d, content)
@@ -380,22 +225,4 @@ func (d *decoder) to(address, first, last uint32) string {
 		}
 	}
 	return destinationText(addr, ports)
-}
-
-// destinationText writes " to 172.17.0.2:443"; a zero address or zero ports stay as they are.
-func destinationText(addr netip.Addr, ports rules.Ports) string {
-	text := ""
-	switch {
-	case addr.Is6() && ports.First != 0:
-		text = "[" + addr.String() + "]"
-	case addr.IsValid():
-		text = addr.String()
-	}
-	if ports.First != 0 {
-		text += ":" + ports.String()
-	}
-	if text == "" {
-		return ""
-	}
-	return fmt.Sprintf(" to %s", text)
 }

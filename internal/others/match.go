@@ -162,3 +162,21 @@ func set[T fmt.Stringer](list []T) string {
 	}
 	return "{ " + strings.Join(texts, ", ") + " }"
 }
+
+// destinationText writes " to 172.17.0.2:443"; a zero address or zero ports stay as they are.
+func destinationText(addr netip.Addr, ports rules.Ports) string {
+	text := ""
+	switch {
+	case addr.Is6() && ports.First != 0:
+		text = "[" + addr.String() + "]"
+	case addr.IsValid():
+		text = addr.String()
+	}
+	if ports.First != 0 {
+		text += ":" + ports.String()
+	}
+	if text == "" {
+		return ""
+	}
+	return fmt.Sprintf(" to %s", text)
+}
