@@ -35,9 +35,6 @@ func (f Found) Reach(m rules.Mapping) (reach Reach, why string) {
 			reach = Partly
 		}
 	}
-	if reach != Served && len(targets) < len(m.LocalTargets())+len(m.Targets()) {
-		reach = Partly // the others are other hosts
-	}
 	return reach, why
 }
 
