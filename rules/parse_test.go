@@ -167,6 +167,8 @@ func TestRefused(t *testing.T) {
 		"1:2 --service a":           {"1:2: --service: no such option", "lists the options"},
 		"443:8443,10.0.0.5:8444":    {"443:8443,10.0.0.5:8444: 8443: not a target", "ADDRESS:PORT"},
 		"443:8443,":                 {"443:8443,: a port is missing", "443:8443"},
+		"443:[fe80::5]:8443": {"443:[fe80::5]:8443: fe80::5: a link-local address, which is not reached without an " +
+			"interface", "another address"},
 		"443:8443,8443":             {"443:8443,8443: 8443: given twice", "once"},
 		"443:8443,443":              {"443:8443,443: maps to itself", "another one"},
 		"443-444:8443-8444,9443":    {"443-444:8443-8444,9443: 9443: 1 port for 2 ports", "443-444:9443-9444"},

@@ -23,6 +23,10 @@ func (m *Mapping) setListen(a netip.Addr) *InvalidError {
 
 // addTarget adds a target, which gets its ports later.
 func (m *Mapping) addTarget(a netip.Addr) *InvalidError {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		return &InvalidError{Part: a.String(), Why: "a link-local address, which is not reached without an interface",
+			Fix: "write another address of that host"}
+	}
 	if a.IsUnspecified() || isGroup(a) {
 		return &InvalidError{Part: a.String(), Why: "not an address of a host",
 			Fix: "leave it out for a server on this host"}
