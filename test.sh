@@ -63,6 +63,8 @@ if ! unshare $user -n -m -p -f nft add table inet test 2>/dev/null; then
     die 'test.sh: the tests make networks of their own, which this user may not, or this kernel has no nf_tables' '  sudo ./test.sh'
 fi
 
+[ -z "$user" ] || echo 'test.sh: without root there is one user only: tests that need several are skipped' >&2
+
 # fuzz finds the targets by asking the packages that have some.
 fuzz() {
     seconds=${FUZZ_SECONDS:-5}
