@@ -24,16 +24,16 @@ type hidden struct {
 
 // hiding returns the chains that refuse direct connections.
 func hiding(mappings, near []rules.Mapping, family rules.Families) []chain {
-	t := &tree{table: filter, near: near, portsOf: func(m *rules.Mapping) []rules.Ports { return m.LocalTargets() }}
+	t := &tree{table: filter, near: near, portsOf: func(m *rules.Mapping) []rules.Ports { return m.PortsHere() }}
 	ports := map[hidden][]rules.Ports{}
 	for i := range mappings {
 		m := &mappings[i]
-		if !m.Hide() || !m.Families().Has(family) || len(m.LocalTargets()) == 0 {
+		if !m.Hide() || !m.Families().Has(family) || len(m.PortsHere()) == 0 {
 			continue
 		}
 		for _, protocol := range m.Protocols().Each() {
 			h := hidden{protocol, condition{address: m.Listen(), iface: m.Interface()}}
-			ports[h] = append(ports[h], m.LocalTargets()...)
+			ports[h] = append(ports[h], m.PortsHere()...)
 		}
 	}
 	if len(ports) == 0 {

@@ -22,16 +22,6 @@ func (id chainID) isOwners() bool {
 	return id.table == mangle && (strings.HasPrefix(id.name, ownerChain) || strings.HasPrefix(id.name, addressesOf))
 }
 
-// nobody is the uid of an owner that is not resolved. No socket has it: it is (uid_t)-1.
-const nobody = 1<<32 - 1
-
-func uidOf(m *rules.Mapping) uint32 {
-	if uid, known := m.UID(); known {
-		return uid
-	}
-	return nobody
-}
-
 // muting returns the chains that drop the answers of other users.
 func muting(mappings, near []rules.Mapping, family rules.Families) []chain {
 	var entries []dnatEntry
@@ -41,7 +31,8 @@ func muting(mappings, near []rules.Mapping, family rules.Families) []chain {
 			continue
 		}
 		for _, e := range appendTargets(nil, entryOf(m, -1), m, family) {
-			e.owned, e.uid, e.share = true, uidOf(m), share{}
+			e.owned, e.share = true, share{}
+			e.uid, _ = m.UID()
 			if !e.to.IsValid() {
 				e.address = m.Listen()
 			}

@@ -28,8 +28,8 @@ func (s guardSet) elements(list []keyRange, m *rules.Mapping) []keyRange {
 		list = s.elementsTo(list, m, target, m.Listen().IsValid())
 	}
 	for _, t := range m.Targets() {
-		if s.key.answer && t.Addr.IsLoopback() { // whose address its answers have
-			list = s.elementsTo(list, m, t.Ports, false)
+		if t.Addr.IsLoopback() { // which is the source of its answers, in the place of the listen address
+			list = s.elementsTo(list, m, t.Ports, !s.key.answer && m.Listen().IsValid())
 		}
 	}
 	return list
@@ -48,7 +48,7 @@ func (s guardSet) elementsTo(list []keyRange, m *rules.Mapping, target rules.Por
 		r.iface = m.Interface()
 	}
 	if s.key.uid {
-		r.uid = uidOf(m)
+		r.uid, _ = m.UID()
 	}
 	if byAddress {
 		r.address = m.Listen()

@@ -27,16 +27,6 @@ func ownerSets(name string, uid bool) []guardSet {
 	}
 }
 
-// nobody is the uid of an owner that is not resolved. No socket has it: it is (uid_t)-1.
-const nobody = 1<<32 - 1
-
-func uidOf(m *rules.Mapping) uint32 {
-	if uid, known := m.UID(); known {
-		return uid
-	}
-	return nobody
-}
-
 // dropOthers returns the rules for packets of translated flows that leave this host.
 func dropOthers() []*rule {
 	list := []*rule{

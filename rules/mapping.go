@@ -124,6 +124,20 @@ func (m Mapping) LocalTargets() []Ports {
 	return list
 }
 
+// PortsHere returns the ports of the servers on this host, also of those at loopback addresses: one range for each
+// server; none if the servers are on other hosts.
+func (m Mapping) PortsHere() []Ports {
+	list := m.LocalTargets()
+	for _, t := range m.extra().targets {
+		if t.loopback() {
+			list = append(list, t.Ports)
+		}
+	}
+	return list
+}
+
+func (m *Mapping) hasLoopback() bool { return slices.ContainsFunc(m.extra().targets, Target.loopback) }
+
 // localTarget is the port of one of several servers on this host for a listen port.
 func (m *Mapping) localTarget(number int, listen uint16) uint16 {
 	first := m.target.First

@@ -86,7 +86,7 @@ func (m Mapping) Claims(p Packet) bool {
 // hosts. It is not hidden at addresses, on interfaces and over families that the mapping is not for.
 func (m Mapping) Hides(p Packet) bool {
 	return m.Hide() && p.Interface != "" && m.arrives(p) &&
-		slices.ContainsFunc(m.LocalTargets(), func(t Ports) bool { return t.Contains(p.Destination.Port()) })
+		slices.ContainsFunc(m.PortsHere(), func(t Ports) bool { return t.Contains(p.Destination.Port()) })
 }
 
 // arrives reports whether the packet has the protocol, the family, the address and the interface of the mapping.

@@ -39,8 +39,14 @@ func isNumber(s string) bool {
 	return s != ""
 }
 
-// UID returns the uid of the owner. It returns false if there is no owner, or if its name is not resolved.
-func (m Mapping) UID() (uint32, bool) { return m.extra().uid, m.extra().known }
+// UID returns the uid of the owner. It returns false, and a uid that no socket has, if there is no owner or if its name
+// is not resolved.
+func (m Mapping) UID() (uint32, bool) {
+	if e := m.extra(); e.known {
+		return e.uid, true
+	}
+	return noUser, false
+}
 
 // Resolve returns the mapping with the uid that its owner has now. A mapping without an owner, or with a uid for one,
 // comes back as it is. The error is an [*InvalidError] if there is no such user.
@@ -136,19 +142,20 @@ type answerers struct {
 // its ports and addresses. It does not show the interface by which the packet came, and the server that gives it is the
 // same for all sources.
 //
-// Only mappings that ask for a source or an interface can have the same ports and addresses: others overlap.
+// Only mappings that ask for a source or an interface can have the same ports and addresses, and those to a server on a
+// loopback address, which is the source of its answers: others overlap.
 func (f *fitting) owners() error {
 	owned := false
 	for i := range f.mappings {
 		m := &f.mappings[i]
-		owned = owned || m.Restricted() && m.extras.owner != ""
+		owned = owned || m.sharesServer() && m.extras.owner != ""
 	}
 	if !owned {
 		return nil
 	}
 	seen := map[answerKey]*answerers{}
 	for i := range f.mappings {
-		if f.stays(i) && f.mappings[i].Restricted() {
+		if f.stays(i) && f.mappings[i].sharesServer() {
 			if err := f.owner(i, seen); err != nil || f.enough() {
 				return err
 			}
@@ -157,11 +164,22 @@ func (f *fitting) owners() error {
 	return nil
 }
 
+// sharesServer reports whether another mapping can have answers with the same ports and addresses.
+func (m *Mapping) sharesServer() bool { return m.extras != nil && (m.Restricted() || m.hasLoopback()) }
+
+// answerListen returns the listen address as far as answers show it.
+func (m *Mapping) answerListen() netip.Addr {
+	if m.hasLoopback() {
+		return netip.Addr{}
+	}
+	return m.extras.listen
+}
+
 // owner compares one mapping with those before it, and notes it if it stays.
 func (f *fitting) owner(at int, seen map[answerKey]*answerers) error {
 	m := &f.mappings[at]
 	var keys []answerKey
-	for _, target := range m.LocalTargets() {
+	for _, target := range m.PortsHere() {
 		for i := range uint16(m.ports.Count()) {
 			for _, protocol := range m.protocols.Each() {
 				for _, family := range [...]Families{IPv4, IPv6} {
@@ -198,8 +216,8 @@ func (f *fitting) otherOwner(m *Mapping, a *answerers) int {
 	if differs(a.every) {
 		return a.every
 	}
-	if m.extras.listen.IsValid() {
-		if at, there := a.byListen[m.extras.listen]; there && differs(at) {
+	if listen := m.answerListen(); listen.IsValid() {
+		if at, there := a.byListen[listen]; there && differs(at) {
 			return at
 		}
 		return -1
@@ -214,15 +232,15 @@ func (f *fitting) otherOwner(m *Mapping, a *answerers) int {
 
 // note adds a mapping that stays.
 func (f *fitting) note(at int, a *answerers) {
-	e := f.mappings[at].extras
-	if !e.listen.IsValid() {
+	e, listen := f.mappings[at].extras, f.mappings[at].answerListen()
+	if !listen.IsValid() {
 		if a.every < 0 {
 			a.every = at
 		}
 		return
 	}
-	if _, there := a.byListen[e.listen]; !there {
-		a.byListen[e.listen] = at
+	if _, there := a.byListen[listen]; !there {
+		a.byListen[listen] = at
 	}
 	switch {
 	case a.other[0] < 0:

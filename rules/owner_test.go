@@ -19,7 +19,8 @@ func TestOwnerIsResolved(t *testing.T) {
 		uid   uint32
 		known bool
 	}{
-		"1:2 --owner www": {33, true}, "1:2 --owner 1000": {1000, true}, "1:2 --owner 0": {0, true}, "1:2": {},
+		"1:2 --owner www": {33, true}, "1:2 --owner 1000": {1000, true}, "1:2 --owner 0": {0, true},
+		"1:2": {noUser, false},
 	} {
 		m, err := parser.Parse(line)
 		uid, known := m.UID()
@@ -60,6 +61,7 @@ func TestOneServerHasOneOwner(t *testing.T) {
 		1: "192.0.2.1:447:8447/tcp --interface a --owner a", 2: "192.0.2.2:447:8447/tcp --interface a --owner b",
 	}
 	const address = "192.0.2.1:445:8445/tcp --source 10.0.0.0/8 --owner a"
+	const at448 = "192.0.2.1:448:127.0.0.1:8448/tcp --owner a"
 	for line, with := range map[string]string{
 		"443:8443 --source 192.168.0.0/16 --owner b":                   other,
 		"443:8443 --source 192.168.0.0/16":                             other,
@@ -78,10 +80,14 @@ func TestOneServerHasOneOwner(t *testing.T) {
 		"447:8447 --source 192.168.0.0/16 --interface b --owner z":     at447[1],
 		"447:8447 --source 172.16.0.0/12 --interface b --owner a":      at447[2],
 		"192.0.2.3:447:8447 --source 172.16.0.0/12 --interface b":      "",
+		"192.0.2.2:448:127.0.0.1:8448 --owner b":                       at448,
+		"192.0.2.2:448:127.0.0.1:8448":                                 at448,
+		"192.0.2.2:448:127.0.0.1:8448 --owner a":                       "",
+		"192.0.2.2:448:127.0.0.1:9448 --owner b":                       "",
 	} {
 		set, err := NewSet(must(t, other, "192.0.2.1:445:8445 --source 10.0.0.0/8 --owner a",
 			"446:8446 --interface a --owner a", "192.0.2.1:447:8447 --interface a --owner a",
-			"192.0.2.2:447:8447 --interface a --owner b")...)
+			"192.0.2.2:447:8447 --interface a --owner b", at448)...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +124,7 @@ func TestOwnersScale(t *testing.T) {
 func TestHiddenPorts(t *testing.T) {
 	set, err := NewSet(must(t, "443:8443/tcp,udp --hide", "192.0.2.1:80:8080 --hide", "81:8081 --interface eth0 --hide",
 		"82:8082 -6 --hide", "83:8083 --source 10.0.0.0/8 --hide", "84-86:8084-8086/udp --hide", "8085:9085/udp",
-		"87:8087")...)
+		"87:8087", "88:127.0.0.1:8088 --hide", "89:8089,9089 --hide")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +147,8 @@ func TestHiddenPorts(t *testing.T) {
 		{"a range", "192.0.2.1:8086", "eth0", UDP, Unreachable},
 		{"a port that another mapping takes", "192.0.2.1:8085", "eth0", UDP, NotRefused},
 		{"not hidden", "192.0.2.1:8087", "eth0", TCP, NotRefused},
+		{"the port of a loopback target", "192.0.2.1:8088", "eth0", TCP, Reset},
+		{"the second target", "192.0.2.1:9089", "eth0", TCP, Reset},
 	} {
 		p := Packet{Protocol: c.protocol, Source: netip.MustParseAddr("203.0.113.1"),
 			Destination: netip.MustParseAddrPort(c.to), DestinationLocal: true, Interface: c.iface}

@@ -64,10 +64,14 @@ func (x portIndex) add(mappings []rules.Mapping, wanted func(port uint16) bool) 
 func (x portIndex) addHidden(mappings []rules.Mapping) {
 	for i := range mappings {
 		m := &mappings[i]
-		target, here := m.TargetPorts()
-		for k := 0; m.Hide() && here && k < target.Count(); k++ {
-			port := target.First + uint16(k)
-			x[port] = append(x[port], m)
+		if !m.Hide() {
+			continue
+		}
+		for _, target := range m.PortsHere() {
+			for k := range target.Count() {
+				port := target.First + uint16(k)
+				x[port] = append(x[port], m)
+			}
 		}
 	}
 }

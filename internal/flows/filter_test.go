@@ -139,6 +139,8 @@ func TestWhatIsForgotten(t *testing.T) {
 
 		{name: "direct UDP to a hidden port", added: "444:443/udp --hide", flow: "udp 192.0.2.2 " + direct,
 			forgotten: true},
+		{name: "direct UDP to the hidden port of a second target", added: "444:442,443/udp --hide",
+			flow: "udp 192.0.2.2 " + direct, forgotten: true},
 		{name: "direct UDP to a hidden port, of the host itself", added: "444:443/udp --hide",
 			flow: "udp 192.0.2.1 " + direct},
 		{name: "direct UDP to a hidden port, it is not known how", added: "444:443/udp --hide",
