@@ -161,12 +161,12 @@ func TestRefused(t *testing.T) {
 		"1:2 --source 10.0.0.0/33": {"1:2: --source 10.0.0.0/33: not a network", "10.0.0.0/8"},
 		"1:2 --source ::ffff:10.0.0.0/104": {
 			"1:2: --source ::ffff:10.0.0.0/104: an IPv4 address inside an IPv6 one", "10.0.0.0/8"},
-		"1:2 --source 10.0.0.0/8,":  {"1:2: --source: not a network", "10.0.0.0/8"},
-		"1:2 --owner a:b":           {"1:2: --owner a:b: not a user", "uid"},
-		"1:2 --owner 4294967295":    {"1:2: --owner 4294967295: not a uid", "4294967294"},
-		"1:2 --service a":           {"1:2: --service: no such option", "lists the options"},
-		"443:8443,10.0.0.5:8444":    {"443:8443,10.0.0.5:8444: 8443: not a target", "ADDRESS:PORT"},
-		"443:8443,":                 {"443:8443,: a port is missing", "443:8443"},
+		"1:2 --source 10.0.0.0/8,": {"1:2: --source: not a network", "10.0.0.0/8"},
+		"1:2 --owner a:b":          {"1:2: --owner a:b: not a user", "uid"},
+		"1:2 --owner 4294967295":   {"1:2: --owner 4294967295: not a uid", "4294967294"},
+		"1:2 --service a":          {"1:2: --service: no such option", "lists the options"},
+		"443:8443,10.0.0.5:8444":   {"443:8443,10.0.0.5:8444: 8443: not a target", "ADDRESS:PORT"},
+		"443:8443,":                {"443:8443,: a port is missing", "443:8443"},
 		"443:[fe80::5]:8443": {"443:[fe80::5]:8443: fe80::5: a link-local address, which is not reached without an " +
 			"interface", "another address"},
 		"443:8443,8443":             {"443:8443,8443: 8443: given twice", "once"},
