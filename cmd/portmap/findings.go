@@ -39,19 +39,6 @@ func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers
 	a.notes(switches.Advise(added)...)
 }
 
-// noteBarriers says which chains of others drop the connections of new mappings to other hosts.
-func (a *app) noteBarriers(ctx context.Context, added []rules.Mapping) {
-	remote := func(m rules.Mapping) bool { return m.RemoteFamilies() != 0 }
-	if !slices.ContainsFunc(added, remote) {
-		return
-	}
-	list, err := others.Barriers(ctx)
-	if err != nil {
-		a.say("look at the rules of others: %v", err) // advice is all that is lost
-	}
-	a.notes(others.AdviseBarriers(list, added)...)
-}
-
 // noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.
 func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
 	kernel := servers.ThisKernel()
@@ -67,11 +54,7 @@ func (a *app) noteSharedTarget(ctx context.Context, added []rules.Mapping) {
 
 // noteOthers says which rules of other tools meet the packets of new mappings.
 func (a *app) noteOthers(ctx context.Context, r reconcile.Report) {
-	added := incoming(r)
-	a.noteRulesOfOthers(ctx, added, systemOf(r.Legacy, r.Shared))
-	if !a.quiet {
-		a.noteBarriers(ctx, added)
-	}
+	a.noteRulesOfOthers(ctx, incoming(r), systemOf(r.Legacy, r.Shared))
 }
 
 func (a *app) noteRulesOfOthers(ctx context.Context, mappings []rules.Mapping, system others.System) {
@@ -84,6 +67,7 @@ func (a *app) noteRulesOfOthers(ctx context.Context, mappings []rules.Mapping, s
 	}
 	a.notes(others.Advise(found, system)...)
 	a.notes(others.Dropped(found)...)
+	a.notes(others.Forwarded(found)...)
 }
 
 // systemOf returns where portmap's own rules are.

@@ -10,13 +10,13 @@ import (
 	"portmap/rules"
 )
 
-// Dropped says, once for each firewall, that its policy keeps other hosts from servers behind mappings, and the rule
-// that lets in what is mapped and nothing else. A firewall with other means than a policy is not looked at.
+// Dropped says, once for each firewall, that its policy keeps other hosts from servers of this host, and which rule lets
+// in what is mapped and nothing else. A firewall with other means than a policy is not looked at.
 func Dropped(found Rules) (advice []finding.Finding) {
 	var told []string
 	for i := range found.drops {
 		d := &found.drops[i]
-		if name := d.firewall(); !slices.Contains(told, name) {
+		if name := d.firewall(); !d.forward && !slices.Contains(told, name) {
 			told = append(told, name)
 			advice = append(advice, found.dropped(name)...)
 		}
@@ -44,7 +44,7 @@ func (r *Rules) dropped(firewall string) []finding.Finding {
 	for _, m := range r.mappings {
 		lost := rules.Families(0)
 		for i := range r.drops {
-			if d := &r.drops[i]; d.firewall() == firewall {
+			if d := &r.drops[i]; !d.forward && d.firewall() == firewall {
 				if f := d.stops(m); f != 0 {
 					lost, drop = lost|f, d
 				}
@@ -58,7 +58,6 @@ func (r *Rules) dropped(firewall string) []finding.Finding {
 		return nil
 	}
 	first := stopped[0]
-	target, _ := first.TargetPorts()
 	whom := first.Spec()
 	if families != first.Families() {
 		whom += " over " + families.String()
@@ -69,7 +68,7 @@ func (r *Rules) dropped(firewall string) []finding.Finding {
 	return []finding.Finding{{
 		ID: finding.FirewallDrops, Mapping: first, Remedy: drop.opening(stopped, families),
 		Text: fmt.Sprintf("%s drops what none of its rules accepts, and none accepts port %s: other hosts do not "+
-			"reach %s", firewall, target, whom),
+			"reach %s", firewall, portsText(first), whom),
 	}}
 }
 
@@ -87,25 +86,19 @@ func (d *Drop) opening(stopped []rules.Mapping, families rules.Families) string 
 	rule := protocolOption(stopped) + " -m conntrack --ctstate DNAT" + onePort(stopped, " --ctorigdstport ", ":") +
 		" -j ACCEPT"
 	for _, f := range [...]struct {
-		family             rules.Families
-		program, chain, in string
+		family    rules.Families
+		chain, in string
 	}{
-		{rules.IPv4, "iptables", "ufw-before-input", "/etc/ufw/before.rules"},
-		{rules.IPv6, "ip6tables", "ufw6-before-input", "/etc/ufw/before6.rules"},
+		{rules.IPv4, "ufw-before-input", "/etc/ufw/before.rules"},
+		{rules.IPv6, "ufw6-before-input", "/etc/ufw/before6.rules"},
 	} {
 		switch {
 		case !families.Has(f.family):
 		case d.ufw:
 			line := "/^# End required lines/a -A " + f.chain + rule
 			commands = append(commands, "sudo "+shell.Join("sed", "-i", line, f.in))
-		case d.System == Legacy:
-			commands = append(commands, "sudo "+f.program+"-legacy -I INPUT"+rule)
 		default:
-			program := f.program
-			if find(program+"-nft") != "" { // iptables may be the other one
-				program += "-nft"
-			}
-			commands = append(commands, "sudo "+program+" -I INPUT"+rule)
+			commands = append(commands, "sudo "+d.program(f.family)+" -I INPUT"+rule)
 		}
 	}
 	if d.ufw {
@@ -118,16 +111,29 @@ func (d *Drop) opening(stopped []rules.Mapping, families rules.Families) string 
 // original proto-dst: nft 1.0.6 lists that as "[invalid type]" beside more than one port or protocol, and does not load
 // what it has listed.
 func translatedTo(mappings []rules.Mapping) string {
-	first, _ := mappings[0].TargetPorts()
+	first := mappings[0]
 	for _, m := range mappings {
-		if ports, _ := m.TargetPorts(); ports != first || m.Protocols() != mappings[0].Protocols() {
+		if !slices.Equal(m.LocalTargets(), first.LocalTargets()) || m.Protocols() != first.Protocols() {
 			return ""
 		}
 	}
-	if mappings[0].Protocols().Number() == 0 {
-		return " meta l4proto { tcp, udp } th dport " + first.String()
+	ports := portsText(first)
+	if len(first.LocalTargets()) > 1 {
+		ports = "{ " + ports + " }"
 	}
-	return " " + mappings[0].Protocols().String() + " dport " + first.String()
+	if first.Protocols().Number() == 0 {
+		return " meta l4proto { tcp, udp } th dport " + ports
+	}
+	return " " + first.Protocols().String() + " dport " + ports
+}
+
+// portsText lists the target ports of a mapping to this host: "8443, 9443".
+func portsText(m rules.Mapping) string {
+	var texts []string
+	for _, ports := range m.LocalTargets() {
+		texts = append(texts, ports.String())
+	}
+	return strings.Join(texts, ", ")
 }
 
 // notInNames reports whether a name of nft cannot have a character without quotes.

@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Drop is a chain of another tool on the way to the servers of this host that drops what none of its rules accepts.
+// Drop is a chain of another tool on the way to servers that drops what none of its rules accepts.
 type Drop struct {
 	System System
 	Table  string // "inet filter"; of iptables-legacy "filter of iptables-legacy"
 	Chain  string
+
+	forward bool // the servers are on other hosts; else on this one
 
 	ufw      bool
 	families rules.Families
@@ -21,18 +23,20 @@ type Drop struct {
 	unknown  bool    // there are more rules than are looked at
 }
 
-// onInput reports whether packets for servers of this host end in the chain if no rule of it accepts them.
-func (c chain) onInput() bool {
-	return c.base && c.hook == unix.NF_INET_LOCAL_IN && c.kind == "filter" && c.drops
+// stopsClients reports whether packets for servers end in the chain if no rule of it accepts them.
+func (c chain) stopsClients() bool {
+	return c.base && c.kind == "filter" && c.drops &&
+		(c.hook == unix.NF_INET_LOCAL_IN || c.hook == unix.NF_INET_FORWARD)
 }
 
 // filters looks for chains of nf_tables that drop.
 func (r *Rules) filters(chains map[chainName]chain) error {
 	var errs []error
-	for _, c := range bases(chains, chain.onInput) {
+	for _, c := range bases(chains, chain.stopsClients) {
 		reading := reading{chains: chains, rules: map[chainName][]rule{}}
-		d := Drop{System: Tables, Table: c.String(), Chain: c.name, families: c.families()}
-		if d.Chain == "INPUT" && (d.Table == "ip filter" || d.Table == "ip6 filter") {
+		d := Drop{System: Tables, Table: c.String(), Chain: c.name, families: c.families(),
+			forward: c.hook == unix.NF_INET_FORWARD}
+		if (d.Chain == "INPUT" || d.Chain == "FORWARD") && (d.Table == "ip filter" || d.Table == "ip6 filter") {
 			d.System = IPTables
 		}
 		_, ufw := chains[chainName{c.table, "ufw-before-input"}]
@@ -60,27 +64,50 @@ func (d *Drop) follow(w walk) {
 	d.unknown = d.unknown || w.steps > maxSteps
 }
 
-// stops returns the families over which other hosts do not reach the server behind a mapping. A rule that names the
+// stops returns the families over which other hosts do not reach a server behind a mapping. A rule that names the
 // port and asks for more is taken for one that was made on purpose.
 func (d *Drop) stops(m rules.Mapping) (stopped rules.Families) {
-	target, here := m.TargetPorts()
-	if !here || d.unknown || m.Listen().IsLoopback() {
+	if d.unknown || m.Listen().IsLoopback() {
 		return 0
 	}
-	for _, family := range [...]rules.Families{rules.IPv4, rules.IPv6} {
-		if d.families&m.Families()&family == 0 {
-			continue
-		}
-		for _, protocol := range m.Protocols().Each() {
-			lets := func(a match) bool {
-				return a.families.Has(family) && a.protocols.Has(protocol) && a.lets(&m, target)
-			}
-			if !slices.ContainsFunc(d.accepts, lets) {
-				stopped |= family
+	for _, family := range (d.families & m.Families()).Each() {
+		for _, target := range d.targets(&m, family) {
+			for _, protocol := range m.Protocols().Each() {
+				lets := func(a match) bool {
+					return a.families.Has(family) && a.protocols.Has(protocol) && a.lets(&m, target)
+				}
+				if !slices.ContainsFunc(d.accepts, lets) {
+					stopped |= family
+				}
 			}
 		}
 	}
 	return stopped
+}
+
+// targets returns the ports of the servers that are behind the chain.
+func (d *Drop) targets(m *rules.Mapping, family rules.Families) (ports []rules.Ports) {
+	if !d.forward {
+		return m.LocalTargets()
+	}
+	for _, t := range m.TargetsIn(family) {
+		if t.Remote() {
+			ports = append(ports, t.Ports)
+		}
+	}
+	return ports
+}
+
+// program returns the iptables that changes the chain.
+func (d *Drop) program(family rules.Families) string {
+	program := map[rules.Families]string{rules.IPv4: "iptables", rules.IPv6: "ip6tables"}[family]
+	switch {
+	case d.System == Legacy:
+		return program + "-legacy"
+	case find(program+"-nft") != "": // iptables may be the other one
+		return program + "-nft"
+	}
+	return program
 }
 
 // lets reports whether what is accepted has clients of a mapping.

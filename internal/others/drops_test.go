@@ -79,6 +79,13 @@ func droppings() []dropping {
 		{name: "both protocols", nft: usual, add: "443:8443/tcp,udp", says: "port 8443",
 			remedy: "sudo nft insert rule inet filter input meta l4proto '{' tcp, udp '}' th dport 8443 " +
 				"ct status dnat accept"},
+		{name: "several targets", nft: usual, add: "443:8443,9443", says: "none accepts port 8443, 9443: ",
+			remedy: "sudo nft insert rule inet filter input tcp dport '{' 8443, 9443 '}' ct status dnat accept"},
+		{name: "one of several targets", nft: usual + "tcp dport 8443 accept;", add: "443:8443,9443",
+			says:   "do not reach 443:8443,9443/tcp",
+			remedy: "sudo nft insert rule inet filter input tcp dport '{' 8443, 9443 '}' ct status dnat accept"},
+		{name: "all of several targets", nft: usual + "tcp dport { 8443, 9443 } accept;", add: "443:8443,9443"},
+		{name: "a target on another host", nft: usual, add: "443:10.0.0.5:8443"},
 		{name: "several", nft: usual, add: "443:8443 & 80:8080 & 53:5353/udp",
 			says:   "do not reach 443:8443/tcp (and 2 more); to",
 			remedy: "sudo nft insert rule inet filter input ct status dnat accept"},

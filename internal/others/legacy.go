@@ -39,7 +39,7 @@ func (r *Rules) legacy(ctx context.Context) error {
 			chains, err := legacyRules(ctx, program.name, table)
 			errs = append(errs, err)
 			if table == "filter" {
-				r.legacyDrop(chains, program.name, program.families)
+				r.legacyDrops(chains, program.name, program.families)
 			} else {
 				r.walkLegacy(chains, table, program.name, program.families)
 			}
@@ -61,18 +61,21 @@ func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, fami
 	}
 }
 
-// dropPolicy is under which name the chains of iptables-legacy hold that the policy of INPUT is to drop.
-const dropPolicy = "-P INPUT DROP"
+// dropPolicy is under which name the chains of iptables-legacy hold that the policy of one is to drop.
+func dropPolicy(chain string) string { return "-P " + chain + " DROP" }
 
-func (r *Rules) legacyDrop(chains map[string][]rule, program string, families rules.Families) {
-	if chains[dropPolicy] == nil {
-		return
-	}
+func (r *Rules) legacyDrops(chains map[string][]rule, program string, families rules.Families) {
 	_, ufw := chains["ufw-before-input"]
 	_, ufw6 := chains["ufw6-before-input"]
-	d := Drop{System: Legacy, Table: "filter of " + program, Chain: "INPUT", ufw: ufw || ufw6, families: families}
-	d.follow(walk{rules: func(chain string) []rule { return chains[chain] }})
-	r.drops = append(r.drops, d)
+	for _, chain := range [...]string{"INPUT", "FORWARD"} {
+		if _, drops := chains[dropPolicy(chain)]; !drops {
+			continue
+		}
+		d := Drop{System: Legacy, Table: "filter of " + program, Chain: chain, ufw: ufw || ufw6, families: families,
+			forward: chain == "FORWARD"}
+		d.follow(walk{rules: func(chain string) []rule { return chains[chain] }})
+		r.drops = append(r.drops, d)
+	}
 }
 
 // legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the
@@ -117,8 +120,8 @@ func readRules(output io.Reader) (chains map[string][]rule, complete bool) {
 	chains = map[string][]rule{}
 	lines := bufio.NewScanner(output)
 	for count := 0; lines.Scan(); {
-		if lines.Text() == dropPolicy {
-			chains[dropPolicy] = []rule{}
+		if text := lines.Text(); text == dropPolicy("INPUT") || text == dropPolicy("FORWARD") {
+			chains[text] = []rule{}
 		}
 		words := split(lines.Text())
 		if len(words) < 2 || words[0] != "-A" {
