@@ -26,7 +26,7 @@ func (a *app) reached(r reconcile.Report, found *servers.Found) {
 				fmt.Fprintf(a.out, "  and at %d more addresses\n", len(places)-i)
 				break
 			}
-			fmt.Fprintf(a.out, "  %s -> %s%s\n", location(m, place.Address), whoAnswers(place.Servers), onlyFrom(m))
+			fmt.Fprintf(a.out, "  %s -> %s%s\n", location(m, place.Address), whoAnswers(place), onlyFrom(m))
 		}
 	}
 }
@@ -48,11 +48,18 @@ func location(m rules.Mapping, address netip.Addr) string {
 	return fmt.Sprintf("%s:%s/%s", host, m.ListenPorts(), m.Protocols())
 }
 
-func whoAnswers(list []servers.Server) string {
-	if len(list) == 0 {
+func whoAnswers(place servers.Place) string {
+	switch {
+	case len(place.Remote) > 0:
+		texts := make([]string, 0, len(place.Remote))
+		for _, target := range place.Remote {
+			texts = append(texts, target.String())
+		}
+		return strings.Join(texts, " or ")
+	case len(place.Servers) == 0:
 		return "no server yet"
 	}
-	return joinServers(list, serverName)
+	return joinServers(place.Servers, serverName)
 }
 
 func onlyFrom(m rules.Mapping) string {

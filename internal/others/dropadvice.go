@@ -10,8 +10,8 @@ import (
 	"portmap/rules"
 )
 
-// Dropped says, once for each firewall, that its policy keeps other hosts from servers of this host, and which rule lets
-// in what is mapped and nothing else. A firewall with other means than a policy is not looked at.
+// Dropped says, once for each firewall, that its policy keeps other hosts from servers of this host, and which rule
+// lets in what is mapped and nothing else. A firewall with other means than a policy is not looked at.
 func Dropped(found Rules) (advice []finding.Finding) {
 	var told []string
 	for i := range found.drops {

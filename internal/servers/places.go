@@ -10,34 +10,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place is an address at which a mapping can be reached, and who answers there; nobody if no server listens for it yet.
+// Place is an address at which a mapping can be reached, and who answers there: servers of this host, if one listens
+// for it yet, or targets on other hosts.
 type Place struct {
 	Address netip.Addr
 	Servers []Server
+	Remote  []netip.AddrPort // the first one of each range
 }
 
-// Places returns the addresses at which clients reach a mapping to this host now: the one it names, else those that
-// interfaces have for other hosts, else those of loopback.
+// Places returns the addresses at which clients reach a mapping now: the one it names, else those that interfaces have
+// for other hosts, else those of loopback.
 func (f *Found) Places(m rules.Mapping) (places []Place) {
-	if f.byPort == nil || len(targetsHere(&m)) == 0 {
+	if f.byPort == nil {
 		return nil
 	}
 	if f.who == nil {
 		f.Name()
 	}
 	for _, address := range placesOf(m) {
-		servers := f.list(func(visit func(socket)) {
-			for _, t := range targetsHere(&m) {
-				f.eachAt(&m, t.Addr, t.Ports, func(s socket) {
-					if t.Addr.IsLoopback() || s.answers(address, 0) {
-						visit(s)
-					}
-				})
-			}
-		})
-		places = append(places, Place{address, servers})
+		places = append(places, Place{address, f.serversAt(&m, address), remoteAt(m, address)})
 	}
 	return places
+}
+
+// serversAt returns the servers of this host that clients find at an address.
+func (f *Found) serversAt(m *rules.Mapping, address netip.Addr) []Server {
+	return f.list(func(visit func(socket)) {
+		for _, t := range targetsHere(m) {
+			f.eachAt(m, t.Addr, t.Ports, func(s socket) {
+				if t.Addr.IsLoopback() || s.answers(address, 0) {
+					visit(s)
+				}
+			})
+		}
+	})
+}
+
+// remoteAt returns the targets on other hosts to which clients come from an address.
+func remoteAt(m rules.Mapping, address netip.Addr) (list []netip.AddrPort) {
+	for _, t := range m.TargetsIn(rules.FamilyOf(address)) {
+		if t.Remote() {
+			list = append(list, netip.AddrPortFrom(t.Addr, t.Ports.First))
+		}
+	}
+	return list
 }
 
 func placesOf(m rules.Mapping) (list []netip.Addr) {
@@ -57,7 +73,7 @@ func placesOf(m rules.Mapping) (list []netip.Addr) {
 			list = append(list, address)
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && m.RemoteFamilies() == 0 { // from a loopback address no packet reaches another host
 		return local
 	}
 	return list
