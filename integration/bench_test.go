@@ -101,6 +101,37 @@ func BenchmarkLastOfManyMappings(b *testing.B) {
 	}
 }
 
+// New connections a second through a mapping without options, and through one with an owner that hides its target port:
+// as the only one, and as the last of 10,000 that all have both. Compare within one run: -count 5.
+func BenchmarkOwnerAndHide(b *testing.B) {
+	const last = 11000
+	for _, k := range backends() {
+		for _, count := range []int{1, 10000} {
+			for _, options := range []string{"", fmt.Sprintf(" --owner %d --hide", owner)} {
+				b.Run(fmt.Sprintf("%s, %d%s", k.name, count, options), func(b *testing.B) {
+					needUsers(b)
+					host, client := k.barePair(b)
+					client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65000", "net.ipv4.tcp_tw_reuse=1")
+					var lines []string
+					for port := last - count + 1; port <= last; port++ {
+						lines = append(lines, fmt.Sprintf("%d:%d%s", port, port+20000, options))
+					}
+					k.change(b, host, rules.Change{Reset: true, Add: lab.Mappings(b, lines...)})
+					host.EchoAs(owner, "tcp", fmt.Sprintf("0.0.0.0:%d", last+20000))
+					client.Do(func() {
+						for b.Loop() {
+							if err := connectOnce(fmt.Sprintf("192.0.2.1:%d", last)); err != nil {
+								b.Fatal(err)
+							}
+						}
+					})
+					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "connections/s")
+				})
+			}
+		}
+	}
+}
+
 // flat is one rule for each port, one behind the other.
 func (b backend) flat(first, last int) []string {
 	var text strings.Builder
