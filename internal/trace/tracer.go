@@ -1,0 +1,165 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Tracer reports the way of packets.
+type Tracer struct {
+	owner  *netlink.Conn // keeps the table
+	events *netlink.Conn
+	table  string
+	owned  bool // the kernel takes the table away with its socket
+	open   map[uint32]*Packet
+	Lost   bool // the kernel reported more than could be read
+}
+
+// tableOwner is NFT_TABLE_F_OWNER (linux/netfilter/nf_tables.h).
+const tableOwner = 2
+
+// eventBuffer holds the reports on some thousand packets.
+const eventBuffer = 8 << 20
+
+// Open marks the packets that one of the selections picks, and listens. It needs CAP_NET_ADMIN. If this kernel has no
+// nf_tables the error is unix.EPROTONOSUPPORT, unix.EINVAL or unix.EOPNOTSUPP.
+func Open(selections ...Selection) (*Tracer, error) {
+	t := &Tracer{table: fmt.Sprintf("%s%d", tablePrefix, os.Getpid()), open: map[uint32]*Packet{}}
+	if err := t.listen(); err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	removeLeftovers(t.owner)
+	err := t.mark(selections, tableOwner)
+	if t.owned = err == nil; errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) { // Linux before 5.12
+		err = t.mark(selections, 0)
+	}
+	if err != nil {
+		_ = t.Close()
+		return nil, fmt.Errorf("mark packets: %w", err)
+	}
+	return t, nil
+}
+
+func (t *Tracer) listen() (err error) {
+	if t.owner, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+		return err
+	}
+	if t.events, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+		return err
+	}
+	_ = t.events.SetReadBuffer(eventBuffer) // without it fewer packets fit
+	return t.events.JoinGroup(unix.NFNLGRP_NFTRACE)
+}
+
+// mark makes the table.
+func (t *Tracer) mark(selections []Selection, flags uint32) error {
+	b := batch{table: t.table}
+	b.newTable(flags)
+	for i, s := range selections {
+		chain := fmt.Sprintf("%s%d", s.hookName(), i)
+		b.newChain(chain, s.hook(), s.priority())
+		for _, match := range s.matches() {
+			b.newRule(chain, append(match,
+				&expr.Immediate{Register: 1, Data: []byte{1}},
+				&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1}))
+		}
+	}
+	return b.send(t.owner)
+}
+
+// Next returns the next packet whose way is known to the end: it was dropped, or nothing more was reported of it for
+// some time. Without one by then the error is that of the context.
+func (t *Tracer) Next(ctx context.Context) (*Packet, error) {
+	for {
+		if p := t.ended(time.Now()); p != nil {
+			return p, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := t.read(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Rest returns the packets that were reported so far.
+func (t *Tracer) Rest() (packets []*Packet, err error) {
+	for more := true; more; {
+		before := t.count()
+		if err := t.read(); err != nil {
+			return packets, err
+		}
+		more = t.count() > before
+	}
+	for len(t.open) > 0 {
+		packets = append(packets, t.ended(time.Now().Add(time.Hour)))
+	}
+	return packets, nil
+}
+
+func (t *Tracer) count() (hops int) {
+	for _, p := range t.open {
+		hops += len(p.Hops)
+	}
+	return hops
+}
+
+// rest is how long nothing more is reported of a packet that has reached its end.
+const rest = 50 * time.Millisecond
+
+// ended takes the oldest packet that has ended.
+func (t *Tracer) ended(now time.Time) *Packet {
+	var first *Packet
+	for _, p := range t.open {
+		if (p.Dropped() || now.Sub(p.last) > rest) && (first == nil || p.At.Before(first.At)) {
+			first = p
+		}
+	}
+	if first != nil {
+		delete(t.open, first.id)
+	}
+	return first
+}
+
+// read takes in what the kernel reports within a moment.
+func (t *Tracer) read() error {
+	const moment = 10 * time.Millisecond
+	if err := t.events.SetReadDeadline(time.Now().Add(moment)); err != nil {
+		return err
+	}
+	messages, err := t.events.Receive()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil
+	case errors.Is(err, unix.ENOBUFS):
+		t.Lost = true
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the kernel's reports: %w", err)
+	}
+	for _, m := range messages {
+		t.take(m)
+	}
+	return nil
+}
+
+// Close takes the marks away.
+func (t *Tracer) Close() error {
+	var errs []error
+	if t.owner != nil {
+		errs = append(errs, deleteTable(t.owner, t.table), t.owner.Close())
+	}
+	if t.events != nil {
+		errs = append(errs, t.events.Close())
+	}
+	return errors.Join(errs...)
+}
