@@ -146,6 +146,23 @@ func findings() []struct {
 			"warning: 443:9443/tcp: 443/tcp is already taken by 443:8443/tcp, of b.conf"},
 		{"other-file-unreadable", "risk", "b.conf, whose mappings are live, too, cannot be read", "",
 			"warning: b.conf, whose mappings are live, too, cannot be read"},
+
+		{"conntrack-full", "risk", "connection tracking has room for 1000 connections, and has 950",
+			"sudo sysctl -w net.netfilter.nf_conntrack_max=2000",
+			"warning: connection tracking has room for 1000 connections, and has 950; to double it: sudo sysctl -w " +
+				"net.netfilter.nf_conntrack_max=2000"},
+		{"ephemeral-port", "risk", "an outgoing connection of this host can take port 40000",
+			"sudo sysctl -w net.ipv4.ip_local_reserved_ports=40000",
+			"an outgoing connection of this host can take port 40000; to reserve it: sudo sysctl -w " +
+				"net.ipv4.ip_local_reserved_ports=40000"},
+		{"capability-left", "risk", "/usr/bin/node has cap_net_bind_service", "sudo setcap -r /usr/bin/node",
+			"/usr/bin/node has cap_net_bind_service; to remove that: sudo setcap -r /usr/bin/node"},
+		{"unprivileged-ports", "risk", "every user of this host may listen on port 443",
+			"sudo sysctl -w net.ipv4.ip_unprivileged_port_start=1024",
+			"every user of this host may listen on port 443; to end that: sudo sysctl -w " +
+				"net.ipv4.ip_unprivileged_port_start=1024"},
+		{"port-leaked", "risk", "nginx[8] (user a) sends clients to its own port 8443", "",
+			"warning: nginx[8] (user a) sends clients to its own port 8443"},
 	}
 }
 
@@ -196,7 +213,7 @@ func checkCommand(t *testing.T, line string) {
 		t.Fatalf("%s: without sudo", line)
 	}
 	switch words = words[1:]; words[0] {
-	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sed", "sysctl", "systemctl", "ufw":
+	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sed", "setcap", "sysctl", "systemctl", "ufw":
 		return
 	case "portmap":
 	default:

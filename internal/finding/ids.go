@@ -75,6 +75,15 @@ const (
 	OtherFileUnreadable ID = "other-file-unreadable" // it is not known which mappings another file holds
 )
 
+// Findings that only check looks for.
+const (
+	ConntrackFull     ID = "conntrack-full"     // connection tracking has hardly room for more connections
+	EphemeralPort     ID = "ephemeral-port"     // an outgoing connection can take a target port
+	CapabilityLeft    ID = "capability-left"    // the server's file may still bind privileged ports
+	UnprivilegedPorts ID = "unprivileged-ports" // every user may listen on the listen port
+	PortLeaked        ID = "port-leaked"        // the server tells clients the target port
+)
+
 // kind is what all findings of one ID have in common.
 type kind struct {
 	id       ID
@@ -135,6 +144,12 @@ func kinds() []kind {
 		{id: OtherFileKeeps, severity: Hint},
 		{id: OtherFileConflict, severity: Broken, warning: true},
 		{id: OtherFileUnreadable, severity: Risk, warning: true},
+
+		{id: ConntrackFull, severity: Risk, lead: "to double it", warning: true},
+		{id: EphemeralPort, severity: Risk, lead: "to reserve it"},
+		{id: CapabilityLeft, severity: Risk, lead: "to remove that"},
+		{id: UnprivilegedPorts, severity: Risk, lead: "to end that"},
+		{id: PortLeaked, severity: Risk, warning: true},
 	}
 }
 
