@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"portmap/internal/boot"
 	"portmap/internal/reconcile"
@@ -91,24 +93,47 @@ func (a *app) boot() boot.Host {
 	if err != nil {
 		a.say("where this command is: %v", err)
 	}
-	return boot.Host{Binary: binary, File: defaultConfig, Run: runProgram}
+	return boot.Host{Binary: binary, File: defaultConfig, Run: runProgram, Query: queryProgram}
 }
 
-// runProgram looks for programs where the system has them: with root's rights nobody's PATH chooses what runs.
+// runProgram runs a program of the system to its end.
 func runProgram(name string, args ...string) error {
+	path, err := findProgram(name)
+	if err != nil {
+		return err
+	}
+	said, err := exec.Command(path, args...).CombinedOutput()
+	if err != nil {
+		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, first)
+	}
+	return nil
+}
+
+// queryWithin bounds a program that only looks: a service manager that hangs must not hang this command.
+const queryWithin = 2 * time.Second
+
+// queryProgram returns what a program of the system prints.
+func queryProgram(ctx context.Context, name string, args ...string) (string, error) {
+	path, err := findProgram(name)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryWithin)
+	defer cancel()
+	said, err := exec.CommandContext(ctx, path, args...).Output()
+	return string(said), err
+}
+
+// findProgram looks where the system has its programs: with root's rights nobody's PATH chooses what runs.
+func findProgram(name string) (string, error) {
 	for _, folder := range [...]string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
 		path := filepath.Join(folder, name)
-		if _, err := os.Stat(path); err != nil {
-			continue
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
 		}
-		said, err := exec.Command(path, args...).CombinedOutput()
-		if err != nil {
-			first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-			return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, first)
-		}
-		return nil
 	}
-	return fmt.Errorf("%s: not found", name)
+	return "", fmt.Errorf("%s: not found", name)
 }
 
 func (a *app) tell(said string, err error) error {

@@ -163,6 +163,37 @@ func findings() []struct {
 				"net.ipv4.ip_unprivileged_port_start=1024"},
 		{"port-leaked", "risk", "nginx[8] (user a) sends clients to its own port 8443", "",
 			"warning: nginx[8] (user a) sends clients to its own port 8443"},
+		{"certbot-standalone", "risk", "certbot cannot renew a: it listens on port 80 by itself",
+			"sudo sed -i '/^authenticator *=/a http01_port = 8080' /etc/letsencrypt/renewal/a.conf",
+			"warning: certbot cannot renew a: it listens on port 80 by itself; to have it answer there: sudo sed -i " +
+				"'/^authenticator *=/a http01_port = 8080' /etc/letsencrypt/renewal/a.conf"},
+		{"unit-failed", "risk", "portmap-restore failed: portmap.conf: line 3: x",
+			"sudo systemctl start portmap-restore",
+			"warning: portmap-restore failed: portmap.conf: line 3: x; when that is mended: sudo systemctl start " +
+				"portmap-restore"},
+		{"two-files", "hint", "mappings of this host are in a.conf and b.conf", "",
+			"mappings of this host are in a.conf and b.conf"},
+		{"watch-stopped", "risk", "portmap-watch is enabled and does not run: x",
+			"sudo systemctl start portmap-watch",
+			"warning: portmap-watch is enabled and does not run: x; to start it: sudo systemctl start portmap-watch"},
+		{"ipv6-off", "broken", "IPv6 is off, and 443:8443/tcp is for IPv6 only",
+			"sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0",
+			"warning: IPv6 is off, and 443:8443/tcp is for IPv6 only; to switch it on: sudo sysctl -w " +
+				"net.ipv6.conf.all.disable_ipv6=0"},
+		{"interface-down", "broken", "interface eth0 is down", "sudo ip link set eth0 up",
+			"warning: interface eth0 is down; to bring it up: sudo ip link set eth0 up"},
+		{"rp-filter", "risk", "the kernel drops clients from outside (rp_filter)",
+			"sudo sysctl -w net.ipv4.conf.eth1.rp_filter=2",
+			"warning: the kernel drops clients from outside (rp_filter); to accept them: sudo sysctl -w " +
+				"net.ipv4.conf.eth1.rp_filter=2"},
+		{"bans-bypassed", "risk", "f2b-x bans 192.0.2.9, which reaches 443:8443/tcp all the same",
+			"sudo nft 'table inet bans { }'",
+			"warning: f2b-x bans 192.0.2.9, which reaches 443:8443/tcp all the same; to ban them there, too: sudo " +
+				"nft 'table inet bans { }'"},
+		{"redirect-back", "risk", "another rule leads port 8443 back to 443", "",
+			"another rule leads port 8443 back to 443"},
+		{"socket-backlog", "broken", "node[812] does not accept connections: 128 of 128 wait", "",
+			"warning: node[812] does not accept connections: 128 of 128 wait"},
 	}
 }
 
@@ -213,7 +244,7 @@ func checkCommand(t *testing.T, line string) {
 		t.Fatalf("%s: without sudo", line)
 	}
 	switch words = words[1:]; words[0] {
-	case "chmod", "cp", "ip6tables", "iptables", "modprobe", "nft", "sed", "setcap", "sysctl", "systemctl", "ufw":
+	case "chmod", "cp", "ip", "ip6tables", "iptables", "modprobe", "nft", "sed", "setcap", "sysctl", "systemctl", "ufw":
 		return
 	case "portmap":
 	default:

@@ -1,11 +1,14 @@
 package boot
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"portmap/internal/finding"
 )
 
 //go:embed portmap-restore.service portmap-reapply.service portmap-watch.service portmap-restore.openrc portmap-watch.openrc iptables-legacy.conf switches.conf
@@ -24,6 +27,9 @@ type Host struct {
 	Binary string                                  // the path of this command, on that host
 	File   string                                  // the file that is applied at boot, on that host
 	Run    func(name string, args ...string) error // runs a program of the host
+
+	// Query runs a program of the host that only looks, and returns what it prints; nil where nothing may be run.
+	Query func(ctx context.Context, name string, args ...string) (string, error)
 
 	Switches bool // mappings need switches of the kernel, and the units may set them
 }
@@ -102,6 +108,7 @@ type initSystem interface {
 	disable() (string, error)
 	state(legacy bool) State
 	endWatch() string
+	failed(ctx context.Context) []finding.Finding
 	hidden(file string) string // the real path of a file that the boot unit does not see; "" if it does
 }
 

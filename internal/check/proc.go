@@ -42,6 +42,23 @@ func (k kernel) table(name string) (lines [][]string) {
 	return lines
 }
 
+// counter returns a counter of /proc/net/netstat, which has a line of names before each line of values.
+func (k kernel) counter(group, name string) (value uint64) {
+	lines := k.table("netstat")
+	for i := 1; i < len(lines); i++ {
+		names, values := lines[i-1], lines[i]
+		if len(names) == 0 || len(names) != len(values) || names[0] != group+":" || values[0] != names[0] {
+			continue
+		}
+		for j := 1; j < len(names); j++ {
+			if names[j] == name {
+				value, _ = strconv.ParseUint(values[j], 10, 64)
+			}
+		}
+	}
+	return value
+}
+
 // sysctl returns the command that changes a setting. The name of an interface may have dots: then slashes separate the
 // parts (sysctl(8)).
 func sysctl(name, value string) string {

@@ -82,6 +82,16 @@ const (
 	CapabilityLeft    ID = "capability-left"    // the server's file may still bind privileged ports
 	UnprivilegedPorts ID = "unprivileged-ports" // every user may listen on the listen port
 	PortLeaked        ID = "port-leaked"        // the server tells clients the target port
+	CertbotStandalone ID = "certbot-standalone" // a renewal listens where the mapping takes its packets
+	UnitFailed        ID = "unit-failed"        // the boot unit failed
+	TwoFiles          ID = "two-files"          // two files hold mappings of this host
+	WatchStopped      ID = "watch-stopped"      // the watch is enabled and does not run
+	IPv6Off           ID = "ipv6-off"           // the mapping is for IPv6, which is off
+	InterfaceDown     ID = "interface-down"     // no packet can arrive on the interface
+	ReversePath       ID = "rp-filter"          // the kernel drops clients whose answers would leave elsewhere
+	BansBypassed      ID = "bans-bypassed"      // a source that a firewall bans reaches the mapping
+	RedirectBack      ID = "redirect-back"      // another rule leads the target port to the listen port
+	SocketBacklog     ID = "socket-backlog"     // the server does not accept the connections that wait
 )
 
 // kind is what all findings of one ID have in common.
@@ -150,6 +160,16 @@ func kinds() []kind {
 		{id: CapabilityLeft, severity: Risk, lead: "to remove that"},
 		{id: UnprivilegedPorts, severity: Risk, lead: "to end that"},
 		{id: PortLeaked, severity: Risk, warning: true},
+		{id: CertbotStandalone, severity: Risk, lead: "to have it answer there", warning: true},
+		{id: UnitFailed, severity: Risk, lead: "when that is mended", warning: true},
+		{id: TwoFiles, severity: Hint},
+		{id: WatchStopped, severity: Risk, lead: "to start it", warning: true},
+		{id: IPv6Off, severity: Broken, lead: "to switch it on", warning: true},
+		{id: InterfaceDown, severity: Broken, lead: "to bring it up", warning: true},
+		{id: ReversePath, severity: Risk, lead: "to accept them", warning: true},
+		{id: BansBypassed, severity: Risk, lead: "to ban them there, too", warning: true},
+		{id: RedirectBack, severity: Risk},
+		{id: SocketBacklog, severity: Broken, warning: true},
 	}
 }
 

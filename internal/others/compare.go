@@ -107,7 +107,7 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	n := anyPacket()
 	f := d.fields[register(e.SourceRegister)]
 	keys, all := []key(nil), false
-	if !e.Invert && (f == port || f == protocol || f == originalPort) {
+	if !e.Invert && (f == port || f == protocol || f == originalPort || f == source) {
 		keys, all = elements(d.table, e.SetName)
 	}
 	switch {
@@ -119,6 +119,9 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	case f == originalPort:
 		n.original = portsOf(keys)
 		n.unread = n.original == nil
+	case f == source:
+		n.from = networksOf(keys)
+		n.unread = n.from == nil
 	case f == protocol:
 		n.protocols = 0
 		for _, k := range keys {
@@ -135,9 +138,50 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	}
 }
 
-// portsOf returns the ports of a set; nil if it is one of something else.
-func portsOf(keys []key) (ports []rules.Ports) {
-	slices.SortFunc(keys, func(a, b key) int { // of two at one place, the end of a run comes before the next one
+// networksOf returns the networks of a set of addresses; nil if it is one of something else, or a range in it is no
+// network.
+func networksOf(keys []key) (list []netip.Prefix) {
+	sortKeys(keys)
+	intervals := slices.ContainsFunc(keys, func(k key) bool { return k.end })
+	for i, k := range keys {
+		first, ok := netip.AddrFromSlice(k.value)
+		switch {
+		case !ok:
+			return nil
+		case k.end:
+		case !intervals:
+			list = append(list, netip.PrefixFrom(first, first.BitLen()))
+		case i+1 == len(keys):
+			return nil
+		default:
+			behind, _ := netip.AddrFromSlice(keys[i+1].value)
+			network, ok := networkOf(first, behind)
+			if !ok {
+				return nil
+			}
+			list = append(list, network)
+		}
+	}
+	return list
+}
+
+// networkOf returns the network that begins with an address and ends before another one.
+func networkOf(first, behind netip.Addr) (netip.Prefix, bool) {
+	for bits := first.BitLen(); bits > 0; bits-- {
+		network := netip.PrefixFrom(first, bits)
+		switch last := behind.Prev(); {
+		case network.Masked().Addr() != first:
+			return network, false
+		case network.Contains(last):
+			return network, !network.Contains(behind)
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// sortKeys sorts the keys of a set: of two at one place, the end of a run comes before the next one.
+func sortKeys(keys []key) {
+	slices.SortFunc(keys, func(a, b key) int {
 		switch {
 		case a.end == b.end || !bytes.Equal(a.value, b.value):
 			return slices.Compare(a.value, b.value)
@@ -146,6 +190,11 @@ func portsOf(keys []key) (ports []rules.Ports) {
 		}
 		return 1
 	})
+}
+
+// portsOf returns the ports of a set; nil if it is one of something else.
+func portsOf(keys []key) (ports []rules.Ports) {
+	sortKeys(keys)
 	intervals := slices.ContainsFunc(keys, func(k key) bool { return k.end })
 	for i, k := range keys {
 		if len(k.value) != 2 {

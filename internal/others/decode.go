@@ -104,6 +104,8 @@ func (d *decoder) expression(name string, content []byte) {
 		d.act(translate, "redirect"+d.to(0, e.RegisterProtoMin, e.RegisterProtoMax))
 	case "notrack":
 		d.act(untrack, "notrack")
+	case "reject":
+		d.act(drop, "reject")
 	case "match":
 		d.xtMatch(as[expr.Match](d, content))
 	case "target":
@@ -198,6 +200,8 @@ func (d *decoder) immediate(content []byte) {
 		d.rule.jump = v.Chain
 	case expr.VerdictAccept:
 		d.act(accept, "")
+	case expr.VerdictDrop:
+		d.act(drop, "drop")
 	}
 }
 

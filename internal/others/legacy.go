@@ -18,16 +18,23 @@ import (
 	"portmap/rules"
 )
 
+// legacyProgram is iptables-legacy of one family, and the file in /proc/net with the names of its tables.
+type legacyProgram struct {
+	name, tables string
+	families     rules.Families
+}
+
+func legacyPrograms() []legacyProgram {
+	return []legacyProgram{
+		{"iptables-legacy", "ip_tables_names", rules.IPv4},
+		{"ip6tables-legacy", "ip6_tables_names", rules.IPv6},
+	}
+}
+
 // legacy looks through the tables of iptables-legacy, where there are any: to run the program would make them.
 func (r *Rules) legacy(ctx context.Context) error {
 	var errs []error
-	for _, program := range [...]struct {
-		name, tables string
-		families     rules.Families
-	}{
-		{"iptables-legacy", "ip_tables_names", rules.IPv4},
-		{"ip6tables-legacy", "ip6_tables_names", rules.IPv6},
-	} {
+	for _, program := range legacyPrograms() {
 		names, err := os.ReadFile("/proc/thread-self/net/" + program.tables)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
@@ -200,6 +207,8 @@ func parse(words []string) rule {
 		r.action, r.to = untrack, "notrack"
 	case "ACCEPT":
 		r.action = accept
+	case "DROP", "REJECT":
+		r.action, r.to = drop, strings.ToLower(target)
 	default:
 		r.jump = target // of a target that is no chain there are no rules
 	}
@@ -247,12 +256,13 @@ func condition(option, value string, inverted bool) match {
 	case "-m":
 		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype", "conntrack"}, value)
 	case "--ctstate":
-		n.translated = value == "DNAT" && !inverted
+		states := strings.Split(value, ",") // of a connection that begins, the others say nothing
+		n.translated = slices.Contains(states, "DNAT") && !slices.Contains(states, "NEW") && !inverted
 		n.unread = !n.translated
 	case "--ctorigdstport":
 		n.original = portList(value)
 		n.unread = n.original == nil || inverted
-	case "--comment", "--dst-type", "--limit-iface-in":
+	case "--comment", "--dst-type", "--limit-iface-in", "--reject-with":
 	default:
 		n.unread = strings.HasPrefix(option, "-") && !strings.HasPrefix(option, "--random") && option != "--persistent"
 	}

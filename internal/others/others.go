@@ -40,6 +40,7 @@ type Rules struct {
 	mappings []rules.Mapping // that are asked about
 	list     []Rule
 	drops    []Drop
+	back     []back
 	own      []netip.Addr // addresses of this host, once they were needed
 }
 
@@ -70,8 +71,13 @@ func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 // add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often
 // lead to the same rule.
 func (r *Rules) add(other Rule) {
-	if other.action == accept {
+	if other.action == accept || other.action == drop {
 		return
+	}
+	for i := range r.mappings {
+		if target, listen, ok := other.leadsBack(&r.mappings[i]); ok {
+			r.back = append(r.back, back{other, r.mappings[i], target, listen})
+		}
 	}
 	meets := func(m rules.Mapping) bool { _, ok := other.match.meets(&m, r.isOwn); return ok }
 	if !slices.ContainsFunc(r.mappings, meets) {
@@ -122,6 +128,7 @@ func toolOf(r Rule) string {
 		{"CNI-", "CNI"},
 		{"NETAVARK-", "Podman"},
 		{"ufw", "ufw"},
+		{"f2b-", "fail2ban"},
 	} {
 		if strings.HasPrefix(r.Chain, known.begins) {
 			return known.tool
@@ -135,6 +142,8 @@ func toolOf(r Rule) string {
 		return "Docker"
 	case "kube-proxy":
 		return "Kubernetes"
+	case "f2b-table":
+		return "fail2ban"
 	case "netavark":
 		return "Podman"
 	}

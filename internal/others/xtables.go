@@ -37,10 +37,10 @@ func (d *decoder) xtMatch(e *expr.Match) {
 // connectionMatch reads what asks for translated connections, and for their first destination port
 // (linux/netfilter/xt_conntrack.h).
 func connectionMatch(info *xt.ConntrackMtinfo3) match {
-	const stateDNAT = 1 << 7 // XT_CONNTRACK_STATE_DNAT
+	const stateNew, stateDNAT = 1 << 3, 1 << 7 // XT_CONNTRACK_STATE_BIT(IP_CT_NEW), XT_CONNTRACK_STATE_DNAT
 	n := anyPacket()
 	flags := xt.ConntrackFlags(info.MatchFlags)
-	if flags&xt.ConntrackState != 0 && info.StateMask == stateDNAT {
+	if flags&xt.ConntrackState != 0 && info.StateMask&(stateDNAT|stateNew) == stateDNAT {
 		n.translated = true
 		flags &^= xt.ConntrackState
 	}
@@ -97,6 +97,8 @@ func (d *decoder) xtTarget(e *expr.Target) {
 		d.act(translate, "redirect"+xtDestination(e.Info))
 	case "NOTRACK":
 		d.act(untrack, "notrack")
+	case "REJECT":
+		d.act(drop, "reject")
 	case "CT":
 		const notrack = 1 // XT_CT_NOTRACK, linux/netfilter/xt_CT.h: the first bit of the first field
 		if info, ok := e.Info.(*xt.Unknown); ok && len(*info) >= 2 && binary.NativeEndian.Uint16(*info)&notrack != 0 {

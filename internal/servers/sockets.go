@@ -20,6 +20,8 @@ type socket struct {
 	v6only   bool
 	uid      uint32
 	inode    uint32
+
+	waiting, mostWaiting uint32 // of TCP: connections that the server has not accepted yet; its backlog, listen(2)
 }
 
 // Socket states (include/net/tcp_states.h). An unconnected UDP socket is in TCP_CLOSE.
@@ -107,6 +109,8 @@ func decode(m []byte, protocol rules.Protocols) (s socket, ok bool) {
 		local:    netip.AddrPortFrom(addr, binary.BigEndian.Uint16(m[4:])),
 		uid:      binary.NativeEndian.Uint32(m[64:]),
 		inode:    binary.NativeEndian.Uint32(m[68:]),
+
+		waiting: binary.NativeEndian.Uint32(m[56:]), mostWaiting: binary.NativeEndian.Uint32(m[60:]),
 	}
 	for rest := m[messageLength:]; len(rest) >= unix.SizeofNlAttr; {
 		length := int(binary.NativeEndian.Uint16(rest))
