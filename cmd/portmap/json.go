@@ -83,11 +83,8 @@ func jsonOf(row reconcile.Row) jsonMapping {
 	for _, p := range m.Protocols().Each() {
 		j.Protocols = append(j.Protocols, p.String())
 	}
-	if m.Families().Has(rules.IPv4) {
-		j.Families = append(j.Families, "ipv4")
-	}
-	if m.Families().Has(rules.IPv6) {
-		j.Families = append(j.Families, "ipv6")
+	for _, f := range m.Families().Each() {
+		j.Families = append(j.Families, familyWord(f))
 	}
 	for _, p := range m.Sources() {
 		j.Sources = append(j.Sources, p.String())
@@ -96,6 +93,14 @@ func jsonOf(row reconcile.Row) jsonMapping {
 		j.Servers = append(j.Servers, jsonServer{s.PID, s.Command, s.User, s.Address})
 	}
 	return j
+}
+
+// familyWord names one family.
+func familyWord(f rules.Families) string {
+	if f == rules.IPv6 {
+		return "ipv6"
+	}
+	return "ipv4"
 }
 
 // targets returns the target side of each server.

@@ -94,6 +94,18 @@ const (
 	SocketBacklog     ID = "socket-backlog"     // the server does not accept the connections that wait
 )
 
+// Findings that packets show, which check sends.
+const (
+	RuleDrops     ID = "rule-drops"     // a rule drops or rejects clients
+	AnswerDropped ID = "answer-dropped" // a rule or a policy drops what the server answers
+	NotTranslated ID = "not-translated" // somebody answers on the listen port, in the place of the mapping's server
+	TargetRefuses ID = "target-refuses" // the server on another host refuses the connection
+	TargetSilent  ID = "target-silent"  // the server on another host does not answer
+	KernelDrops   ID = "kernel-drops"   // the kernel dropped the packet, and no rule did
+	ProbeUnsent   ID = "probe-unsent"   // the packet could not be sent
+	Unexplained   ID = "unexplained"    // no server got the packet, and nothing says why
+)
+
 // kind is what all findings of one ID have in common.
 type kind struct {
 	id       ID
@@ -170,6 +182,15 @@ func kinds() []kind {
 		{id: BansBypassed, severity: Risk, lead: "to ban them there, too", warning: true},
 		{id: RedirectBack, severity: Risk},
 		{id: SocketBacklog, severity: Broken, warning: true},
+
+		{id: RuleDrops, severity: Broken, lead: "to let these pass"},
+		{id: AnswerDropped, severity: Broken, lead: "to let these pass"},
+		{id: NotTranslated, severity: Broken},
+		{id: TargetRefuses, severity: Broken},
+		{id: TargetSilent, severity: Broken},
+		{id: KernelDrops, severity: Broken},
+		{id: ProbeUnsent, severity: Broken},
+		{id: Unexplained, severity: Broken},
 	}
 }
 

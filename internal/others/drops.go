@@ -101,10 +101,15 @@ func (d *Drop) targets(m *rules.Mapping, family rules.Families) (ports []rules.P
 // program returns the iptables that changes the chain.
 func (d *Drop) program(family rules.Families) string {
 	program := map[rules.Families]string{rules.IPv4: "iptables", rules.IPv6: "ip6tables"}[family]
-	switch {
-	case d.System == Legacy:
+	if d.System == Legacy {
 		return program + "-legacy"
-	case find(program+"-nft") != "": // iptables may be the other one
+	}
+	return Variant(program)
+}
+
+// Variant returns the program of iptables-nft: iptables may be the other one.
+func Variant(program string) string {
+	if find(program+"-nft") != "" {
 		return program + "-nft"
 	}
 	return program

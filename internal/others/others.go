@@ -119,33 +119,3 @@ func ownAddresses() (own []netip.Addr) {
 	}
 	return own
 }
-
-// toolOf knows tools by how they name their chains and tables.
-func toolOf(r Rule) string {
-	for _, known := range [...]struct{ begins, tool string }{
-		{"DOCKER", "Docker"},
-		{"KUBE-", "Kubernetes"},
-		{"CNI-", "CNI"},
-		{"NETAVARK-", "Podman"},
-		{"ufw", "ufw"},
-		{"f2b-", "fail2ban"},
-	} {
-		if strings.HasPrefix(r.Chain, known.begins) {
-			return known.tool
-		}
-	}
-	_, table, _ := strings.Cut(r.Table, " ")
-	switch table {
-	case "firewalld":
-		return "firewalld"
-	case "docker-bridges":
-		return "Docker"
-	case "kube-proxy":
-		return "Kubernetes"
-	case "f2b-table":
-		return "fail2ban"
-	case "netavark":
-		return "Podman"
-	}
-	return ""
-}

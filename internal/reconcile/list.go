@@ -59,6 +59,7 @@ type Listing struct {
 	Denied  error  // why the kernel could not be asked: Rows has what is saved; or nil
 
 	repair string // the command that makes damaged rules again
+	undo   string // the command that takes all rules away again
 	save   string // the command that saves what is live
 }
 
@@ -146,6 +147,19 @@ func (l Listing) states() (list []finding.Finding) {
 	return list
 }
 
+// RulesOf returns what is wrong with the rules of one row: they are missing, or nobody saved them.
+func (l Listing) RulesOf(row Row) []finding.Finding {
+	switch {
+	case row.State == Missing:
+		return []finding.Finding{{ID: finding.RulesMissing, Mapping: row.Mapping,
+			Text: row.Mapping.Spec() + ": saved, and not in the kernel", Remedy: l.repair, Undo: l.undo}}
+	case row.Mark() == "not saved" && row.State != Damaged:
+		return []finding.Finding{{ID: finding.NotSaved, Mapping: row.Mapping,
+			Text: row.Mapping.Spec() + ": live, and in no file", Remedy: l.save}}
+	}
+	return nil
+}
+
 func inState(state State) func(Row) bool { return func(r Row) bool { return r.State == state } }
 
 // Damage returns one finding if the rules in the kernel are damaged, else none.
@@ -179,7 +193,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	}
 	l := Listing{
 		Backend: text.Backend(), File: text.String(), Wrong: wrong, NoFile: content == nil,
-		repair: h.typed("apply"), save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
+		repair: h.typed("apply"), undo: h.typed("flush"), save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
 	}
 	live, err := h.openAndLook(ctx, text.Backend())
 	switch {

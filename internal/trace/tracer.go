@@ -85,7 +85,7 @@ func (t *Tracer) Next(ctx context.Context) (*Packet, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := t.read(); err != nil {
+		if _, err := t.read(); err != nil {
 			return nil, err
 		}
 	}
@@ -94,23 +94,14 @@ func (t *Tracer) Next(ctx context.Context) (*Packet, error) {
 // Rest returns the packets that were reported so far.
 func (t *Tracer) Rest() (packets []*Packet, err error) {
 	for more := true; more; {
-		before := t.count()
-		if err := t.read(); err != nil {
+		if more, err = t.read(); err != nil {
 			return packets, err
 		}
-		more = t.count() > before
 	}
 	for len(t.open) > 0 {
 		packets = append(packets, t.ended(time.Now().Add(time.Hour)))
 	}
 	return packets, nil
-}
-
-func (t *Tracer) count() (hops int) {
-	for _, p := range t.open {
-		hops += len(p.Hops)
-	}
-	return hops
 }
 
 // rest is how long nothing more is reported of a packet that has reached its end.
@@ -130,26 +121,26 @@ func (t *Tracer) ended(now time.Time) *Packet {
 	return first
 }
 
-// read takes in what the kernel reports within a moment.
-func (t *Tracer) read() error {
+// read takes in what the kernel reports within a moment, and returns whether that was anything.
+func (t *Tracer) read() (bool, error) {
 	const moment = 10 * time.Millisecond
 	if err := t.events.SetReadDeadline(time.Now().Add(moment)); err != nil {
-		return err
+		return false, err
 	}
 	messages, err := t.events.Receive()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil
+		return false, nil
 	case errors.Is(err, unix.ENOBUFS):
 		t.Lost = true
-		return nil
+		return true, nil
 	case err != nil:
-		return fmt.Errorf("read the kernel's reports: %w", err)
+		return false, fmt.Errorf("read the kernel's reports: %w", err)
 	}
 	for _, m := range messages {
 		t.take(m)
 	}
-	return nil
+	return true, nil
 }
 
 // Close takes the marks away.

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"portmap/internal/boot"
+	"portmap/internal/check"
+	"portmap/internal/reconcile"
+	"portmap/internal/rundir"
+	"portmap/internal/servers"
+	"portmap/internal/switches"
+	"portmap/rules"
+
+	"github.com/spf13/cobra"
+)
+
+// checkOptions are the flags of check.
+type checkOptions struct {
+	output           string
+	fix, yes, noSend bool
+}
+
+func (a *app) check() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:        "check [LISTEN|NAME...]",
+		SuggestFor: []string{"test", "doctor", "diagnose", "verify", "probe"},
+		Short:      "Say whether clients reach the server behind each mapping, and if not, why and what to type",
+		Long: `Say whether clients reach the server behind each mapping, and if not, why and what to type.
+
+check sends what a client would send: from a network namespace of its own, which is joined to this host by a veth pair
+and is gone afterwards. It follows the packet through the rules of nftables and iptables, names the one that stops it
+and whose it is, and prints the narrowest command that cures it.
+
+What it cannot see: a firewall of the hosting provider in front of this host, and rules for packets of one interface by
+its name. For these, try from elsewhere.
+
+The exit code is 0 if nothing was found, 1 if something was, 3 if it may not look.`,
+		Example: `  portmap check
+  portmap check 443
+  portmap check 443 -v             # the whole way of the packet
+  portmap check --fix              # type the cures, after asking, and check again
+  portmap check --no-probe         # send no packet
+  portmap check -o json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.output != "text" && o.output != "json" {
+				return usageError{fmt.Errorf("-o %s: not a format: write text or json", o.output)}
+			}
+			if o.yes && !o.fix {
+				return usageError{fmt.Errorf("--yes: is for --fix")}
+			}
+			if o.fix && o.output == "json" {
+				return usageError{fmt.Errorf("--fix and -o json: write one of them")}
+			}
+			return what(a.runCheck(cmd.Context(), args, o), "check")
+		},
+		ValidArgsFunction: a.completeMappings,
+	}
+	cmd.Flags().BoolVar(&o.fix, "fix", false, "type the cures that can be undone, after asking, and check again")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "with --fix: do not ask")
+	cmd.Flags().BoolVar(&o.noSend, "no-probe", false, "send no packet: nothing on this host is changed")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "the `FORMAT`: text or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"},
+		cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) runCheck(ctx context.Context, selectors []string, o checkOptions) error {
+	report, err := a.look(ctx, selectors, !o.noSend)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		err = a.checkJSON(report)
+	} else {
+		a.checkText(report)
+	}
+	if err == nil && o.fix && !report.Clean() {
+		report, err = a.fix(ctx, selectors, report, o)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !report.Clean():
+		return exitError(exitFailed)
+	case report.Denied:
+		return exitError(exitNotPermitted)
+	}
+	return nil
+}
+
+// look checks the mappings that are asked for.
+func (a *app) look(ctx context.Context, selectors []string, probe bool) (report check.Report, err error) {
+	err = a.with(func(h *reconcile.Host) error {
+		listing, err := h.List(ctx)
+		if err != nil {
+			return err
+		}
+		rows, err := selected(listing.Rows, selectors)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			a.notes(listing.Findings()...) // there are none, or the file has errors
+		}
+		mappings := mappingsOf(rows)
+		found, err := servers.Find(mappings)
+		if err != nil {
+			return err
+		}
+		found.Name()
+		host := a.boot()
+		boots := host.Advice(boot.Change{File: a.savedAt(), First: true, Legacy: listing.Legacy, Shared: listing.Shared,
+			Switches: len(switches.Needed(mappings)) > 0})
+		report, err = check.Run(ctx, check.Request{
+			Rows: rows, Listing: listing, Probe: probe, Boot: boots, Typed: a.here,
+			Facts: check.Facts{Mappings: mappings, Servers: found, Boot: host, Files: rundir.Open().Files()},
+		})
+		if err == nil && listing.Wrong != nil {
+			return listing.Wrong
+		}
+		if listing.Denied != nil {
+			report.Denied = true
+		}
+		return err
+	})
+	return report, err
+}
+
+func mappingsOf(rows []reconcile.Row) []rules.Mapping {
+	list := make([]rules.Mapping, 0, len(rows))
+	for i := range rows {
+		list = append(list, rows[i].Mapping)
+	}
+	return list
+}
+
+// selected returns the rows that one of the selectors means; all without selectors.
+func selected(rows []reconcile.Row, selectors []string) (list []reconcile.Row, err error) {
+	if len(selectors) == 0 {
+		return rows, nil
+	}
+	means := func(m rules.Mapping, selector string) bool {
+		one, err := rules.NewSet(m)
+		return err == nil && len(one.Find(selector, lookupPort)) > 0
+	}
+	used := make([]bool, len(selectors))
+	for _, row := range rows {
+		chosen := false
+		for i, selector := range selectors {
+			if means(row.Mapping, selector) {
+				chosen, used[i] = true, true
+			}
+		}
+		if chosen {
+			list = append(list, row)
+		}
+	}
+	for i, is := range used {
+		if !is {
+			return nil, &reconcile.SelectError{Selector: selectors[i]}
+		}
+	}
+	return list, nil
+}

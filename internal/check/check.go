@@ -1,0 +1,210 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"portmap/internal/finding"
+	"portmap/internal/others"
+	"portmap/internal/reconcile"
+	"portmap/internal/servers"
+	"portmap/internal/switches"
+	"portmap/rules"
+
+	"golang.org/x/sys/unix"
+)
+
+// Request is what to look at.
+type Request struct {
+	Rows    []reconcile.Row // the mappings that are asked about
+	Listing reconcile.Listing
+	Probe   bool // send packets
+	Facts   Facts
+	Boot    []finding.Finding // about the next boot
+
+	// Typed returns a command of portmap for the same file, to be pasted.
+	Typed func(words ...string) string
+}
+
+// Report says what was found. Findings are in the order in which a packet meets their causes, those that keep clients
+// from a server before all others.
+type Report struct {
+	Results  []Result
+	Host     []finding.Finding // those that are about no mapping in particular
+	Unprobed string            // why no packet was sent; "" if some were
+	Denied   bool              // because it is not permitted
+	Left     int               // mappings for which no packet was sent, since others were enough
+}
+
+// Result is what was found about one mapping.
+type Result struct {
+	reconcile.Row
+	Ways     []Way
+	Note     string // why none was gone, or one was left out; or ""
+	Findings []finding.Finding
+}
+
+// MostProbed is for how many mappings packets are sent at most.
+const MostProbed = 100
+
+// Run looks at the host and sends packets.
+func Run(ctx context.Context, r Request) (Report, error) {
+	report := Report{Results: make([]Result, len(r.Rows))}
+	for i, row := range r.Rows {
+		report.Results[i].Row = row
+	}
+	found, err := r.findings(ctx)
+	if err != nil {
+		return report, err
+	}
+	if r.Probe {
+		explained, err := report.probe(ctx, &r.Facts.Servers)
+		if err != nil && !errors.Is(err, unix.EPERM) {
+			return report, err
+		}
+		if err != nil {
+			report.Unprobed, report.Denied = fmt.Sprintf("no packet was sent: %v", err), true
+		}
+		found = append(explained, found...)
+	} else {
+		report.Unprobed = "no packet was sent, since --no-probe asks for that"
+	}
+	report.spread(found)
+	return report, nil
+}
+
+// findings returns what can be found out without a packet.
+func (r *Request) findings(ctx context.Context) (list []finding.Finding, err error) {
+	var mappings []rules.Mapping
+	for _, row := range r.Rows {
+		mappings = append(mappings, row.Mapping)
+		list = append(list, r.Listing.RulesOf(row)...)
+	}
+	list = append(list, r.Listing.Damage()...)
+	if r.Listing.Denied == nil {
+		system := others.Tables
+		switch {
+		case r.Listing.Legacy:
+			system = others.Legacy
+		case r.Listing.Shared:
+			system = others.IPTables
+		}
+		r.Facts.Others, err = others.Look(ctx, mappings)
+		if err != nil {
+			return nil, fmt.Errorf("look at the rules of others: %w", err)
+		}
+		list = append(list, slices.Concat(others.Advise(r.Facts.Others, system), others.Dropped(r.Facts.Others),
+			others.Forwarded(r.Facts.Others))...)
+	}
+	for _, f := range slices.Concat(servers.Advise(mappings, r.Facts.Servers, r.Typed),
+		switches.Advise(mappings), r.Boot, staticFindings(ctx, r.Facts)) {
+		if f.ID != finding.SourceHidden { // which is as it is meant to be
+			list = append(list, f)
+		}
+	}
+	return list, nil
+}
+
+// probe sends packets for the first mappings that can be reached, and returns what it shows.
+func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Finding, error) {
+	var ways []Way
+	var of []int // the result of each way
+	probed := 0
+	for i := range r.Results {
+		one := &r.Results[i]
+		if one.State == reconcile.Missing {
+			continue
+		}
+		if probed == MostProbed {
+			r.Left++
+			continue
+		}
+		its, why := waysOf(one.Mapping, found)
+		if one.Note = why; len(its) > 0 {
+			probed++
+		}
+		for range its {
+			of = append(of, i)
+		}
+		ways = append(ways, its...)
+	}
+	if len(ways) == 0 {
+		r.Unprobed = "no packet was sent: there is no mapping that other hosts reach"
+		return nil, nil
+	}
+	seen, err := send(ctx, ways, found)
+	if err != nil {
+		return nil, err
+	}
+	var list []finding.Finding
+	for i := range ways {
+		one := &r.Results[of[i]]
+		why := slices.Concat(explain(ctx, &ways[i], seen), ways[i].leaked)
+		ways[i].explained = len(why) > 0
+		one.Ways = append(one.Ways, ways[i])
+		list = append(list, why...)
+	}
+	return list, nil
+}
+
+// spread gives each mapping its findings.
+func (r *Report) spread(list []finding.Finding) {
+	index := map[string]int{}
+	for i := range r.Results {
+		index[r.Results[i].Mapping.String()] = i
+	}
+	for _, f := range list {
+		i, about := index[f.Mapping.String()]
+		if f.Mapping.IsZero() || !about {
+			r.Host = add(r.Host, f)
+			continue
+		}
+		r.Results[i].Findings = add(r.Results[i].Findings, f)
+	}
+	for i := range r.Results {
+		one := &r.Results[i]
+		one.weigh()
+		sortFindings(one.Findings)
+	}
+	sortFindings(r.Host)
+}
+
+// weigh holds what was found without a packet to what became of the packets.
+func (one *Result) weigh() {
+	if len(one.Ways) == 0 {
+		return
+	}
+	reached := !slices.ContainsFunc(one.Ways, func(w Way) bool { return !w.Reached })
+	if reached { // they got through what seemed to be in their way
+		one.Findings = slices.DeleteFunc(one.Findings, func(f finding.Finding) bool { return refutable(f.ID) })
+		return
+	}
+	broken := func(f finding.Finding) bool { return f.Severity() == finding.Broken }
+	for i := range one.Ways {
+		w := &one.Ways[i]
+		if !w.Reached && !w.explained && !slices.ContainsFunc(one.Findings, broken) {
+			one.Findings = add(one.Findings, w.about(finding.Unexplained,
+				"no server got it, and no rule and no counter of this host says why")[0])
+		}
+	}
+}
+
+// add appends a finding, once. The same cause in both families is one, with both remedies.
+func add(list []finding.Finding, f finding.Finding) []finding.Finding {
+	for i := range list {
+		old := &list[i]
+		switch {
+		case old.ID != f.ID || old.Text != f.Text:
+			continue
+		case f.Remedy != "" && f.Remedy != old.Remedy:
+			old.Remedy += " && " + f.Remedy
+			if f.Undo != "" {
+				old.Undo += " && " + f.Undo
+			}
+		}
+		return list
+	}
+	return append(list, f)
+}

@@ -1,0 +1,121 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"portmap/internal/finding"
+	"portmap/internal/others"
+	"portmap/internal/probe"
+	"portmap/internal/trace"
+)
+
+// explain returns why a way does not lead to a server, as far as packets show it.
+func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
+	if w.Reached {
+		return nil
+	}
+	if s, stopped := stopOf(ctx, w.out); stopped {
+		return stoppedBy(s, w)
+	}
+	if s, stopped := stopOf(ctx, w.back); stopped {
+		s.answer = true
+		return stoppedBy(s, w)
+	}
+	silent := w.answer.Outcome == probe.Silent || w.answer.Outcome == probe.Unreachable
+	if stops := legacyStops(seen, w.Family()); silent && len(stops) > 0 {
+		return stoppedBy(stops[0], w)
+	}
+	switch {
+	case w.answer.Outcome == probe.Unsent:
+		return w.about(finding.ProbeUnsent, "the probe could not send: %v", w.answer.Err)
+	case w.entry.Found && w.entry.Translated && !slices.Contains(w.Expected, w.entry.To):
+		return w.about(finding.ForeignRuleFirst, "another rule sends it to %s, not to %s%s", w.entry.To,
+			addresses(w.Expected), w.translator(ctx))
+	case w.answer.Outcome == probe.Answered:
+		return w.about(finding.NotTranslated, "somebody answers, and it is not the mapping's server: the packet was "+
+			"not translated")
+	case w.Mapping.RemoteFamilies() != 0 && w.entry.Found && w.answer.Outcome == probe.Refused:
+		return w.about(finding.TargetRefuses, "%s refuses the connection", w.entry.To)
+	case w.Mapping.RemoteFamilies() != 0 && silent && w.out != nil && w.out.Last() != nil:
+		return w.about(finding.TargetSilent, "%s does not answer", addresses(w.Expected))
+	case silent && seen.reason() != "":
+		return w.about(finding.KernelDrops, "no rule dropped it, and the kernel counts %s", seen.reason())
+	}
+	return nil
+}
+
+// about makes a finding of this way.
+func (w *Way) about(id finding.ID, format string, args ...any) []finding.Finding {
+	text := fmt.Sprintf("%s: a client's packet to %s/%s: ", w.Mapping.Spec(), w.To, w.Protocol)
+	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: text + fmt.Sprintf(format, args...)}}
+}
+
+func stoppedBy(s stop, w *Way) []finding.Finding {
+	if s.system == others.Tables && s.table == "portmap" {
+		return nil // the mapping's own guard: who listens is known by the sockets
+	}
+	id, what := finding.RuleDrops, "drops"
+	if s.rejects {
+		what = "rejects"
+	}
+	if s.policy() {
+		id = finding.FirewallDrops
+	}
+	whom := "clients of " + w.Mapping.Spec()
+	if s.answer {
+		id, whom = finding.AnswerDropped, "the answers of "+w.Mapping.Spec()
+	}
+	c := cureFor(s, w.Mapping, w)
+	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: fmt.Sprintf("%s %s %s", s, what, whom),
+		Remedy: c.remedy, Undo: c.undo, Seen: w.evidence()}}
+}
+
+// evidence is the way of the packet until it was stopped, in one line.
+func (w *Way) evidence() string {
+	text := fmt.Sprintf("%s -> %s", w.answer.From, w.To)
+	if w.out != nil && w.out.Last() != nil && w.out.Last().To != w.To {
+		text += fmt.Sprintf(", translated to %s", w.out.Last().To)
+	}
+	return text
+}
+
+// translator names the rule that translated the packet.
+func (w *Way) translator(ctx context.Context) string {
+	if w.out == nil {
+		return ""
+	}
+	for i, hop := range w.out.Hops {
+		if hop.To == w.To && hop.Handle != 0 && hop.Verdict == trace.Accept {
+			return ": " + stopAt(ctx, w.out, i).String()
+		}
+	}
+	return ""
+}
+
+func addresses(list []netip.AddrPort) string {
+	texts := make([]string, 0, len(list))
+	for _, a := range list {
+		texts = append(texts, a.String())
+	}
+	return strings.Join(texts, " or ")
+}
+
+// reason says what the kernel counted that ends a packet without a rule (Documentation/networking/snmp_counter.rst).
+func (c counters) reason() string {
+	for _, known := range [...]struct{ name, says string }{
+		{"TcpExt IPReversePathFilter", "a packet whose sender is not reached by the interface on which it came (rp_filter)"},
+		{"TcpExt ListenOverflows", "a connection for which the server's queue had no room"},
+		{"TcpExt ListenDrops", "a connection that the server's socket could not take"},
+		{"TcpExt TCPReqQFullDrop", "a SYN for which the queue had no room"},
+		{"IpExt InNoRoutes", "a packet to an address without a route"},
+	} {
+		if c.kernel[known.name] > 0 {
+			return known.says
+		}
+	}
+	return ""
+}

@@ -1,0 +1,48 @@
+package check
+
+import (
+	"cmp"
+	"slices"
+
+	"portmap/internal/finding"
+)
+
+// stages are the causes in the order in which a packet meets them: it arrives, is tracked, translated, routed, filtered,
+// and comes to a socket; then the answer goes back.
+var stages = [][]finding.ID{
+	{finding.IPv6Off, finding.InterfaceAbsent, finding.InterfaceAltname, finding.InterfaceDown, finding.AddressAbsent},
+	{finding.Untracked, finding.ConntrackFull},
+	{finding.ForeignRuleFirst, finding.ForeignRuleTied, finding.RulesMissing, finding.RulesDamaged, finding.RulesForeign,
+		finding.OtherBackend, finding.RedirectBack, finding.NotTranslated},
+	{finding.ReversePath, finding.SwitchOff, finding.ForwardingOff},
+	{finding.RuleDrops, finding.FirewallDrops, finding.ForwardDropped},
+	{finding.ServerBlocked, finding.PortsSwapped, finding.NoServer, finding.LoopbackOnly, finding.ServerPartly,
+		finding.SocketBacklog, finding.TargetRefuses, finding.TargetSilent, finding.KernelDrops},
+	{finding.AnswerDropped, finding.PortLeaked},
+}
+
+func stageOf(id finding.ID) int {
+	for i, ids := range stages {
+		if slices.Contains(ids, id) {
+			return i
+		}
+	}
+	return len(stages)
+}
+
+func rank(s finding.Severity) int {
+	return slices.Index([]finding.Severity{finding.Broken, finding.Risk, finding.Hint}, s)
+}
+
+func sortFindings(list []finding.Finding) {
+	slices.SortStableFunc(list, func(a, b finding.Finding) int {
+		return cmp.Or(cmp.Compare(rank(a.Severity()), rank(b.Severity())), cmp.Compare(stageOf(a.ID), stageOf(b.ID)))
+	})
+}
+
+// refutable reports whether packets that reach a server show that a cause is none: it was read off rules and settings,
+// and these can be read wrongly.
+func refutable(id finding.ID) bool {
+	return slices.Contains([]finding.ID{finding.Untracked, finding.ForeignRuleFirst, finding.FirewallDrops,
+		finding.ForwardDropped, finding.ForwardingOff, finding.ReversePath}, id)
+}

@@ -1,0 +1,73 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"portmap/internal/probe"
+	"portmap/internal/servers"
+	"portmap/internal/trace"
+	"portmap/rules"
+)
+
+// send has a client go all ways, and sets what became of its packets.
+func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters, err error) {
+	client, err := probe.Open()
+	if err != nil {
+		return seen, fmt.Errorf("make a client: %w", err)
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	tracer, err := trace.Open(trace.Selection{In: client.Interface}, trace.Selection{Out: client.Interface})
+	if err != nil {
+		tracer = nil // without nf_tables, counters are all that there is
+	} else {
+		defer func() { err = errors.Join(err, tracer.Close()) }()
+	}
+	questions := make([]probe.Question, len(ways))
+	for i := range ways {
+		questions[i] = ways[i].question()
+	}
+	before := readCounters(ctx)
+	answers := client.Ask(ctx, questions)
+	seen = readCounters(ctx).since(before)
+	entries, err := probe.Entries(answers)
+	if err != nil {
+		return seen, fmt.Errorf("ask connection tracking: %w", err)
+	}
+	for i := range ways {
+		ways[i].answer, ways[i].entry = answers[i], entries[i]
+		ways[i].expect(answers[i].From.Addr())
+	}
+	if tracer != nil {
+		packets, err := tracer.Rest()
+		if err != nil {
+			return seen, err
+		}
+		assign(ways, packets)
+	}
+	for i := range ways {
+		ways[i].judge()
+		if ways[i].Reached && ways[i].Protocol == rules.TCP {
+			ways[i].leaked = ways[i].leaks(ctx, client, found)
+		}
+	}
+	return seen, ctx.Err()
+}
+
+// assign gives each way its packets: the first one that the client sent, since others are repetitions; and of the
+// answers the first one, or the first one that was dropped.
+func assign(ways []Way, packets []*trace.Packet) {
+	for i := range ways {
+		w := &ways[i]
+		for _, p := range packets {
+			switch {
+			case p.Protocol != w.Protocol:
+			case p.From == w.answer.From && p.To == w.To && w.out == nil:
+				w.out = p
+			case p.To == w.answer.From && (w.back == nil || p.Dropped() && !w.back.Dropped()):
+				w.back = p
+			}
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package check
+
+import (
+	"portmap/internal/finding"
+	"portmap/internal/reconcile"
+)
+
+// Status is what packets say of a mapping. The words are stable.
+type Status string
+
+// The statuses.
+const (
+	Reachable   Status = "reachable"
+	Partly      Status = "partly reachable" // not by each protocol and family
+	Unreachable Status = "not reachable"
+	Untried     Status = "not tried" // no packet was sent
+	Missing     Status = "missing"   // not in the kernel
+)
+
+// Status returns how a mapping is reached.
+func (one *Result) Status() Status {
+	reached := 0
+	for i := range one.Ways {
+		if one.Ways[i].Reached {
+			reached++
+		}
+	}
+	switch {
+	case one.State == reconcile.Missing:
+		return Missing
+	case len(one.Ways) == 0:
+		return Untried
+	case reached == 0:
+		return Unreachable
+	case reached < len(one.Ways):
+		return Partly
+	}
+	return Reachable
+}
+
+// Findings returns all findings, in the order in which they are printed.
+func (r *Report) Findings() (list []finding.Finding) {
+	for i := range r.Results {
+		list = append(list, r.Results[i].Findings...)
+	}
+	return append(list, r.Host...)
+}
+
+// Clean reports whether nothing was found that keeps clients from a server, or may soon.
+func (r *Report) Clean() bool {
+	for _, f := range r.Findings() {
+		if f.Severity() != finding.Hint {
+			return false
+		}
+	}
+	return true
+}
