@@ -19,14 +19,13 @@ func TestCapabilityLeft(t *testing.T) {
 	host := lab.New(t).Host("host")
 	m := lab.Mappings(t, "443:8443")[0]
 	for _, c := range []struct {
-		capabilities string
-		left         bool
+		capabilities, remedy string
 	}{
-		{"cap_net_bind_service=ep", true},
-		{"cap_net_bind_service=ei", true},
-		{"cap_net_bind_service,cap_sys_boot=eip cap_net_raw=ei", true},
-		{"cap_net_raw=p", false},
-		{"", false},
+		{"cap_net_bind_service=ep", "sudo setcap -r "},
+		{"cap_net_bind_service=ei", "sudo setcap -r "},
+		{"cap_net_bind_service,cap_sys_boot=eip cap_net_raw=ei", "sudo setcap '22=eip cap_net_raw=ei' "},
+		{"cap_net_raw=p", ""},
+		{"", ""},
 	} {
 		t.Run(c.capabilities, func(t *testing.T) {
 			sleep, err := exec.LookPath("sleep")
@@ -51,11 +50,14 @@ func TestCapabilityLeft(t *testing.T) {
 				s := servers.Server{PID: cmd.Process.Pid}
 				return capabilityLeft(m, []servers.Server{s, s, {PID: 0}})
 			}
-			if !c.left {
+			if c.remedy == "" {
 				expect(t, look(), "", "")
 				return
 			}
 			expect(t, look(), finding.CapabilityLeft, path+" has cap_net_bind_service")
+			if got := look()[0].Remedy; got != c.remedy+"'"+path+"'" {
+				t.Errorf("remedy %q", got)
+			}
 			cured(t, host, look)
 			if after := host.Run("getcap", path); after != before {
 				t.Errorf("%s is after remedy and undo %s", before, after)

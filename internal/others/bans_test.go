@@ -75,7 +75,7 @@ func banning() []struct {
 		{name: "plain, all ports, to another host", nft: plain("ip saddr 198.51.100.7 drop;"), add: "443:10.0.0.5:8443",
 			says: "reaches 443:10.0.0.5"},
 		{name: "plain, what is mapped before",
-			nft:  plain("tcp dport 8443 ct status dnat accept; ip saddr 198.51.100.7 drop;"),
+			nft:  plain("ct state invalid drop; tcp dport 8443 ct status dnat accept; ip saddr 198.51.100.7 drop;"),
 			says: "table inet filter, chain input bans 198.51.100.7, which reaches 443:8443/tcp all the same"},
 		{name: "plain, the port before", nft: plain("tcp dport 443 accept; ip saddr 198.51.100.7 tcp dport 443 drop;")},
 		{name: "plain, others are dropped, too", nft: strings.Replace(
