@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"portmap/internal/finding"
 )
@@ -35,8 +36,9 @@ func rank(s finding.Severity) int {
 }
 
 func sortFindings(list []finding.Finding) {
-	slices.SortStableFunc(list, func(a, b finding.Finding) int {
-		return cmp.Or(cmp.Compare(rank(a.Severity()), rank(b.Severity())), cmp.Compare(stageOf(a.ID), stageOf(b.ID)))
+	sort.SliceStable(list, func(i, k int) bool {
+		a, b := list[i], list[k]
+		return cmp.Or(cmp.Compare(rank(a.Severity()), rank(b.Severity())), cmp.Compare(stageOf(a.ID), stageOf(b.ID))) < 0
 	})
 }
 

@@ -7,10 +7,14 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
+
+	"portmap/internal/httpget"
 )
 
 // answerLimit is how long a client waits for an answer that must come.
@@ -38,28 +42,15 @@ func beClient(in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// fetch returns what a person would see of a request, as one line: over HTTP/2, which a release is compiled without.
-func fetch(url string, within time.Duration) string {
+// fetch returns what a person would see of a request, as one line.
+func fetch(page string, within time.Duration) string {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	certificate, err := os.ReadFile(certFile)
-	if err != nil {
-		return err.Error()
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certificate)
-	transport := &http.Transport{ForceAttemptHTTP2: true, DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err.Error()
-	}
-	response, err := transport.RoundTrip(request)
-	if err != nil && ctx.Err() != nil {
+	response, err := get(ctx, page)
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return noAnswer
-	}
-	if err != nil {
+	case err != nil:
 		return reason(err)
 	}
 	defer response.Body.Close()
@@ -68,4 +59,28 @@ func fetch(url string, within time.Duration) string {
 		return err.Error()
 	}
 	return fmt.Sprintf("%s %d: %s", response.Proto, response.StatusCode, body)
+}
+
+// get connects to where a URL names, and trusts the demonstration's certificate alone.
+func get(ctx context.Context, page string) (*http.Response, error) {
+	certificate, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificate)
+	where, err := url.Parse(page)
+	if err != nil {
+		return nil, err
+	}
+	port := where.Port()
+	if port == "" {
+		port = "443"
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(where.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: trusted, ServerName: where.Hostname(), MinVersion: tls.VersionTLS12}
+	return httpget.Get(ctx, conn, config, where.Host)
 }

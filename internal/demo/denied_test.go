@@ -54,14 +54,14 @@ func TestOutcome(t *testing.T) {
 		want        string
 		is          error
 	}{
-		{nil, `{"Done":true}`, nil, "", nil},
-		{nil, `{"Done":true,"Why":"it rains"}`, nil, "it rains", nil},
-		{nil, `{"Done":true,"Why":"forbidden","Denied":true}`, nil, "forbidden", fs.ErrPermission},
+		{nil, `true false ""`, nil, "", nil},
+		{nil, `true false "it rains"`, nil, "it rains", nil},
+		{nil, `true true "forbidden"`, nil, "forbidden", fs.ErrPermission},
 		{nil, "", killed, "ended early: signal: killed", killed},
-		{nil, `{"Done":true}`, killed, "ended early: signal: killed", killed},
+		{nil, `true false ""`, killed, "ended early: signal: killed", killed},
 		{nil, "", nil, "ended early", nil},
 		{context.Canceled, "", killed, "context canceled", context.Canceled},
-		{context.Canceled, `{"Done":true,"Why":"it rains"}`, nil, "context canceled", context.Canceled},
+		{context.Canceled, `true false "it rains"`, nil, "context canceled", context.Canceled},
 		{context.DeadlineExceeded, "", killed, "stopped before it was done: context deadline exceeded",
 			context.DeadlineExceeded},
 	} {

@@ -17,15 +17,15 @@ permission denied
 $ webserver --port 8443 &
 `
 	guarded = `$ curl -k https://192.0.2.1/             # from another host
-HTTP/2.0 200: hello, 192.0.2.2
+HTTP/1.1 200: hello, 192.0.2.2
 $ curl -k https://[2001:db8::1]/         # from another host
-HTTP/2.0 200: hello, 2001:db8::2
+HTTP/1.1 200: hello, 2001:db8::2
 $ curl -k https://192.0.2.1:8443/        # from another host
 connection refused
 $ curl -k https://[2001:db8::1]:8443/    # from another host
 connection refused
 $ curl -k https://127.0.0.1:8443/
-HTTP/2.0 200: hello, 127.0.0.1
+HTTP/1.1 200: hello, 127.0.0.1
 `
 	muted = `
 It cannot send a byte through the mapping:
@@ -39,7 +39,7 @@ $ portmap list
 	afterGuards = `
 $ portmap remove 443
 $ curl -k https://192.0.2.1:8443/        # from another host
-HTTP/2.0 200: hello, 192.0.2.2
+HTTP/1.1 200: hello, 192.0.2.2
 
 It works on this machine. For your own server: sudo portmap add 443:8443 --owner USER --hide
 `
@@ -55,9 +55,9 @@ The squatter ends, and the server is back:
 $ kill %%
 $ webserver --port 8443 &   # user 65534
 $ curl -k https://192.0.2.1/             # from another host
-HTTP/2.0 200: hello, 192.0.2.2
+HTTP/1.1 200: hello, 192.0.2.2
 $ curl -k https://[2001:db8::1]/         # from another host
-HTTP/2.0 200: hello, 2001:db8::2
+HTTP/1.1 200: hello, 2001:db8::2
 ` + afterGuards
 	guardsOfOne = beforeGuards + `
 There is only one user here, OWNER. To a mapping of another one the server is a squatter:

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +24,7 @@ func beHost(ctx context.Context, name Script) error {
 	if err := host(ctx, os.Stdout, name); err != nil {
 		ended.Why, ended.Denied = err.Error(), errors.As(err, new(denied))
 	}
-	return json.NewEncoder(os.NewFile(resultFD, "result")).Encode(ended)
+	return ended.write(os.NewFile(resultFD, "result"))
 }
 
 var errNotByRun = errors.New("this is a part of `portmap demo`: try that")

@@ -23,15 +23,15 @@ $ portmap add 443:8443
 
 Now it does, for another host, which the server sees under its own address:
 $ curl -k https://192.0.2.1/       # from another host
-HTTP/2.0 200: hello, 192.0.2.2
+HTTP/1.1 200: hello, 192.0.2.2
 $ curl -k https://[2001:db8::1]/   # from another host
-HTTP/2.0 200: hello, 2001:db8::2
+HTTP/1.1 200: hello, 2001:db8::2
 
 ... and on the host itself:
 $ curl -k https://127.0.0.1/
-HTTP/2.0 200: hello, 127.0.0.1
+HTTP/1.1 200: hello, 127.0.0.1
 $ curl -k https://[::1]/
-HTTP/2.0 200: hello, ::1
+HTTP/1.1 200: hello, ::1
 
 $ portmap list
 443:8443/tcp  active
@@ -61,7 +61,7 @@ func TestFaults(t *testing.T) {
 	for _, test := range []struct{ fault, shown, err string }{
 		{"add fails", "portmap: add 443:8443: this kernel has no nf_tables", "portmap: portmap add 443:8443 failed\n"},
 		{"add does nothing", "   ... which should have been: 200: hello, 127.0.0.1", bad},
-		{"add masquerades", "HTTP/2.0 200: hello, 192.0.2.99", bad},
+		{"add masquerades", "HTTP/1.1 200: hello, 192.0.2.99", bad},
 		{"list fails", "portmap: list: this kernel has no nf_tables", "portmap: portmap list failed\n"},
 		{"remove fails", "portmap: remove 443: this kernel has no nf_tables", "portmap: portmap remove 443 failed\n"},
 		{"remove does nothing", "   ... which should have been: connection refused", bad},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"portmap/rules"
 
@@ -181,14 +182,12 @@ func networkOf(first, behind netip.Addr) (netip.Prefix, bool) {
 
 // sortKeys sorts the keys of a set: of two at one place, the end of a run comes before the next one.
 func sortKeys(keys []key) {
-	slices.SortFunc(keys, func(a, b key) int {
-		switch {
-		case a.end == b.end || !bytes.Equal(a.value, b.value):
-			return slices.Compare(a.value, b.value)
-		case a.end:
-			return -1
+	sort.Slice(keys, func(i, k int) bool {
+		a, b := keys[i], keys[k]
+		if a.end == b.end || !bytes.Equal(a.value, b.value) {
+			return bytes.Compare(a.value, b.value) < 0
 		}
-		return 1
+		return a.end
 	})
 }
 

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"slices"
+	"sort"
 
 	"portmap/rules"
 
@@ -96,9 +96,10 @@ func bases(chains map[chainName]chain, which func(chain) bool) (list []chain) {
 			list = append(list, c)
 		}
 	}
-	slices.SortFunc(list, func(a, b chain) int {
+	sort.Slice(list, func(i, k int) bool {
+		a, b := list[i], list[k]
 		return cmp.Or(cmp.Compare(a.hook, b.hook), cmp.Compare(a.priority, b.priority), cmp.Compare(a.family, b.family),
-			cmp.Compare(a.table.name, b.table.name), cmp.Compare(a.name, b.name))
+			cmp.Compare(a.table.name, b.table.name), cmp.Compare(a.name, b.name)) < 0
 	})
 	return list
 }

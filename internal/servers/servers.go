@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode"
@@ -157,8 +158,8 @@ func (f Found) list(each func(func(socket))) []Server {
 			list = append(list, server)
 		}
 	})
-	slices.SortStableFunc(list, func(a, b Server) int {
-		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.PID, b.PID))
+	sort.SliceStable(list, func(i, k int) bool {
+		return cmp.Or(cmp.Compare(list[i].Port, list[k].Port), cmp.Compare(list[i].PID, list[k].PID)) < 0
 	})
 	return list
 }
