@@ -101,10 +101,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print errors only")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
 	root.AddCommand(a.add(), a.remove(), a.list(), a.apply(), a.diff(), a.flush(), a.watch(), a.enable(), a.disable(),
-		a.export(), a.check(), a.demo(), a.demoStage(), a.manual(), a.version())
-	for _, later := range [...]string{"trace"} {
-		root.AddCommand(notYet(later))
-	}
+		a.export(), a.check(), a.trace(), a.demo(), a.demoStage(), a.manual(), a.version())
 	if !slices.ContainsFunc(a.args, completes) {
 		takeOnce(root.PersistentFlags())
 		for _, cmd := range root.Commands() {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"runtime"
 
-	"portmap/rules"
-
 	"github.com/spf13/cobra"
 )
 
@@ -24,16 +22,4 @@ func (a *app) version() *cobra.Command {
 
 func (a *app) printVersion() {
 	fmt.Fprintf(a.out, "portmap %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// notYet is a command of the language that this version does not have: refused, not unknown.
-func notYet(name string) *cobra.Command {
-	return &cobra.Command{
-		Use:                name,
-		Hidden:             true,
-		DisableFlagParsing: true,
-		RunE: func(*cobra.Command, []string) error {
-			return &rules.UnsupportedError{Part: name}
-		},
-	}
 }

@@ -18,7 +18,8 @@ func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters,
 		return seen, fmt.Errorf("make a client: %w", err)
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	tracer, err := trace.Open(trace.Selection{In: client.Interface}, trace.Selection{Out: client.Interface})
+	tracer, err := trace.Open(trace.Selection{Every: true, In: client.Interface},
+		trace.Selection{Every: true, Out: client.Interface})
 	if err != nil {
 		tracer = nil // without nf_tables, counters are all that there is
 	} else {
@@ -56,7 +57,7 @@ func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters,
 }
 
 // assign gives each way its packets: the first one that the client sent, since others are repetitions; and of the
-// answers the first one, or the first one that was dropped.
+// answers the first one, or if none came the first one that was dropped.
 func assign(ways []Way, packets []*trace.Packet) {
 	for i := range ways {
 		w := &ways[i]
@@ -65,7 +66,8 @@ func assign(ways []Way, packets []*trace.Packet) {
 			case p.Protocol != w.Protocol:
 			case p.From == w.answer.From && p.To == w.To && w.out == nil:
 				w.out = p
-			case p.To == w.answer.From && (w.back == nil || p.Dropped() && !w.back.Dropped()):
+			case p.To == w.answer.From && (w.back == nil ||
+				w.answer.Outcome != probe.Answered && p.Dropped() && !w.back.Dropped()):
 				w.back = p
 			}
 		}

@@ -314,7 +314,7 @@ func (w *writer) match(field loaded, value string) {
 
 // lookup writes a set by its name; those without one begin with "__".
 func (w *writer) lookup(e *expr.Lookup) {
-	field := w.loaded[register(e.SourceRegister)]
+	field := loaded{name: w.fields(register(e.SourceRegister))}
 	set := "@" + rules.Printable(e.SetName)
 	if strings.HasPrefix(e.SetName, "__") {
 		set = "{ ... }"
@@ -322,13 +322,23 @@ func (w *writer) lookup(e *expr.Lookup) {
 	if e.Invert {
 		set = "!= " + set
 	}
-	if e.IsDestRegSet {
-		field.name += " map"
-		if e.DestRegister == unix.NFT_REG_VERDICT {
-			field.name = strings.TrimSuffix(field.name, " map") + " vmap"
-		}
+	switch {
+	case e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT:
+		w.match(field, "vmap "+set)
+	case e.IsDestRegSet:
+		w.load(e.DestRegister, loaded{name: field.name + " map " + set})
+	default:
+		w.match(field, set)
 	}
-	w.match(field, set)
+}
+
+// fields names what stands in a register and, of a lookup by several fields, in those behind it.
+func (w *writer) fields(first uint32) string {
+	var names []string
+	for r := first; w.loaded[r].name != ""; r++ {
+		names = append(names, w.loaded[r].name)
+	}
+	return strings.Join(names, " . ")
 }
 
 func (w *writer) limit(e *expr.Limit) {
@@ -344,11 +354,18 @@ func (w *writer) limit(e *expr.Limit) {
 // destination writes where a translation leads, from the registers that hold it.
 func (w *writer) destination(addr, port uint32) string {
 	text := ""
-	if addr != 0 {
-		text = address(len(w.loaded[register(addr)].value))(w.loaded[register(addr)].value)
+	if to := w.loaded[register(addr)]; addr != 0 {
+		if text = to.name; text == "" {
+			text = address(len(to.value))(to.value)
+		}
 	}
-	if port != 0 {
-		text += ":" + number(w.loaded[register(port)].value)
+	if to := w.loaded[register(port)]; port != 0 {
+		switch {
+		case to.name != "":
+			text += ":" + to.name
+		case len(to.value) > 0:
+			text += ":" + number(to.value)
+		}
 	}
 	return text
 }

@@ -39,7 +39,7 @@ type Answer struct {
 	Took    time.Duration // until the answer came
 }
 
-// Ask sends all questions at once, and returns their answers in the same order. A TCP connection that is made is closed
+// Ask sends all questions at once, and returns their answers in the same order. A TCP connection that is made is reset
 // at once.
 func (c *Client) Ask(ctx context.Context, questions []Question) []Answer {
 	answers := make([]Answer, len(questions))
@@ -157,7 +157,12 @@ func socketFor(protocol rules.Protocols, to netip.Addr) (int, error) {
 	if protocol == rules.UDP {
 		kind = unix.SOCK_DGRAM
 	}
-	return unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err == nil && kind == unix.SOCK_STREAM {
+		// By a reset: the server would wait for the rest of an orderly end, and the client is gone.
+		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	return fd, err
 }
 
 func socketAddress(a netip.AddrPort) unix.Sockaddr {

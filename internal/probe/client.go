@@ -223,6 +223,9 @@ func (c *Client) Dial(ctx context.Context, network string, to netip.AddrPort) (c
 	}
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(own, 0))}
 	c.Do(func() { conn, err = d.DialContext(ctx, network, to.String()) })
+	if tcp, is := conn.(*net.TCPConn); is && err == nil {
+		err = tcp.SetLinger(0) // see socketFor
+	}
 	return conn, err
 }
 

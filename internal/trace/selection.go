@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Selection picks the packets to follow: the first ones of connections. Zero fields pick all.
+// Selection picks the packets to follow: the first ones of connections to this host. Zero fields pick all.
 type Selection struct {
+	Every     bool            // all packets, not only those first ones
 	In, Out   string          // the interface, of packets that arrive or of packets of this host; one of them at most
 	Protocol  rules.Protocols // tcp, udp, or both
 	Ports     rules.Ports     // destination ports
@@ -29,7 +30,7 @@ const (
 )
 
 func (s Selection) priority() int32 {
-	if s.Protocol == rules.UDP && s.In == "" && s.Out == "" {
+	if s.Protocol == rules.UDP && !s.Every {
 		return tracked
 	}
 	return first
@@ -63,7 +64,7 @@ func (s Selection) matches() (all [][]expr.Any) {
 		m = append(m, toPorts(s.Ports)...)
 		m = append(m, fromNetwork(source)...)
 		m = append(m, toAddress(s.To)...)
-		if s.Out == "" && s.In == "" {
+		if !s.Every {
 			m = append(m, s.opening()...)
 		}
 		if s.PerSecond > 0 {

@@ -160,7 +160,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	host.Do(func() {
-		tracer, err := Open(Selection{In: "eth0"})
+		tracer, err := Open(Selection{Every: true, In: "eth0"})
 		if err != nil {
 			t.Error(err)
 			return
