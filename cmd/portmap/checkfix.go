@@ -75,7 +75,8 @@ func outcome(r check.Report, cured finding.Finding) string {
 	return "typed, and it is cured"
 }
 
-// typeCommand has the shell run a command as it is printed: this command is the one of this run, and root needs no sudo.
+// typeCommand has the shell run a command as it is printed. portmap in it is the program of this run, and root needs no
+// sudo.
 func typeCommand(ctx context.Context, command string) error {
 	self, err := os.Executable()
 	if err != nil {

@@ -107,7 +107,8 @@ func (a *app) printFindings(list []finding.Finding) {
 
 // printWay prints the whole way of a packet beside where it should go, and marks where they part.
 func (a *app) printWay(w *check.Way) {
-	fmt.Fprintf(a.out, "  %s to %s/%s, which should reach %s\n", w.Sender(), w.To, w.Protocol, joinAddresses(w.Expected))
+	fmt.Fprintf(a.out, "  %s to %s/%s, which should reach %s\n", w.Sender(), w.To, w.Protocol,
+		joinAddresses(w.Expected))
 	for _, hop := range w.Path() {
 		mark := " "
 		if hop.Parts {

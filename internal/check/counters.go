@@ -93,13 +93,19 @@ func stopsIn(program, text string) (list []counted) {
 				packetsOf(words[2])})
 		case strings.HasPrefix(line, "[") && len(words) > 3 && words[1] == "-A":
 			numbers[words[2]]++
-			if i := slices.Index(words, "-j"); i > 0 && i+1 < len(words) && (words[i+1] == "DROP" || words[i+1] == "REJECT") {
+			if stops(words) {
 				list = append(list, counted{program, table, words[2], numbers[words[2]],
 					strings.Join(words[1:], " "), packetsOf(words[0])})
 			}
 		}
 	}
 	return list
+}
+
+// stops reports whether a rule drops or rejects.
+func stops(words []string) bool {
+	i := slices.Index(words, "-j")
+	return i > 0 && i+1 < len(words) && (words[i+1] == "DROP" || words[i+1] == "REJECT")
 }
 
 // packetsOf reads "[packets:bytes]".

@@ -107,7 +107,7 @@ func addresses(list []netip.AddrPort) string {
 // reason says what the kernel counted that ends a packet without a rule (Documentation/networking/snmp_counter.rst).
 func (c counters) reason() string {
 	for _, known := range [...]struct{ name, says string }{
-		{"TcpExt IPReversePathFilter", "a packet whose sender is not reached by the interface on which it came (rp_filter)"},
+		{"TcpExt IPReversePathFilter", "a packet whose sender is not reached where it came from (rp_filter)"},
 		{"TcpExt ListenOverflows", "a connection for which the server's queue had no room"},
 		{"TcpExt ListenDrops", "a connection that the server's socket could not take"},
 		{"TcpExt TCPReqQFullDrop", "a SYN for which the queue had no room"},

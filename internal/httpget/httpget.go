@@ -1,5 +1,5 @@
-// Package httpget gets one page over a connection. The client of net/http does more, and makes the program larger by the
-// tables of all names that can be written in Unicode.
+// Package httpget gets one page over a connection. The client of net/http does more, and makes the program larger by
+// the tables of all names that can be written in Unicode.
 package httpget
 
 import (

@@ -193,7 +193,8 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	}
 	l := Listing{
 		Backend: text.Backend(), File: text.String(), Wrong: wrong, NoFile: content == nil,
-		repair: h.typed("apply"), undo: h.typed("flush"), save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
+		repair: h.typed("apply"), undo: h.typed("flush"),
+		save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
 	}
 	live, err := h.openAndLook(ctx, text.Backend())
 	switch {

@@ -22,8 +22,8 @@ type Selection struct {
 }
 
 // first is before all other chains, also before the defragmentation at -400 (linux/netfilter_ipv4.h, NF_IP_PRI_FIRST
-// and NF_IP_PRI_CONNTRACK_DEFRAG). tracked is right behind connection tracking: only there it is known whether a datagram
-// is the first one.
+// and NF_IP_PRI_CONNTRACK_DEFRAG). tracked is right behind connection tracking: only there it is known whether a
+// datagram is the first one.
 const (
 	first   = -500
 	tracked = -199
