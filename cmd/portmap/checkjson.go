@@ -98,7 +98,8 @@ func findingsJSON(list []finding.Finding) []jsonFinding {
 	out := []jsonFinding{}
 	for _, f := range list {
 		out = append(out, jsonFinding{ID: string(f.ID), Severity: string(f.Severity()),
-			Mapping: orNull(f.Mapping.Spec()), Text: f.Text, Seen: orNull(f.Seen), Remedy: orNull(f.Remedy), Undo: orNull(f.Undo)})
+			Mapping: orNull(f.Mapping.Spec()), Text: f.Text, Seen: orNull(f.Seen), Remedy: orNull(f.Remedy),
+			Undo: orNull(f.Undo)})
 	}
 	return out
 }

@@ -135,8 +135,8 @@ func (a *app) noteBeyond(r check.Report) {
 			if w.Protocol != rules.TCP || w.Quiet {
 				continue
 			}
-			a.note("a firewall in front of this host, and rules for one interface by its name, are not seen from here; "+
-				"from elsewhere:\n  nc -vz %s %d\n  curl -kv %s", w.To.Addr(), w.To.Port(), url(w.To))
+			a.note("a firewall in front of this host, and rules for one interface by its name, are not seen from here"+
+				"; from elsewhere:\n  nc -vz %s %d\n  curl -kv %s", w.To.Addr(), w.To.Port(), url(w.To))
 			return
 		}
 	}

@@ -37,8 +37,8 @@ func (a *app) trace() *cobra.Command {
 		Long: `Show the way of real clients' first packets through the host's rules, live, until Ctrl-C.
 
 For each new connection to the mapping, trace prints each rule of nftables and of iptables-nft that its first packet
-meets, what the rule does, and where the packet goes. At most ` + fmt.Sprint(tracesPerSecond) + ` packets a second are followed;
-the others pass as ever. The rules of iptables-legacy report nothing.
+meets, what the rule does, and where the packet goes. At most ` + fmt.Sprint(tracesPerSecond) + ` packets a second
+are followed; the others pass as ever. The rules of iptables-legacy report nothing.
 
 Of TCP the way begins before all rules; of UDP behind connection tracking, since only there a first datagram is known.`,
 		Example: `  portmap trace 443

@@ -8,13 +8,13 @@ import (
 	"portmap/internal/finding"
 )
 
-// stages are the causes in the order in which a packet meets them: it arrives, is tracked, translated, routed, filtered,
-// and comes to a socket; then the answer goes back.
+// stages are the causes in the order in which a packet meets them: it arrives, is tracked, translated, routed,
+// filtered, and comes to a socket; then the answer goes back.
 var stages = [][]finding.ID{
 	{finding.IPv6Off, finding.InterfaceAbsent, finding.InterfaceAltname, finding.InterfaceDown, finding.AddressAbsent},
 	{finding.Untracked, finding.ConntrackFull},
-	{finding.ForeignRuleFirst, finding.ForeignRuleTied, finding.RulesMissing, finding.RulesDamaged, finding.RulesForeign,
-		finding.OtherBackend, finding.RedirectBack, finding.NotTranslated},
+	{finding.ForeignRuleFirst, finding.ForeignRuleTied, finding.RulesMissing, finding.RulesDamaged,
+		finding.RulesForeign, finding.OtherBackend, finding.RedirectBack, finding.NotTranslated},
 	{finding.ReversePath, finding.SwitchOff, finding.ForwardingOff},
 	{finding.RuleDrops, finding.FirewallDrops, finding.ForwardDropped},
 	{finding.ServerBlocked, finding.PortsSwapped, finding.NoServer, finding.LoopbackOnly, finding.ServerPartly,
@@ -38,7 +38,8 @@ func rank(s finding.Severity) int {
 func sortFindings(list []finding.Finding) {
 	sort.SliceStable(list, func(i, k int) bool {
 		a, b := list[i], list[k]
-		return cmp.Or(cmp.Compare(rank(a.Severity()), rank(b.Severity())), cmp.Compare(stageOf(a.ID), stageOf(b.ID))) < 0
+		return cmp.Or(cmp.Compare(rank(a.Severity()), rank(b.Severity())),
+			cmp.Compare(stageOf(a.ID), stageOf(b.ID))) < 0
 	})
 }
 

@@ -32,7 +32,8 @@ func (b *batch) add(kind uint16, flags netlink.HeaderFlags, fill func(*netlink.A
 	fill(encoder)
 	attributes, err := encoder.Encode()
 	b.err = errors.Join(b.err, err)
-	b.messages = append(b.messages, message(subsystem|kind, flags|netlink.Acknowledge, unix.NFPROTO_INET, 0, attributes))
+	b.messages = append(b.messages,
+		message(subsystem|kind, flags|netlink.Acknowledge, unix.NFPROTO_INET, 0, attributes))
 }
 
 // message begins with struct nfgenmsg.
