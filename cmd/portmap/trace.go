@@ -38,7 +38,8 @@ func (a *app) trace() *cobra.Command {
 
 For each new connection to the mapping, trace prints each rule of nftables and of iptables-nft that its first packet
 meets, what the rule does, and where the packet goes. At most ` + fmt.Sprint(tracesPerSecond) + ` packets a second
-are followed; the others pass as ever. The rules of iptables-legacy report nothing.
+are followed; the others pass as ever. The rules of iptables-legacy report nothing;
+where the packet goes is seen all the same.
 
 Of TCP the way begins before all rules; of UDP behind connection tracking, since only there a first datagram is known.`,
 		Example: `  portmap trace 443
@@ -210,16 +211,15 @@ func interfaceOf(index uint32) string {
 
 // endOf says what became of a packet.
 func endOf(p *trace.Packet) string {
-	last := p.Last()
 	switch {
-	case last == nil:
-		return "no rule met it"
 	case p.Dropped():
 		return "dropped"
-	case last.To != p.To:
-		return "went to " + last.To.String()
+	case !p.Arrived.IsValid():
+		return "not seen behind the rules: iptables-legacy or the kernel dropped it"
+	case p.Arrived == p.To:
+		return "not translated"
 	}
-	return "not translated"
+	return "went to " + p.Arrived.String()
 }
 
 type jsonTrace struct {

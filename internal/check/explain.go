@@ -26,7 +26,8 @@ func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
 		return stoppedBy(s, w)
 	}
 	silent := w.answer.Outcome == probe.Silent || w.answer.Outcome == probe.Unreachable
-	if stops := legacyStops(seen, w.Family()); silent && len(stops) > 0 {
+	passed := w.out != nil && w.out.Arrived.IsValid()
+	if stops := legacyStops(seen, w.Family()); silent && !passed && len(stops) > 0 {
 		return stoppedBy(stops[0], w)
 	}
 	switch {

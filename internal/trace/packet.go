@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"time"
 
 	"portmap/rules"
@@ -17,6 +18,7 @@ type Packet struct {
 	Protocol rules.Protocols // 0 for other protocols
 	From, To netip.AddrPort  // as they were where the way begins
 	In, Out  uint32          // indexes of interfaces; 0: none
+	Arrived  netip.AddrPort  // where it went when it had passed all rules; zero if it was not seen there
 	Hops     []Hop
 
 	id   uint32
@@ -104,6 +106,12 @@ func (t *Tracer) take(m netlink.Message) {
 	e := eventOf(m)
 	now := time.Now()
 	p := t.open[e.id]
+	if e.hop.Table == t.table && strings.HasPrefix(e.hop.Chain, endPrefix) {
+		if p != nil {
+			p.Arrived, p.last = p.destination(e), now
+		}
+		return
+	}
 	if e.hop.Table == t.table { // a new packet: IDs are used again
 		if p == nil || len(p.Hops) > 0 {
 			p = &Packet{id: e.id, At: now}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -72,8 +73,17 @@ func (t *Tracer) mark(selections []Selection, flags uint32) error {
 				&expr.Meta{Key: expr.MetaKeyNFTRACE, SourceRegister: true, Register: 1}))
 		}
 	}
+	b.newChain(endPrefix+"input", unix.NF_INET_LOCAL_IN, last)
+	b.newChain(endPrefix+"postrouting", unix.NF_INET_POST_ROUTING, last)
 	return b.send(t.owner)
 }
+
+// The chains behind all others: a packet that comes to one of them has passed all rules, also those of iptables-legacy,
+// which report nothing.
+const (
+	endPrefix = "end_"
+	last      = math.MaxInt32 - 1 // before the end of connection tracking's work (NF_IP_PRI_LAST)
+)
 
 // Next returns the next packet whose way is known to the end: it was dropped, or nothing more was reported of it for
 // some time. Without one by then the error is that of the context.
@@ -104,20 +114,21 @@ func (t *Tracer) Rest() (packets []*Packet, err error) {
 	return packets, nil
 }
 
-// rest is how long nothing more is reported of a packet that has reached its end.
+// rest is after how long nothing more is reported of a packet.
 const rest = 50 * time.Millisecond
 
-// ended takes the oldest packet that has ended.
+// ended takes the oldest packet, if it has ended.
 func (t *Tracer) ended(now time.Time) *Packet {
 	var first *Packet
 	for _, p := range t.open {
-		if (p.Dropped() || now.Sub(p.last) > rest) && (first == nil || p.At.Before(first.At)) {
+		if first == nil || p.At.Before(first.At) {
 			first = p
 		}
 	}
-	if first != nil {
-		delete(t.open, first.id)
+	if first == nil || !first.Dropped() && !first.Arrived.IsValid() && now.Sub(first.last) < rest {
+		return nil
 	}
+	delete(t.open, first.id)
 	return first
 }
 
