@@ -210,7 +210,7 @@ func TestTwoFilesAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b backend) {
 		host, _ := b.pair(t)
 		files := [2]portmap{b.command(t, host), b.command(t, host)}
-		const adds = 24
+		const adds = 12
 		var wait sync.WaitGroup
 		results := make([]lab.Result, adds)
 		for i := range results {

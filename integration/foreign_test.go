@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"portmap/internal/lab"
+	"portmap/ipt"
 )
 
 // What others have on the host is the same, byte for byte, whatever portmap does.
@@ -79,15 +80,18 @@ func (b backend) damages() (list []string) {
 		}
 		return list
 	}
-	for _, tool := range b.tools {
+	for i, tool := range b.tools {
+		list = append(list, tool+" -t nat -F", tool+" -t nat -D PORTMAP 3", tool+" -t mangle -D PORTMAP-LISTEN 1",
+			tool+" -t nat -R PORTMAP 2 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT "+
+				"--to-destination :9009")
+		// Rules of both variants and families are read by the same code.
+		if i > 0 || b.name != string(ipt.NFTables) {
+			continue
+		}
 		for _, d := range []string{
 			"-F PORTMAP",
-			"-F",
-			"-D PORTMAP 3",
 			"-D OUTPUT -m addrtype --dst-type LOCAL -j PORTMAP",
 			"-A PREROUTING -m addrtype --dst-type LOCAL -j PORTMAP",
-			"-R PORTMAP 2 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT --to-destination " +
-				":9009",
 			"-R PORTMAP 3 -i eth9 -p tcp --dport 8001 -m comment --comment 8000-8010:9000-9010/tcp -j DNAT " +
 				"--to-destination :9001",
 			"-R OUTPUT 1 -j PORTMAP",
@@ -97,7 +101,6 @@ func (b backend) damages() (list []string) {
 		}
 		for _, d := range []string{
 			"-F",
-			"-D PORTMAP-LISTEN 1",
 			"-R PORTMAP-TARGET 1 -p tcp --sport 9000 -m comment --comment portmap -j DROP",
 			"-D OUTPUT -p tcp -m conntrack --ctstate INVALID -j PORTMAP-TARGET",
 			"-A PREROUTING -p tcp -m conntrack --ctstate INVALID -j PORTMAP-INVALID",

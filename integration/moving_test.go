@@ -48,7 +48,7 @@ func (l *load) end(t *testing.T) int64 {
 
 // A live host goes from one backend to the other and back, and no new connection is refused.
 func TestMovingUnderLoad(t *testing.T) {
-	const atLeast = 2000
+	const atLeast = 1000
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
 		client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
@@ -58,7 +58,7 @@ func TestMovingUnderLoad(t *testing.T) {
 		p.run("add", "81:8081", "--temporary")
 		l := startLoad(client, "192.0.2.1:443", "[2001:db8::1]:443")
 		moves := 0
-		for moves < 6 || l.opened.Load() < atLeast && l.failed.Load() == nil {
+		for moves < 4 || l.opened.Load() < atLeast && l.failed.Load() == nil {
 			p.run("apply", "--backend", "iptables")
 			p.run("apply", "--backend", "nft")
 			moves += 2
@@ -105,13 +105,11 @@ func TestNeighboursUnderLoad(t *testing.T) {
 		p := b.command(t, host)
 		p.run("add", "443:8443", "1-14:1001-1014")
 		l := startLoad(client, "192.0.2.1:443", "[2001:db8::1]:443")
-		for range 3 {
-			for _, other := range []string{"440:9440", "441:9441", "442:9442/tcp,udp", "444-460:9444-9460"} {
-				p.run("add", other)
-			}
-			p.run("remove", "440", "442", "444-460")
-			p.run("remove", "441")
+		for _, other := range []string{"440:9440", "441:9441", "442:9442/tcp,udp", "444-460:9444-9460"} {
+			p.run("add", other)
 		}
+		p.run("remove", "440", "442", "444-460")
+		p.run("remove", "441")
 		opened := l.end(t)
 		counted := connections(b.live(t, host), "443:8443/tcp")
 		t.Logf("%d connections, %d counted", opened, counted)

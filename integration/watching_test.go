@@ -72,7 +72,7 @@ func (p portmap) watch(flags ...string) watching {
 // within waits for something that must come.
 func (w watching) within(what string, come func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(w.patience); !come(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(w.patience); !come(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("%s: not within %s; the log is\n%s", what, w.patience, w.log)
 		}
@@ -88,10 +88,14 @@ func (w watching) says(line string) {
 // close one takes longer than to heal.
 func (w watching) live(b backend, lines ...string) {
 	w.t.Helper()
+	pause := time.Millisecond
+	if b.name != "nft" { // a look takes programs
+		pause = 20 * time.Millisecond
+	}
 	b.with(w.t, w.host, func(k rules.Backend) error {
 		var live rules.Live
 		var err error
-		for end := time.Now().Add(w.patience); time.Now().Before(end) && err == nil; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(w.patience); time.Now().Before(end) && err == nil; time.Sleep(pause) {
 			if live, err = k.Live(context.Background()); texts(live) == strings.Join(lines, "\n") {
 				return err
 			}

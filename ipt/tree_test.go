@@ -248,7 +248,7 @@ func checkMost(t *testing.T, mappings []rules.Mapping) {
 	most, mostDropped, mapped := 0, 0, 0
 	for _, family := range families {
 		chains := newWalker(t, encode(mappings, family))
-		for n := range 65536 {
+		for n := 0; n < 65536; n += 5 { // a chain at the end of a tree has more ports than five
 			m := &mappings[n%len(mappings)]
 			p := rules.Packet{Protocol: rules.TCP, Source: netip.MustParseAddr("10.1.2.3")}
 			listen := netip.MustParseAddr("192.0.2.1")
@@ -338,8 +338,8 @@ func TestChangeTouchesFewChains(t *testing.T) {
 	nothing := newSaved()
 	state := func(m []rules.Mapping) state { return wanted(encode(m, rules.IPv4), nothing) }
 	all := state(mappings)
-	for i := range 40 {
-		less := slices.Delete(slices.Clone(mappings), 97*i, 97*i+1)
+	for i := range 10 {
+		less := slices.Delete(slices.Clone(mappings), 397*i, 397*i+1)
 		for name, script := range map[string]script{"less": restoreScript(all, state(less)),
 			"more": restoreScript(state(less), all)} {
 			if lines := strings.Count(string(script.text()), "\n"); lines > 60 {

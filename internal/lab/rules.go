@@ -11,9 +11,11 @@ func (h *Host) Ruleset() string {
 	h.t.Helper()
 	all := h.Run("nft", "list", "ruleset")
 	for _, save := range [...]string{"iptables-legacy-save", "ip6tables-legacy-save"} {
-		all += h.Run(save, "-c", "-t", "filter") + h.Run(save, "-c", "-t", "mangle") + h.Run(save, "-c", "-t", "nat")
+		all += h.Run(save, "-c")
 	}
-	return regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "") // comments have the time, chains count packets
+	// Comments have the time, chains count packets, and whoever lists a table of iptables-legacy makes it.
+	all = regexp.MustCompile(`(?m)^[#:].*\n`).ReplaceAllString(all, "")
+	return regexp.MustCompile(`(?m)^\*[a-z]+\nCOMMIT\n`).ReplaceAllString(all, "")
 }
 
 // Foreign returns all foreign rules of the host without counters, of nftables and of iptables-legacy. It leaves out the

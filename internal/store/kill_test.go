@@ -53,7 +53,7 @@ func rewrite(f *File, content string) error {
 	return replace(l, content)
 }
 
-// TestKilledWriter kills a writer a hundred times. Each time the file is complete, no older than the last reported
+// TestKilledWriter kills a writer many times. Each time the file is complete, no older than the last reported
 // version, and the lock is free.
 func TestKilledWriter(t *testing.T) {
 	f := At(pathIn(t.TempDir()))
@@ -63,8 +63,9 @@ func TestKilledWriter(t *testing.T) {
 
 func killWriters(t *testing.T, f *File) {
 	t.Helper()
+	const kills = 50
 	interrupted := 0
-	for range 100 {
+	for range kills {
 		reported := killOne(t, f)
 		content, err := f.Read()
 		must(t, err)
@@ -83,8 +84,8 @@ func killWriters(t *testing.T, f *File) {
 		}
 		must(t, l.Close())
 	}
-	if interrupted == 0 || interrupted == 100 {
-		t.Errorf("%d of 100 were killed between Stage and Commit: the moments are not random", interrupted)
+	if interrupted == 0 || interrupted == kills {
+		t.Errorf("%d of %d were killed between Stage and Commit: the moments are not random", interrupted, kills)
 	}
 	must(t, rewrite(f, "the end"))
 	wantNames(t, filepath.Dir(f.Path), "portmap.conf", "portmap.conf.lock")
