@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"portmap/internal/lab"
+	"portmap/ipt"
 	"portmap/rules"
 )
 
@@ -16,7 +17,7 @@ import (
 func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 	long := "443:5443 --source " + longSources
 	eachBackend(t, func(t *testing.T, b backend) {
-		for _, c := range []struct{ live, add string }{
+		cases := []struct{ live, add string }{
 			{"192.0.2.1:443:9443", "443:8443"},
 			{"[2001:db8::1]:443:9443", "443:8443 -6"},
 			{"443:5443 --source 10.0.0.0/8", "443:8443"},
@@ -31,7 +32,11 @@ func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 			{"443:5443 --source 10.0.0.0/8", "443:5444 --source 10.1.0.0/16"},
 			{"440-450:9440-9450", "192.0.2.1:445:8443"},
 			{"445:8443 -4", "400-1000:9400-10000"},
-		} {
+		}
+		if b.name == string(ipt.Legacy) { // whose code is that of the other variant
+			cases = cases[:2]
+		}
+		for _, c := range cases {
 			t.Run(c.live+", then "+c.add, func(t *testing.T) {
 				host, _ := b.barePair(t)
 				p := b.command(t, host)
