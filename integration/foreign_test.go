@@ -190,6 +190,8 @@ func TestSavedRulesLoad(t *testing.T) {
 		p.run("add", "8000-8010:9000-9010", "--source", "192.0.2.0/25,192.0.2.128/25,2001:db8::/32,10.0.0.1",
 			"--interface", "eth0")
 		p.run("add", "90:9090", "--name", strings.Repeat("n", 63), "--source", longSources)
+		p.run(append([]string{"add"}, withTargets...)...)
+		p.run("add", "100:9100", "--owner", "1000", "--hide")
 		saved := b.save(host)
 		b.flush(host)
 		b.load(t, host, saved)
@@ -203,6 +205,10 @@ func TestSavedRulesLoad(t *testing.T) {
 		}
 	})
 }
+
+// withTargets are mappings to other hosts, to loopback, and to several targets.
+var withTargets = []string{"91:10.0.0.5:9091,[2001:db8:5::5]:9091/tcp,udp", "192.0.2.1:92:127.0.0.1:9092",
+	"93-94:9093-9094,9193-9194/tcp,udp", "192.0.2.1:95:10.0.0.5:9095,10.0.0.6:9095"}
 
 // longSources make a mapping's text longer than any comment.
 const longSources = "10.0.0.0/9,10.200.0.0/16,172.16.0.0/12,192.168.0.0/16,198.18.0.0/15,203.0.113.0/24," +
@@ -226,6 +232,8 @@ func TestExportLoads(t *testing.T) {
 		p.run("add", "83:8083", "-6")
 		p.run("add", "8000-8010:9000-9010/tcp,udp", "--source", "192.0.2.0/25,192.0.2.128/25,2001:db8::/32")
 		p.run("add", "84:8084", "--interface", "eth0", "--name", strings.Repeat("n", 63), "--source", longSources)
+		p.run(append([]string{"add"}, withTargets...)...)
+		p.run("add", "100:9100", "--owner", "1000", "--hide")
 		texts := b.exports(p)
 		byAdd := ownRules(b.save(host))
 		p.run("flush")

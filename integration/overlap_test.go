@@ -32,6 +32,8 @@ func TestLiveMappingOfNoFileIsInTheWay(t *testing.T) {
 			{"443:5443 --source 10.0.0.0/8", "443:5444 --source 10.1.0.0/16"},
 			{"440-450:9440-9450", "192.0.2.1:445:8443"},
 			{"445:8443 -4", "400-1000:9400-10000"},
+			{"443:9443,9444 -6", "443:8443"},
+			{"192.0.2.1:443:9443,9444", "443:8443,8444"},
 		}
 		if b.name == string(ipt.Legacy) { // whose code is that of the other variant
 			cases = cases[:2]

@@ -155,6 +155,32 @@ func TestForeignObjects(t *testing.T) {
 	}
 }
 
+// Somebody else's rule in the chain of one mapping is named, and its chain stays.
+func TestForeignRuleInTheChainOfAMapping(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	p := b.command(t, host)
+	p.run("add", "443:8443,9443")
+	chain := regexp.MustCompile(`chain (spread_\w+)`).FindStringSubmatch(host.Ruleset())[1]
+	host.Run("nft", "add rule inet portmap "+chain+" counter")
+	before := host.Ruleset()
+	for _, args := range [][]string{{"remove", "443"}, {"apply"}, {"flush"}} {
+		if r := p.try(args...); r.Code != 1 || !strings.Contains(r.Err, "a rule in chain "+chain) {
+			t.Errorf("%v: %+v", args, r)
+		}
+		if after := host.Ruleset(); after != before {
+			t.Fatalf("%v changed the rules:\n%s", args, lineDiff(before, after))
+		}
+	}
+	_, remedy, _ := strings.Cut(p.try("flush").Err, "  to take it out: sudo ")
+	shell(t, host, strings.TrimSpace(remedy))
+	p.run("add", "443:8443", "--replace")
+	if rest := host.Ruleset(); strings.Contains(rest, chain) {
+		t.Errorf("the chain is still there:\n%s", rest)
+	}
+	consistent(t, p)
+}
+
 // Rules, chains and maps are changed, with their comments and names intact: it is said, and made anew.
 func TestChangedRulesAreDamage(t *testing.T) {
 	b := backends()[0]
@@ -162,7 +188,7 @@ func TestChangedRulesAreDamage(t *testing.T) {
 	mappings := lab.Mappings(t, "443:8443/tcp,udp", "192.0.2.1:81:8081",
 		"8000-8010:9000-9010 --source 192.0.2.0/25,10.0.0.0/8,2001:db8::/32", "84:8084 --interface eth0",
 		"85:8085 --source 10.0.0.0/9",
-		"86:8086 --source 10.1.2.3,10.1.2.4", "90:9090 --temporary --source "+longSources)
+		"86:8086 --source 10.1.2.3,10.1.2.4", "99:9099,9199", "90:9090 --temporary --source "+longSources)
 	reset := rules.Change{Reset: true, Add: mappings}
 	b.change(t, host, reset)
 	whole := host.Run("nft", "list", "table", "inet", "portmap")
@@ -228,6 +254,12 @@ func TestChangedRulesAreDamage(t *testing.T) {
 			"set tcp_addr6 {\n\t\ttype ipv6_addr . inet_proto . inet_service\n\t\telements = { ::1 . tcp . 1 }\n"},
 		"a guard's other set":       {"@tcp_ports drop", "@tcp_ports4 drop"},
 		"an element's target":       {"443:8443/tcp,udp\" : 8443", "443:8443/tcp,udp\" : 8444"},
+		"one of several targets":    {"dnat to :9099", "dnat to :9098"},
+		"another share":             {"numgen inc mod 2 0", "numgen inc mod 2 1"},
+		"an element's verdict":      {": goto spread_", ": jump spread_"},
+		"an element's chain":        {"", ""},
+		"a chain of no mapping":     {"\tchain texts {", "\tchain spread_0123456789abcdef {\n\t}\n\tchain texts {"},
+		"a verdict of the source":   {"th dport vmap @spread comment", "th sport vmap @spread comment"},
 		"two rules change places":   {"", ""},
 		"a rule of the texts":       {"\tchain texts {\n\t\tcontinue", "\tchain texts {\n\t\tdrop"},
 		"the texts":                 {"", ""},
@@ -242,6 +274,8 @@ func TestChangedRulesAreDamage(t *testing.T) {
 				text = regexp.MustCompile(`\t\tcontinue.*\n`).ReplaceAllString(whole, "")
 			case "a guard's lost port":
 				text = regexp.MustCompile(`(set tcp_ports \{\n.*\n.*\n).*elements.*\n`).ReplaceAllString(whole, "$1")
+			case "an element's chain":
+				text = regexp.MustCompile(`: goto spread_\w+`).ReplaceAllString(whole, ": goto texts")
 			case "another type": // nft would refuse to use it
 				text = regexp.MustCompile(`.*@ports4.*\n`).ReplaceAllString(text, "")
 			}

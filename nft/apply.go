@@ -101,11 +101,11 @@ func (k *kernel) hasExactly(objects map[string]int) bool {
 		return false
 	}
 	for _, r := range list {
-		byChain[r.chain]++
+		byChain[chainKind(r.chain)]++
 	}
 	for _, p := range places() {
 		n := byChain[p.name]
-		if p.kind != isChain {
+		if p.kind < isChain {
 			err = k.elements(p.name, func() { n = 0 }, func([]byte) { n++ })
 		}
 		if err != nil || n != objects[p.name] {

@@ -15,14 +15,14 @@ func (r *reading) table(s survey) {
 	if s.info.dormant {
 		r.damage("the table is switched off (dormant)")
 	}
-	r.owner = s.info.owner
+	r.owner, r.chains = s.info.owner, s.own
 	for i := range r.places {
 		if p := &r.places[i]; p.kind == isChain {
 			r.chain(p, s.chains)
 		}
 	}
 	for i := range r.places {
-		if p := &r.places[i]; p.kind != isChain {
+		if p := &r.places[i]; p.kind < isChain {
 			r.set(p, s.sets)
 		}
 	}
@@ -68,6 +68,9 @@ func wantedSet(own *nftables.Set) kernelSet {
 	k := kernelSet{name: own.Name, keyType: own.KeyType.GetNFTMagic(), keyLen: own.KeyType.Bytes, comment: own.Comment}
 	if own.IsMap {
 		k.flags, k.dataType, k.dataLen = unix.NFT_SET_MAP, own.DataType.GetNFTMagic(), own.DataType.Bytes
+		if own.DataType == nftables.TypeVerdict {
+			k.dataType = unix.NFT_DATA_VERDICT
+		}
 	}
 	if own.Counter {
 		k.exprs = "counter"
@@ -78,7 +81,7 @@ func wantedSet(own *nftables.Set) kernelSet {
 // isForeign reports whether a rule in one of our chains is somebody else's: its comment is not one that portmap writes.
 // A rule in a chain of others goes with that chain.
 func (r *reading) isForeign(k kernelRule) bool {
-	fixed, ours := r.fixed[k.chain]
+	fixed, ours := r.fixed[chainKind(k.chain)]
 	known := func(s *rule) bool { return s.comment == k.comment }
 	return ours && !slices.ContainsFunc(fixed, known) && !isLabel(k.comment) && r.entryOf([]byte(k.comment)) == nil
 }
@@ -95,7 +98,7 @@ func isLabel(comment string) bool {
 func (r *reading) compareRules(list []kernelRule, find setFinder) error {
 	left := stdmaps.Clone(r.fixed)
 	for _, k := range list {
-		fixed, ours := r.fixed[k.chain]
+		fixed, ours := r.fixed[chainKind(k.chain)]
 		if !ours || r.isForeign(k) {
 			continue
 		}

@@ -22,6 +22,7 @@ type reading struct {
 	sets    map[string]setContent
 	damaged string
 	owner   uint32          // the process that alone may change the table; mostly 0
+	chains  []string        // those of single mappings
 	foreign []foreignObject // what others put into it
 }
 
@@ -32,7 +33,7 @@ func newReading(users rules.Users) *reading {
 	}
 	r.seen = make([][]int, len(r.places))
 	for i := range r.places {
-		if p := &r.places[i]; p.kind != isChain {
+		if p := &r.places[i]; p.kind < isChain {
 			r.sets[p.name] = setContent{name: p.name, keyLen: p.key.datatype().Bytes, isMap: p.kind == isMap,
 				dataLen: dataType(p.data).Bytes}
 		}
@@ -111,7 +112,7 @@ func (r *reading) mappingRule(k kernelRule, form string) {
 	if e.rules == nil {
 		e.rules = r.formsOf(&e.mapping)
 	}
-	at := slices.IndexFunc(r.places, func(p place) bool { return p.name == k.chain })
+	at := slices.IndexFunc(r.places, func(p place) bool { return p.name == chainKind(k.chain) })
 	if e.rules[k.chain+" "+form] == 0 {
 		r.damage("a rule of %s in chain %s is changed, or there twice", e.mapping.Spec(), k.chain)
 		return
@@ -127,7 +128,7 @@ func (r *reading) formsOf(m *rules.Mapping) map[string]int {
 	for i := range r.places {
 		if p := &r.places[i]; p.rules != nil {
 			for _, own := range p.rules(m) {
-				forms[p.name+" "+own.normalForm(r.sets)]++
+				forms[own.chain+" "+own.normalForm(r.sets)]++
 			}
 		}
 	}
@@ -143,7 +144,7 @@ func (r *reading) elements(place int, list []element) {
 		if e != nil {
 			ranges = p.elements(ranges[:0], &e.mapping)
 		}
-		if e == nil || !slices.ContainsFunc(ranges, func(k keyRange) bool { return k.explains(el) }) {
+		if e == nil || !slices.ContainsFunc(ranges, func(k keyRange) bool { return p.key.explains(&k, el) }) {
 			r.damage("map %s has an element that no mapping explains", p.name)
 			continue
 		}
@@ -182,6 +183,19 @@ func (r *reading) keys(place int, list []element) {
 	}
 }
 
+// ownChains finds chains of single mappings that none of those that were seen has.
+func (r *reading) ownChains() {
+	known := map[string]bool{}
+	for _, e := range r.order {
+		known[spreadChain(&e.mapping)] = isSpread(&e.mapping)
+	}
+	for _, name := range r.chains {
+		if !known[name] {
+			r.damage("chain %s belongs to no mapping", name)
+		}
+	}
+}
+
 // live counts what each mapping has in each place against what it should have there. A mapping is live if what carries
 // its label is whole: of one that lacks only a key in a set, or its note, the connections are still translated.
 func (r *reading) live() rules.Live {
@@ -204,6 +218,7 @@ func (r *reading) live() rules.Live {
 			live.Mappings = append(live.Mappings, rules.LiveMapping{Mapping: e.mapping, Connections: e.packets})
 		}
 	}
+	r.ownChains()
 	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return rules.Compare(a.Mapping, b.Mapping) })
 	live.Damaged = r.damaged
 	var refused *ForeignError

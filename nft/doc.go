@@ -7,11 +7,14 @@
 //		map ports { type inet_proto . inet_service : inet_service; counter; }    every address, IPv4 and IPv6
 //		map ports4, ports6                                                       every address, one family
 //		map addr4, addr6                                                         one listen address
+//		map remote4, loopback4, ...                                              targets with an address
+//		map spread, spread4, spread6                                             to the chain of a mapping, see below
 //		set tcp_ports, ...                                                       the keys of each map, TCP
 //		set targets                                                              target ports, TCP
 //		chain prerouting { type nat hook prerouting priority dstnat - 1; }       connections of other hosts
 //		chain output { type nat hook output priority -101; }                     connections of this host
 //		chain mapped { a lookup in each map, then a rule for each mapping with --source or --interface }
+//		chain spread_... { a mapping with several targets: a rule for each }
 //		chain guard_prerouting { type filter hook prerouting priority mangle; }  invalid segments to mapped ports
 //		chain guard_output { type filter hook output priority mangle; }          invalid segments from target ports
 //		chain invalid { a lookup in each set tcp_...; then the same rules as in mapped; each drops }

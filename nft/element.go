@@ -45,13 +45,26 @@ func (k *kernel) elementsOf(set string) (found []element, err error) {
 	return found, err
 }
 
+// chainOf returns the name of the chain to which a verdict goes; any other verdict as it is.
+func chainOf(verdict []byte) []byte {
+	v := fields(verdict)
+	if int32(v.number(unix.NFTA_VERDICT_CODE)) == unix.NFT_GOTO {
+		return []byte(v.text(unix.NFTA_VERDICT_CHAIN))
+	}
+	return verdict
+}
+
 func decodeElement(b []byte) (e element) {
 	attributes(b, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_SET_ELEM_KEY:
 			attributes(value, func(_ uint16, v []byte) { e.key = v })
 		case unix.NFTA_SET_ELEM_DATA:
-			attributes(value, func(_ uint16, v []byte) { e.data = v })
+			attributes(value, func(kind uint16, v []byte) {
+				if e.data = v; kind == unix.NFTA_DATA_VERDICT {
+					e.data = chainOf(v)
+				}
+			})
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.end = len(value) == 4 && binary.BigEndian.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_USERDATA:

@@ -6,6 +6,7 @@ import (
 	"portmap/rules"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // supported refuses what this backend cannot put into the kernel.
@@ -70,7 +71,10 @@ func (p *place) eachElement(r keyRange, label string, yield func(nftables.SetEle
 	for i := range r.ports.Count() {
 		e := nftables.SetElement{Key: p.key.append(make([]byte, 0, maxKey), &r, i)}
 		if p.kind == isMap {
-			e.Val, e.Comment = dataBytes(r.to, r.target+uint16(i)), label
+			e.Val, e.Comment = r.data(i), label
+			if p.verdicts {
+				e.VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: r.chain}
+			}
 		}
 		if !yield(e) {
 			return false

@@ -46,16 +46,13 @@ func dropMapped() []*rule {
 	return list
 }
 
-// dropRestricted returns the rules that drop the invalid segments of a mapping that has rules of its own.
+// dropRestricted returns the rules that drop the invalid segments of a mapping with --source or --interface.
 func dropRestricted(m *rules.Mapping) []*rule {
-	if !m.Restricted() && !isSpread(m) || !m.Protocols().Has(rules.TCP) {
+	if !m.Restricted() || !m.Protocols().Has(rules.TCP) {
 		return nil
 	}
 	var list []*rule
 	for _, c := range clientsOf(m) {
-		if !m.Restricted() && len(m.TargetsIn(c.families)) == 1 {
-			continue // the set of a map has it
-		}
 		r := newRule(chainInvalid, label(m)).restrict(m, c)
 		list = append(list, r.protocol(rules.TCP).toPorts(m.ListenPorts()).drop())
 	}

@@ -149,22 +149,33 @@ type keyRange struct {
 	ports    rules.Ports
 	to       netip.Addr // of the server, if a map or key has one
 	target   uint16     // of the first port; 0 in a set without targets
+	chain    string     // to which an element of a verdict map leads
 
 	iface  string         // if the key has one
 	family rules.Families // the same
 	uid    uint32         // the same
 }
 
-// explains reports whether an element of a map is one of these.
-func (r *keyRange) explains(el element) bool {
-	address := r.address.BitLen() / 8
-	if len(el.key) != address+8 || el.key[address] != r.protocol.Number() {
+// explains reports whether an element of a map with such keys is one of these.
+func (k key) explains(r *keyRange, el element) bool {
+	if len(el.key) < portLength {
 		return false
 	}
 	port := keyPort(el.key)
+	if !r.ports.Contains(port) {
+		return false
+	}
+	number := int(port - r.ports.First)
 	var buffer [maxKey]byte
-	return r.ports.Contains(port) && bytes.Equal(dataBytes(r.to, r.target+(port-r.ports.First)), el.data) &&
-		bytes.Equal(appendKey(buffer[:0], r.address, r.protocol, port), el.key)
+	return bytes.Equal(r.data(number), el.data) && bytes.Equal(k.append(buffer[:0], r, number), el.key)
+}
+
+// data is where the element of a map leads.
+func (r *keyRange) data(number int) []byte {
+	if r.chain != "" {
+		return []byte(r.chain)
+	}
+	return dataBytes(r.to, r.target+uint16(number))
 }
 
 // maxKey is the length of the longest key: an interface, an IPv6 address, a protocol and a port.
@@ -188,8 +199,11 @@ func elementKey(address netip.Addr, protocol rules.Protocols, port uint16) []byt
 	return appendKey(make([]byte, 0, maxKey), address, protocol, port)
 }
 
-// keyPort returns the port of a key that is long enough to have one.
-func keyPort(key []byte) uint16 { return binary.BigEndian.Uint16(key[len(key)-4:]) }
+// portLength is how many bytes of a key are a port, with the padding behind it.
+const portLength = 4
+
+// keyPort returns the port at the end of a key that is long enough to have one.
+func keyPort(key []byte) uint16 { return binary.BigEndian.Uint16(key[len(key)-portLength:]) }
 
 // isTCP reports whether a key is for TCP.
 func isTCP(key []byte) bool { return len(key) >= 8 && key[len(key)-8] == unix.IPPROTO_TCP }

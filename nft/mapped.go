@@ -14,26 +14,47 @@ type portMap struct {
 	comment  string // of the rule that looks a packet up
 	families rules.Families
 	key      key
-	data     rules.Families // of the server's address; 0 where only the port changes
-	loopback bool           // which is a loopback address
+	leads    leads
 }
+
+// leads is where a map leads.
+type leads uint8
+
+const (
+	toPort     leads = iota // of this host, at the address that the packet has
+	toHost                  // another one
+	toLoopback              // an address there
+	toChain                 // of a mapping with several targets
+)
 
 // maps lists the maps in the order in which a packet meets them. No packet is in two of them: a Set sees to that.
 func maps() []portMap {
+	address4, address6 := key{address: rules.IPv4}, key{address: rules.IPv6}
 	return []portMap{
-		{"ports", "every address, IPv4 and IPv6", rules.BothFamilies, key{}, 0, false},
-		{"ports4", "every address, IPv4 only", rules.IPv4, key{}, 0, false},
-		{"ports6", "every address, IPv6 only", rules.IPv6, key{}, 0, false},
-		{"addr4", "one IPv4 address", rules.IPv4, key{address: rules.IPv4}, 0, false},
-		{"addr6", "one IPv6 address", rules.IPv6, key{address: rules.IPv6}, 0, false},
-		{"remote4", "every address, to another host, IPv4", rules.IPv4, key{}, rules.IPv4, false},
-		{"remote6", "every address, to another host, IPv6", rules.IPv6, key{}, rules.IPv6, false},
-		{"addr_remote4", "one IPv4 address, to another host", rules.IPv4, key{address: rules.IPv4}, rules.IPv4, false},
-		{"addr_remote6", "one IPv6 address, to another host", rules.IPv6, key{address: rules.IPv6}, rules.IPv6, false},
-		{"loopback4", "every address, to loopback", rules.IPv4, key{}, rules.IPv4, true},
-		{"addr_loopback4", "one IPv4 address, to loopback", rules.IPv4, key{address: rules.IPv4}, rules.IPv4, true},
-		{"addr_loopback6", "one IPv6 address, to loopback", rules.IPv6, key{address: rules.IPv6}, rules.IPv6, true},
+		{"ports", "every address, IPv4 and IPv6", rules.BothFamilies, key{}, toPort},
+		{"ports4", "every address, IPv4 only", rules.IPv4, key{}, toPort},
+		{"ports6", "every address, IPv6 only", rules.IPv6, key{}, toPort},
+		{"addr4", "one IPv4 address", rules.IPv4, address4, toPort},
+		{"addr6", "one IPv6 address", rules.IPv6, address6, toPort},
+		{"remote4", "every address, to another host, IPv4", rules.IPv4, key{}, toHost},
+		{"remote6", "every address, to another host, IPv6", rules.IPv6, key{}, toHost},
+		{"addr_remote4", "one IPv4 address, to another host", rules.IPv4, address4, toHost},
+		{"addr_remote6", "one IPv6 address, to another host", rules.IPv6, address6, toHost},
+		{"loopback4", "every address, to loopback", rules.IPv4, key{}, toLoopback},
+		{"addr_loopback4", "one IPv4 address, to loopback", rules.IPv4, address4, toLoopback},
+		{"addr_loopback6", "one IPv6 address, to loopback", rules.IPv6, address6, toLoopback},
+		{"spread", "every address, several targets", rules.BothFamilies, key{family: true}, toChain},
+		{"spread4", "one IPv4 address, several targets", rules.IPv4, address4, toChain},
+		{"spread6", "one IPv6 address, several targets", rules.IPv6, address6, toChain},
 	}
+}
+
+// addresses is the family of the addresses to which the map leads; 0 if it leads to none.
+func (p portMap) addresses() rules.Families {
+	if p.leads == toHost || p.leads == toLoopback {
+		return p.families
+	}
+	return 0
 }
 
 // tcpSet is the name of the set of the map's keys for TCP. It has no counters: the guards look invalid segments up in
@@ -46,7 +67,7 @@ func (p portMap) target(m *rules.Mapping) (t rules.Target, holds bool) {
 	if m.Restricted() || m.Listen().IsValid() != (p.key.address != 0) {
 		return t, false
 	}
-	if p.data == 0 {
+	if p.leads == toPort {
 		t.Ports, holds = m.TargetPorts()
 		return t, holds && m.Families() == p.families
 	}
@@ -57,19 +78,14 @@ func (p portMap) target(m *rules.Mapping) (t rules.Target, holds bool) {
 	if len(targets) != 1 {
 		return t, false
 	}
-	return targets[0], targets[0].Remote() != p.loopback
+	return targets[0], targets[0].Remote() == (p.leads == toHost)
 }
 
 // elements returns the elements of a mapping in the map: one a protocol and port.
 func (p portMap) elements(list []keyRange, m *rules.Mapping) []keyRange {
-	target, holds := p.target(m)
-	if !holds {
-		return list
-	}
-	r := keyRange{address: m.Listen(), ports: m.ListenPorts(), to: target.Addr, target: target.Ports.First}
 	for _, protocol := range [...]rules.Protocols{rules.TCP, rules.UDP} {
-		if r.protocol = protocol; m.Protocols().Has(protocol) {
-			list = append(list, r)
+		if m.Protocols().Has(protocol) {
+			list = p.elementsOf(list, m, protocol)
 		}
 	}
 	return list
@@ -77,10 +93,23 @@ func (p portMap) elements(list []keyRange, m *rules.Mapping) []keyRange {
 
 // tcpElements returns the elements of a mapping in the set of the map's keys for TCP.
 func (p portMap) tcpElements(list []keyRange, m *rules.Mapping) []keyRange {
-	if _, holds := p.target(m); !holds || !m.Protocols().Has(rules.TCP) {
+	if !m.Protocols().Has(rules.TCP) {
 		return list
 	}
-	return append(list, keyRange{address: m.Listen(), protocol: rules.TCP, ports: m.ListenPorts()})
+	return p.elementsOf(list, m, rules.TCP)
+}
+
+func (p portMap) elementsOf(list []keyRange, m *rules.Mapping, protocol rules.Protocols) []keyRange {
+	r := keyRange{address: m.Listen(), protocol: protocol, ports: m.ListenPorts()}
+	if p.leads == toChain {
+		return p.spreadElements(list, m, r)
+	}
+	target, holds := p.target(m)
+	if !holds {
+		return list
+	}
+	r.to, r.target = target.Addr, target.Ports.First
+	return append(list, r)
 }
 
 // toMappedArriving returns the rules of the chain that other hosts' connections meet, toMappedLeaving those of the
@@ -98,10 +127,10 @@ func toMappedLeaving() []*rule {
 
 // toRemote returns the family of addresses of other hosts to which the map leads; 0 for this host.
 func (p portMap) toRemote() rules.Families {
-	if p.loopback || p.key.address != 0 { // that address is no loopback one
+	if p.leads != toHost || p.key.address != 0 { // that address is no loopback one
 		return 0
 	}
-	return p.data
+	return p.families
 }
 
 // lookups returns the rules that look a packet up in the maps.
@@ -109,7 +138,11 @@ func lookups() []*rule {
 	var list []*rule
 	for _, p := range maps() {
 		r := newRule(chainMapped, p.comment).ofFamilies(p.families).fromAfar(p.toRemote())
-		list = append(list, r.anyPort().dnatLookup(p))
+		if r.anyPort(); p.leads == toChain {
+			list = append(list, r.gotoLookup(p))
+		} else {
+			list = append(list, r.dnatLookup(p))
+		}
 	}
 	return list
 }

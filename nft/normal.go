@@ -251,8 +251,12 @@ func (n *normalizer) lookup(f attributeMap) error {
 		content = "not " + content
 	}
 	n.condition("%s in %s", key, content)
-	if _, maps := f[unix.NFTA_LOOKUP_DREG]; maps {
-		n.load(f.number(unix.NFTA_LOOKUP_DREG), value{text: content + "[" + key + "]", length: set.dataLen})
+	to := f.number(unix.NFTA_LOOKUP_DREG)
+	switch _, maps := f[unix.NFTA_LOOKUP_DREG]; {
+	case maps && to == unix.NFT_REG_VERDICT:
+		n.statement("verdict of " + content + "[" + key + "]")
+	case maps:
+		n.load(to, value{text: content + "[" + key + "]", length: set.dataLen})
 	}
 	return nil
 }

@@ -168,6 +168,9 @@ func decodeSet(f attributeMap) kernelSet {
 		size:     fields(f[unix.NFTA_SET_DESC]).number(unix.NFTA_SET_DESC_SIZE),
 		comment:  string(comment(f[unix.NFTA_SET_USERDATA], setComment)),
 	}
+	if s.dataType == unix.NFT_DATA_VERDICT {
+		s.dataLen = 0 // the size of the kernel's own struct
+	}
 	var names []string
 	if e, one := f[nftaSetExpr]; one {
 		names = append(names, fields(e).text(unix.NFTA_EXPR_NAME))

@@ -83,21 +83,30 @@ func keysIn(p portMap, mappings []rules.Mapping) (keys [][]byte, all bool) {
 		if m.Families()&p.families == 0 {
 			continue
 		}
-		listen := m.Listen()
+		r := keyRange{address: m.Listen(), ports: m.ListenPorts()}
 		switch {
 		case p.key.address == 0:
-			listen = netip.Addr{}
-		case !listen.IsValid():
+			r.address = netip.Addr{}
+		case !r.address.IsValid():
 			return nil, true
 		}
-		for _, protocol := range m.Protocols().Each() {
-			ports := m.ListenPorts()
-			for i := 0; i < ports.Count() && len(keys) <= keysAtMost; i++ {
-				keys = append(keys, elementKey(listen, protocol, ports.First+uint16(i)))
+		for _, r.family = range p.keyFamilies(m) {
+			for _, r.protocol = range m.Protocols().Each() {
+				for i := 0; i < r.ports.Count() && len(keys) <= keysAtMost; i++ {
+					keys = append(keys, p.key.append(nil, &r, i))
+				}
 			}
 		}
 	}
 	return keys, false
+}
+
+// keyFamilies returns the families of a mapping that have keys of their own in the map.
+func (p portMap) keyFamilies(m *rules.Mapping) []rules.Families {
+	if p.key.family {
+		return m.Families().Each()
+	}
+	return []rules.Families{0}
 }
 
 // rulesNear notes the labels of mappings with --source or --interface.

@@ -18,8 +18,10 @@ type place struct {
 	key  key            // of a map or set
 	data rules.Families // of the address to which a map leads; 0 if it leads to a port of this host
 
+	verdicts bool // the map leads to chains
+
 	// elements appends what a mapping has in a map or set. In a map each element has the mapping's label as its
-	// comment, and a counter; in a set it has neither. nil in a chain.
+	// comment and, unless it leads to a chain, a counter; in a set it has neither. nil in a chain.
 	elements func([]keyRange, *rules.Mapping) []keyRange
 
 	// shared is for a set in which several mappings may have the same element. It goes with the last of them.
@@ -40,12 +42,13 @@ const (
 	isMap kind = iota
 	isSet
 	isChain
+	isChains // one for each of some mappings; the name of the place begins those of the chains
 )
 
-func (k kind) String() string { return [...]string{"map", "set", "chain"}[k] }
+func (k kind) String() string { return [...]string{"map", "set", "chain", "chain"}[k] }
 
 // objects is what stands in a place of this kind.
-func (k kind) objects() string { return [...]string{"elements", "elements", "rules"}[k] }
+func (k kind) objects() string { return [...]string{"elements", "elements", "rules", "rules"}[k] }
 
 // hook is where a base chain meets packets. A base chain accepts what its rules let pass.
 type hook struct {
@@ -71,7 +74,7 @@ const (
 )
 
 // places is the table of all maps, sets and chains. Everything that writes, reads or compares the kernel's table goes
-// over it. A chain stands behind those to which it jumps.
+// over it. A chain stands behind those to which it jumps; only maps lead to the last ones.
 func places() []place {
 	nat, filter := nftables.ChainTypeNAT, nftables.ChainTypeFilter
 	prerouting, input, output := nftables.ChainHookPrerouting, nftables.ChainHookInput, nftables.ChainHookOutput
@@ -80,7 +83,8 @@ func places() []place {
 	}
 	for _, m := range maps() {
 		list = append(list,
-			place{name: m.name, kind: isMap, key: m.key, data: m.data, elements: m.elements},
+			place{name: m.name, kind: isMap, key: m.key, data: m.addresses(), verdicts: m.leads == toChain,
+				elements: m.elements},
 			place{name: m.tcpSet(), kind: isSet, key: m.key, elements: m.tcpElements})
 	}
 	for _, s := range masqueradeSets() {
@@ -112,16 +116,21 @@ func places() []place {
 			hook: hook{nat, nftables.ChainHookPostrouting, "postrouting", masqueradePriority, "srcnat - 1"}},
 		place{name: chainOutput, kind: isChain, always: toMappedLeaving,
 			// nft has no symbolic name for a priority of this hook
-			hook: hook{nat, output, "output", natPriority, "-101"}})
+			hook: hook{nat, output, "output", natPriority, "-101"}},
+		place{name: spreadPrefix, kind: isChains, rules: spreadRules})
 }
 
-// sets returns the places that are maps and sets, chains the others.
+// sets returns the places that are maps and sets, chains those that are a chain, and withRules all places of rules.
 func sets() []place {
-	return slices.DeleteFunc(places(), func(p place) bool { return p.kind == isChain })
+	return slices.DeleteFunc(places(), func(p place) bool { return p.kind >= isChain })
 }
 
 func chains() []place {
 	return slices.DeleteFunc(places(), func(p place) bool { return p.kind != isChain })
+}
+
+func withRules() []place {
+	return slices.DeleteFunc(places(), func(p place) bool { return p.kind < isChain })
 }
 
 // set returns the nf_tables map or set.
@@ -134,7 +143,10 @@ func (p *place) set() *nftables.Set {
 		Table: table(), Name: p.name, Concatenation: true, Comment: mark, KeyType: p.key.datatype(),
 	}
 	if p.kind == isMap {
-		s.IsMap, s.Counter, s.DataType = true, true, dataType(p.data)
+		s.IsMap, s.Counter, s.DataType = true, !p.verdicts, dataType(p.data)
+	}
+	if p.verdicts {
+		s.DataType = nftables.TypeVerdict
 	}
 	return s
 }
@@ -165,7 +177,7 @@ func (p *place) fixed() []*rule {
 // fixedRules returns the rules that are there without any mapping, by chain.
 func fixedRules() map[string][]*rule {
 	byChain := map[string][]*rule{}
-	for _, c := range chains() {
+	for _, c := range withRules() {
 		byChain[c.name] = c.fixed()
 	}
 	return byChain

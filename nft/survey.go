@@ -76,6 +76,7 @@ func (k *kernel) tableInfo() (info tableInfo, err error) {
 type survey struct {
 	info   tableInfo
 	chains map[string]kernelChain // of ours, those that are there
+	own    []string               // chains of single mappings
 	sets   []kernelSet            // anonymous ones, too
 	rules  []kernelRule
 	others []foreignObject // chains and other objects that are not ours; the reading finds sets and rules that are not
@@ -103,35 +104,41 @@ func (k *kernel) survey() (s survey, err error) {
 		return s, kernelError(err)
 	}
 	if int(s.info.use) != len(s.chains)+len(s.sets) {
-		s.others, err = k.others()
+		err = k.others(&s)
 	}
 	return s, kernelError(err)
 }
 
-// others lists chains, flow tables and stateful objects that are in our table and not ours.
-func (k *kernel) others() (list []foreignObject, err error) {
+// others lists chains of single mappings, and chains, flow tables and stateful objects that are in our table and not
+// ours.
+func (k *kernel) others(s *survey) error {
 	ours := map[string]bool{}
 	for _, c := range chains() {
 		ours[c.name] = true
 	}
-	err = k.inTable(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(f attributeMap) {
-		if name := f.text(unix.NFTA_CHAIN_NAME); f.text(unix.NFTA_CHAIN_TABLE) == tableName && !ours[name] {
-			list = append(list, foreignChain(name))
+	err := k.inTable(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(f attributeMap) {
+		name := f.text(unix.NFTA_CHAIN_NAME)
+		_, hooked := f[unix.NFTA_CHAIN_HOOK]
+		switch {
+		case f.text(unix.NFTA_CHAIN_TABLE) != tableName || ours[name]:
+		case chainKind(name) == spreadPrefix && !hooked:
+			s.own = append(s.own, name)
+		default:
+			s.others = append(s.others, foreignChain(name))
 		}
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = k.inTable(unix.NFT_MSG_GETFLOWTABLE, nftaFlowtableTable, func(f attributeMap) {
-		list = append(list, foreignOther("flowtable", f.text(nftaFlowtableName)))
+		s.others = append(s.others, foreignOther("flowtable", f.text(nftaFlowtableName)))
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = k.inTable(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(f attributeMap) {
-		list = append(list, foreignOther(objectKind(f.number(unix.NFTA_OBJ_TYPE)), f.text(unix.NFTA_OBJ_NAME)))
+	return k.inTable(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(f attributeMap) {
+		s.others = append(s.others, foreignOther(objectKind(f.number(unix.NFTA_OBJ_TYPE)), f.text(unix.NFTA_OBJ_NAME)))
 	})
-	return list, err
 }
 
 // objectKind is nft's word for a type of stateful object (linux/netfilter/nf_tables.h, NFT_OBJECT_COUNTER and

@@ -10,10 +10,9 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
-// Targets that have an address, and several targets.
+// Targets that have an address.
 
 // addressType is the type of the addresses of a family.
 func addressType(f rules.Families) nftables.SetDatatype {
@@ -60,26 +59,26 @@ func dataText(data []byte) string {
 	return fmt.Sprintf("%s . %d", a, binary.BigEndian.Uint16(data[len(data)-port:]))
 }
 
-// isSpread reports whether connections of one of the families are spread over several targets.
-func isSpread(m *rules.Mapping) bool {
-	return len(m.TargetsIn(rules.IPv4)) > 1 || len(m.TargetsIn(rules.IPv6)) > 1
-}
-
-// mappingRules returns the rules of a mapping in the chain `mapped`: those of one with --source or --interface, and of
-// one with several targets.
+// mappingRules returns the rules of a mapping in the chain `mapped`: those of one with --source or --interface.
 func mappingRules(m *rules.Mapping) []*rule {
-	if !m.Restricted() && !isSpread(m) {
+	if !m.Restricted() {
 		return nil
 	}
+	return translations(chainMapped, m)
+}
+
+// translations returns the rules that translate what clients of a mapping send, but for families that a map has.
+func translations(chain string, m *rules.Mapping) []*rule {
 	var list []*rule
 	for _, clients := range clientsOf(m) {
 		if !m.Restricted() && len(m.TargetsIn(clients.families)) == 1 {
-			continue // a map has it
+			continue
 		}
 		ports := m.ListenPorts()
 		for first := int(ports.First); first <= int(ports.Last); first += perRule {
 			last := min(first+perRule-1, int(ports.Last))
-			list = append(list, translating(m, clients, rules.Ports{First: uint16(first), Last: uint16(last)})...)
+			some := rules.Ports{First: uint16(first), Last: uint16(last)}
+			list = append(list, translating(chain, m, clients, some)...)
 		}
 	}
 	return list
@@ -111,11 +110,11 @@ func clientsOf(m *rules.Mapping) (list []clients) {
 
 // translating returns the rules that send some ports of a mapping to its targets: one a target, since each port of a
 // range has a target of its own. Of several each takes its share of the connections that reach it.
-func translating(m *rules.Mapping, c clients, ports rules.Ports) []*rule {
+func translating(chain string, m *rules.Mapping, c clients, ports rules.Ports) []*rule {
 	var list []*rule
 	targets := m.TargetsIn(c.families)
 	for i, t := range targets {
-		r := newRule(chainMapped, label(m)).restrict(m, c)
+		r := newRule(chain, label(m)).restrict(m, c)
 		if t.Remote() && !m.Listen().IsValid() {
 			r.fromAfar(c.families)
 		}
@@ -154,27 +153,6 @@ func (r *rule) fromAfar(f rules.Families) *rule {
 func (r *rule) notTo(text string, field *expr.Payload, first []byte) *rule {
 	field.Len = uint32(len(first))
 	return r.add(text, field, &expr.Cmp{Op: expr.CmpOpNeq, Register: regFirst, Data: first})
-}
-
-// everyNth matches the first of each n connections. It counts those that reach the rule.
-func (r *rule) everyNth(n int) *rule {
-	return r.add(fmt.Sprintf("numgen inc mod %d 0", n),
-		&expr.Numgen{Register: regFirst, Modulus: uint32(n), Type: unix.NFT_NG_INCREMENTAL},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeBytes(0)})
-}
-
-// stickySeed is the seed of the hash that gives clients to targets. It never changes: a client stays on its target over
-// a reboot, too.
-const stickySeed = 0x706f7274
-
-// hashedTo matches the clients whose address has a hash, of as many as there are targets.
-func (r *rule) hashedTo(f rules.Families, number, targets int) *rule {
-	source := sourceField(f, regKey+4)
-	text := fmt.Sprintf("jhash %s saddr mod %d seed 0x%x %d", addrWord(f), targets, stickySeed, number)
-	return r.add(text, source,
-		&expr.Hash{SourceRegister: source.DestRegister, DestRegister: regFirst, Length: source.Len,
-			Modulus: uint32(targets), Seed: stickySeed, Type: expr.HashTypeJenkins},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: regFirst, Data: nativeBytes(uint32(number))})
 }
 
 // dnatAddress changes destination address and port to what stands in the registers from the first one on.
@@ -233,10 +211,11 @@ func (r *rule) dnatShifted(listen rules.Ports, address netip.Addr, target uint16
 func (r *rule) dnatLookup(p portMap) *rule {
 	text, _ := p.key.text()
 	found := &expr.Lookup{SourceRegister: regFirst, SetName: p.name, DestRegister: regFirst, IsDestRegSet: true}
-	if p.data == 0 {
+	f := p.addresses()
+	if f == 0 {
 		return r.add(fmt.Sprintf("dnat to :%s map @%s", text, p.name),
 			append(p.key.load(), found, dnat(found.DestRegister))...)
 	}
-	return r.add(fmt.Sprintf("dnat %s to %s map @%s", addrWord(p.data), text, p.name),
-		append(p.key.load(), found, dnatAddress(p.data))...)
+	return r.add(fmt.Sprintf("dnat %s to %s map @%s", addrWord(f), text, p.name),
+		append(p.key.load(), found, dnatAddress(f))...)
 }

@@ -8,6 +8,8 @@ import (
 
 	"portmap/rules"
 	"portmap/rules/ruletext"
+
+	"github.com/google/nftables"
 )
 
 // WriteText writes a Set as a file for `nft -f`. Loaded, it takes the place of whatever the table holds, in one
@@ -24,10 +26,17 @@ func WriteText(w io.Writer, set rules.Set) error {
 	fmt.Fprintln(out, ruletext.Switches(set.Sysctls(rules.BothFamilies)))
 	fmt.Fprintf(out, "table inet %[1]s\ndelete table inet %[1]s\n\ntable inet %[1]s {\n", tableName)
 	for _, p := range places() {
-		if p.kind == isChain {
-			writeChain(out, &p, mappings)
-		} else {
+		switch p.kind {
+		case isMap, isSet:
 			writeSet(out, &p, mappings)
+		case isChain:
+			writeChain(out, &p, mappings)
+		case isChains:
+			for i := range mappings {
+				if list := p.rules(&mappings[i]); len(list) > 0 {
+					writeChain(out, &place{name: list[0].chain, rules: p.rules}, mappings[i:i+1])
+				}
+			}
 		}
 	}
 	fmt.Fprintln(out, "}")
@@ -37,7 +46,10 @@ func WriteText(w io.Writer, set rules.Set) error {
 // writeSet writes a map or set.
 func writeSet(out *bufio.Writer, p *place, mappings []rules.Mapping) {
 	_, types := p.key.text()
-	if p.kind == isMap {
+	switch {
+	case p.verdicts:
+		types += " : verdict"
+	case p.kind == isMap:
 		types += " : " + dataTypeText(p.data) + "\n\t\tcounter"
 	}
 	fmt.Fprintf(out, "\t%s %s {\n\t\ttype %s\n\t\tcomment \"%s\"\n", p.kind, p.name, types, mark)
@@ -45,11 +57,19 @@ func writeSet(out *bufio.Writer, p *place, mappings []rules.Mapping) {
 	for e := range p.elementsOf(mappings) {
 		fmt.Fprintf(out, "%s\n\t\t\t%s", separator, p.key.value(e.Key))
 		if p.kind == isMap {
-			fmt.Fprintf(out, " comment \"%s\" : %s", e.Comment, dataText(e.Val))
+			fmt.Fprintf(out, " comment \"%s\" : %s", e.Comment, leadsTo(e))
 		}
 		separator, end = ",", " }\n"
 	}
 	fmt.Fprint(out, end+"\t}\n\n")
+}
+
+// leadsTo is the data of an element of a map as nft writes it.
+func leadsTo(e nftables.SetElement) string {
+	if e.VerdictData != nil {
+		return "goto " + e.VerdictData.Chain
+	}
+	return dataText(e.Val)
 }
 
 func writeChain(out *bufio.Writer, p *place, mappings []rules.Mapping) {

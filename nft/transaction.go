@@ -76,6 +76,8 @@ func (q queue) createTable() error {
 	for i := range list {
 		if p := &list[i]; p.kind == isChain {
 			q.AddChain(p.chain())
+		} else if p.kind == isChains {
+			continue
 		} else if err := q.AddSet(p.set(), nil); err != nil {
 			return err
 		}
@@ -109,12 +111,21 @@ func (q queue) remove(t transaction) error {
 			return err
 		}
 	}
+	for _, name := range spreadChains(t.remove) {
+		q.DelChain(ownChain(name))
+	}
 	return nil
 }
+
+// ownChain is the chain of a mapping.
+func ownChain(name string) *nftables.Chain { return &nftables.Chain{Name: name, Table: table()} }
 
 func (q queue) add(mappings []rules.Mapping) error {
 	if len(mappings) == 0 {
 		return nil
+	}
+	for _, name := range spreadChains(mappings) { // before the elements that lead there
+		q.AddChain(ownChain(name))
 	}
 	for _, p := range sets() {
 		n, err := inMessages(p.set(), p.elementsOf(mappings), q.SetAddElements)
@@ -123,7 +134,7 @@ func (q queue) add(mappings []rules.Mapping) error {
 		}
 		q.objects[p.name] += n
 	}
-	for _, c := range chains() {
+	for _, c := range withRules() {
 		if err := q.addRules(c.rulesOf(mappings)); err != nil {
 			return err
 		}
@@ -145,39 +156,47 @@ func (q queue) addRules(list []*rule) error {
 			Exprs:    r.exprs,
 			UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment),
 		})
-		q.objects[r.chain]++
+		q.objects[chainKind(r.chain)]++
 	}
 	return nil
 }
 
-// rulesOf returns the live rules of mappings, to be deleted by their handles. The error is ENOENT if one is missing.
+// rulesOf returns the live rules of mappings, to be deleted by their handles. The error is ENOENT if one is missing, or
+// if the chain of a mapping has others.
 func (k *kernel) rulesOf(mappings []rules.Mapping) (found []kernelRule, err error) {
-	for _, c := range chains() {
-		want := map[string]int{}
-		missing := 0
-		for _, r := range c.rulesOf(mappings) {
-			want[r.comment]++
-			missing++
+	for _, p := range withRules() {
+		byChain := map[string][]*rule{}
+		for _, r := range p.rulesOf(mappings) {
+			byChain[r.chain] = append(byChain[r.chain], r)
 		}
-		if missing == 0 {
-			continue
-		}
-		there, err := k.rules(c.name)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range there {
-			if want[r.comment] > 0 {
-				want[r.comment]--
-				missing--
-				found = append(found, r)
+		for chain, want := range byChain {
+			there, err := k.rules(chain)
+			if err != nil {
+				return nil, err
 			}
-		}
-		if missing > 0 {
-			return nil, unix.ENOENT
+			mine := ofComments(there, want)
+			if len(mine) < len(want) || p.kind == isChains && len(mine) < len(there) {
+				return nil, unix.ENOENT
+			}
+			found = append(found, mine...)
 		}
 	}
 	return found, nil
+}
+
+// ofComments returns as many rules of each comment as are wanted, at most.
+func ofComments(there []kernelRule, wanted []*rule) (found []kernelRule) {
+	want := map[string]int{}
+	for _, r := range wanted {
+		want[r.comment]++
+	}
+	for _, r := range there {
+		if want[r.comment] > 0 {
+			want[r.comment]--
+			found = append(found, r)
+		}
+	}
+	return found
 }
 
 // maxMessage is how many bytes of elements go into one message, with room for its other attributes: a netlink
@@ -209,10 +228,13 @@ func inMessages(
 }
 
 // sizeOf returns how many bytes an element takes in a message: nested attributes for the element, its key, its
-// value and its comment, each padded to four bytes.
+// value or verdict and its comment, each padded to four bytes.
 func sizeOf(e *nftables.SetElement) int {
 	const header = unix.SizeofNlAttr
 	size := header + 2*header + nlaAlign(len(e.Key)) + 2*header + nlaAlign(len(e.Val))
+	if e.VerdictData != nil { // in place of the value
+		size += 2*header + 4 + nlaAlign(len(e.VerdictData.Chain)+1)
+	}
 	if e.Comment != "" {
 		size += header + nlaAlign(2+len(e.Comment)+1)
 	}

@@ -21,10 +21,13 @@ func Comment(text string, most int) string {
 }
 
 // mark returns a tilde and a hash of the text.
-func mark(text string) string {
+func mark(text string) string { return "~" + Hash(text) }
+
+// Hash returns a hash of a text, 16 hexadecimal digits: for names that belong to one mapping.
+func Hash(text string) string {
 	h := fnv.New64a()
 	h.Write([]byte(text))
-	return fmt.Sprintf("~%016x", h.Sum64())
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // Pieces returns the comments, of at most most bytes each, that together hold a text. It returns none if the text fits
