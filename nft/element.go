@@ -18,21 +18,19 @@ type element struct {
 // elements lists a map or set. It calls begin before each reading: there may be several. each gets the input of
 // decodeElement.
 func (k *kernel) elements(set string, begin func(), each func(encoded []byte)) error {
-	return again(func() error {
-		begin()
-		return k.list(subsystem|unix.NFT_MSG_GETSETELEM, subsystem|unix.NFT_MSG_NEWSETELEM, elementsRequest(set),
-			func(m []byte) { eachElement(m, each) })
+	return k.dump(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, elementsRequest(set), begin, func(m []byte) {
+		eachElement(m, each)
 	})
 }
 
 func elementsRequest(set string) []byte {
-	request := append(header(), stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)...)
-	return append(request, stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
+	return append(stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
+		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, set)...)
 }
 
-// eachElement takes a message with elements apart.
+// eachElement takes a message with elements apart, without its nfgenmsg.
 func eachElement(message []byte, each func(encoded []byte)) {
-	attributes(body(message), func(kind uint16, list []byte) {
+	attributes(message, func(kind uint16, list []byte) {
 		if kind == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			attributes(list, func(_ uint16, e []byte) { each(e) })
 		}

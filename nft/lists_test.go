@@ -3,39 +3,11 @@ package nft
 import (
 	"bytes"
 	"context"
-	"errors"
 	"testing"
 
 	"portmap/internal/lab"
 	"portmap/rules"
-
-	"github.com/mdlayher/netlink"
-	vnetlink "github.com/vishvananda/netlink"
 )
-
-// A list of rules or sets that was interrupted is read again, as one of elements is.
-func TestInterruptedAnswer(t *testing.T) {
-	hosts(t, func(_, wired *Backend, w *wire) {
-		if err := wired.Apply(context.Background(),
-			rules.Change{Add: lab.Mappings(t, "443:8443", "80:8080 --interface eth0")}); err != nil {
-			t.Error(err)
-		}
-		interruptions := 3
-		w.answers = func(question netlink.Message, answer []netlink.Message) {
-			if question.Header.Flags&netlink.Dump == netlink.Dump && interruptions > 0 && len(answer) > 0 {
-				interruptions--
-				answer[len(answer)-1].Header.Flags |= netlink.DumpInterrupted
-			}
-		}
-		if live := liveTexts(t, wired); live != "80:8080/tcp --interface eth0\n443:8443/tcp" || interruptions > 0 {
-			t.Errorf("live are\n%s", live)
-		}
-		interruptions = 1 << 30
-		if _, err := wired.Live(context.Background()); !errors.Is(err, vnetlink.ErrDumpInterrupted) {
-			t.Errorf("interrupted for ever: %v", err)
-		}
-	})
-}
 
 // Lists that were read while a rule changed do not belong together, and are read again, also where nothing looks
 // damaged.

@@ -27,9 +27,9 @@ func (k *kernel) elementAt(set string, key []byte) (e element, err error) {
 	if err != nil {
 		return e, err
 	}
-	answer, err := k.query(unix.NFT_MSG_GETSETELEM, 0, attributes)
+	answer, err := k.query(unix.NFT_MSG_GETSETELEM, attributes)
 	for _, m := range answer {
-		eachElement(m.Data, func(encoded []byte) { e = decodeElement(encoded) })
+		eachElement(body(m.Data), func(encoded []byte) { e = decodeElement(encoded) })
 	}
 	return e, err
 }
@@ -46,7 +46,7 @@ func (k *kernel) firstElements(set string, most int, each func(element)) error {
 		return err
 	}
 	request := nl.NewNetlinkRequest(subsystem|unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP)
-	request.AddRawData(elementsRequest(set))
+	request.AddRawData(append(header(), elementsRequest(set)...))
 	if err := s.Send(request); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (k *kernel) firstElements(set string, most int, each func(element)) error {
 			case unix.NLMSG_ERROR:
 				return unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
 			}
-			eachElement(m.Data, func(encoded []byte) {
+			eachElement(body(m.Data), func(encoded []byte) {
 				each(decodeElement(encoded))
 				count++
 			})

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,13 +56,8 @@ func (k *kernel) rules(chain string) (list []kernelRule, err error) {
 	if chain != "" {
 		request = append(request, stringAttribute(unix.NFTA_RULE_CHAIN, chain)...)
 	}
-	err = again(func() error {
-		answer, err := k.query(unix.NFT_MSG_GETRULE, netlink.Dump, request)
-		list = nil
-		for _, m := range answer {
-			list = append(list, decodeRule(body(m.Data)))
-		}
-		return err
+	err = k.dump(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, request, func() { list = nil }, func(m []byte) {
+		list = append(list, decodeRule(m))
 	})
 	return list, err
 }
@@ -99,7 +93,7 @@ type kernelChain struct {
 
 func (k *kernel) chain(name string) (c kernelChain, err error) {
 	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
-	answer, err := k.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETCHAIN, request)
 	for _, m := range answer {
 		f := fields(body(m.Data))
 		hook, base := f[unix.NFTA_CHAIN_HOOK]
@@ -115,7 +109,7 @@ func (k *kernel) chain(name string) (c kernelChain, err error) {
 // chainUses returns how many rules a chain has, together with the jumps that lead to it.
 func (k *kernel) chainUses(name string) (n uint32, err error) {
 	request := append(stringAttribute(unix.NFTA_CHAIN_TABLE, tableName), stringAttribute(unix.NFTA_CHAIN_NAME, name)...)
-	answer, err := k.query(unix.NFT_MSG_GETCHAIN, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETCHAIN, request)
 	for _, m := range answer {
 		n = fields(body(m.Data)).number(unix.NFTA_CHAIN_USE)
 	}
@@ -137,7 +131,7 @@ type kernelSet struct {
 
 func (k *kernel) set(name string) (s kernelSet, err error) {
 	request := append(stringAttribute(unix.NFTA_SET_TABLE, tableName), stringAttribute(unix.NFTA_SET_NAME, name)...)
-	answer, err := k.query(unix.NFT_MSG_GETSET, 0, request)
+	answer, err := k.query(unix.NFT_MSG_GETSET, request)
 	for _, m := range answer {
 		s = decodeSet(fields(body(m.Data)))
 	}
@@ -146,13 +140,9 @@ func (k *kernel) set(name string) (s kernelSet, err error) {
 
 // sets lists the sets and maps of the table, anonymous ones, too.
 func (k *kernel) sets() (list []kernelSet, err error) {
-	err = again(func() error {
-		answer, err := k.query(unix.NFT_MSG_GETSET, netlink.Dump, stringAttribute(unix.NFTA_SET_TABLE, tableName))
-		list = nil
-		for _, m := range answer {
-			list = append(list, decodeSet(fields(body(m.Data))))
-		}
-		return err
+	request := stringAttribute(unix.NFTA_SET_TABLE, tableName)
+	err = k.dump(unix.NFT_MSG_GETSET, unix.NFT_MSG_NEWSET, request, func() { list = nil }, func(m []byte) {
+		list = append(list, decodeSet(fields(m)))
 	})
 	return list, err
 }

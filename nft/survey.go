@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,7 +54,7 @@ func (k *kernel) table() (tableInfo, error) {
 }
 
 func (k *kernel) tableInfo() (info tableInfo, err error) {
-	answer, err := k.query(unix.NFT_MSG_GETTABLE, 0, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
+	answer, err := k.query(unix.NFT_MSG_GETTABLE, stringAttribute(unix.NFTA_TABLE_NAME, tableName))
 	switch {
 	case isAbsent(err):
 		return tableInfo{}, nil
@@ -116,7 +115,7 @@ func (k *kernel) others(s *survey) error {
 	for _, c := range chains() {
 		ours[c.name] = true
 	}
-	err := k.inTable(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(f attributeMap) {
+	err := k.inTable(unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, unix.NFTA_CHAIN_TABLE, func(f attributeMap) {
 		name := f.text(unix.NFTA_CHAIN_NAME)
 		_, hooked := f[unix.NFTA_CHAIN_HOOK]
 		switch {
@@ -130,13 +129,13 @@ func (k *kernel) others(s *survey) error {
 	if err != nil {
 		return err
 	}
-	err = k.inTable(unix.NFT_MSG_GETFLOWTABLE, nftaFlowtableTable, func(f attributeMap) {
+	err = k.inTable(unix.NFT_MSG_GETFLOWTABLE, unix.NFT_MSG_NEWFLOWTABLE, nftaFlowtableTable, func(f attributeMap) {
 		s.others = append(s.others, foreignOther("flowtable", f.text(nftaFlowtableName)))
 	})
 	if err != nil {
 		return err
 	}
-	return k.inTable(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(f attributeMap) {
+	return k.inTable(unix.NFT_MSG_GETOBJ, unix.NFT_MSG_NEWOBJ, unix.NFTA_OBJ_TABLE, func(f attributeMap) {
 		s.others = append(s.others, foreignOther(objectKind(f.number(unix.NFTA_OBJ_TYPE)), f.text(unix.NFTA_OBJ_NAME)))
 	})
 }
@@ -152,15 +151,14 @@ func objectKind(kind uint32) string {
 	return words[min(int(kind), len(words)-1)]
 }
 
-// inTable lists objects of one kind in the table.
-func (k *kernel) inTable(request uint16, attribute uint16, each func(attributeMap)) error {
-	var answer []netlink.Message
-	err := again(func() (err error) {
-		answer, err = k.query(request, netlink.Dump, stringAttribute(attribute, tableName))
-		return err
+// inTable lists objects of one kind in the table: what to ask for, and the kind of message that answers.
+func (k *kernel) inTable(request, answer, attribute uint16, each func(attributeMap)) error {
+	var list []attributeMap
+	err := k.dump(request, answer, stringAttribute(attribute, tableName), func() { list = nil }, func(m []byte) {
+		list = append(list, fields(m))
 	})
-	for _, m := range answer {
-		each(fields(body(m.Data)))
+	for _, f := range list {
+		each(f)
 	}
 	return err
 }
