@@ -85,7 +85,8 @@ func (k *kernel) settleDoubt(ctx context.Context, change rules.Change, cause err
 	live, err := k.live(ctx)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w; and what became of the change cannot be read: %w", cause, err)
+		// The cause is not wrapped: of an error that is ENOBUFS the command says that nothing was changed.
+		return fmt.Errorf("nf_tables: %s; and what became of the change cannot be read: %w", cause.Error(), err)
 	case done(change, live):
 		return nil
 	}

@@ -192,6 +192,30 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// The answer was lost, and what is there cannot be read: that is reported, and not the errno of the lost answer, which
+// is that of a change that was not made.
+func TestLostAnswerCannotBeSettled(t *testing.T) {
+	hosts(t, func(sound, _ *Backend, w *wire) {
+		wired, err := open(func(uint16, uint16, []byte, func([]byte)) error { return unix.EAGAIN },
+			nftables.WithTestDial(w.talk))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer wired.Close()
+		w.spoil = func(batch []netlink.Message, pass func([]netlink.Message) error) error {
+			return errors.Join(pass(batch), unix.ENOBUFS)
+		}
+		err = wired.Apply(context.Background(), rules.Change{Add: lab.Mappings(t, "443:8443")})
+		if err == nil || errors.Is(err, unix.ENOBUFS) || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("Apply says %v", err)
+		}
+		if live := liveTexts(t, sound); live != "443:8443/tcp" {
+			t.Errorf("live are %q", live)
+		}
+	})
+}
+
 func manyMappings(t *testing.T) []rules.Mapping {
 	var lines []string
 	for i := range 3000 {
