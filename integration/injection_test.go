@@ -94,6 +94,39 @@ func TestFaultAtAnyCall(t *testing.T) {
 	}
 }
 
+// A kill or an error where a switch is set, and where its old value is remembered, in a change that switches one off and
+// another on: the switches are on if and only if the mappings are live that need them, after the next apply at the
+// latest; and route_localnet is never on without the drop. FAULTS=all tries each of these calls.
+func TestFaultAtASwitch(t *testing.T) {
+	const set, remember = "write /proc/sys/net", ".switches"
+	after := "445:127.0.0.1:8445/tcp"
+	c := faultyCommand{before: []string{site, targets}, args: []string{"add", "--replace", after},
+		after: []string{site, after}}
+	eachBackend(t, func(t *testing.T, b backend) {
+		host := lab.New(t).Host("host")
+		b.prefer(host)
+		m := newFaultModel(t, b, c, b.command(t, host))
+		m.count()
+		faults := []fault.Fault{{Kind: fault.Kill, N: 1, At: set}, {Kind: fault.Kill, N: 2, At: set}}
+		if b.name == "nft" {
+			faults = append(faults, fault.Fault{Kind: fault.EIO, N: 2, At: set},
+				fault.Fault{Kind: fault.EIO, N: 6, At: remember}) // before one is switched off
+		}
+		for _, f := range faults {
+			if os.Getenv("FAULTS") != "all" {
+				if r := m.try(f); r.Hit == "" {
+					t.Errorf("%s hits no call", f)
+				}
+				continue
+			}
+			for f.N = 1; m.try(f).Hit != ""; f.N++ {
+				continue
+			}
+		}
+		m.portmap.run("remove", "--all") // else the next host finds what is remembered
+	})
+}
+
 // faultChoice says which faults are tried, of a command that has so many calls for each kind.
 type faultChoice func(b backend, counts map[fault.Kind]int) []fault.Fault
 

@@ -16,6 +16,7 @@ import (
 
 	"portmap/internal/fault"
 	"portmap/internal/lab"
+	"portmap/internal/switches"
 	"portmap/rules"
 
 	"golang.org/x/sys/unix"
@@ -39,9 +40,10 @@ type faultModel struct {
 
 // situation is the file and what is live.
 type situation struct {
-	file    string
-	live    string // sorted lines
-	damaged string
+	file     string
+	live     string // sorted lines
+	damaged  string
+	switches string // those that are on
 }
 
 // missing stands for the content of a file that is not there.
@@ -62,6 +64,7 @@ func newFaultModel(t *testing.T, b backend, c faultyCommand, p portmap) *faultMo
 	if c.live != nil {
 		m.new.live = inOrder(c.live)
 	}
+	m.old.switches, m.new.switches = switchesFor(t, m.old.live), switchesFor(t, m.new.live)
 	m.input = filepath.Join(t.TempDir(), "input")
 	if err := os.WriteFile(m.input, []byte(m.text(c.after)), 0o600); err != nil {
 		t.Fatal(err)
@@ -115,6 +118,9 @@ func (m *faultModel) reset() {
 		_ = os.Remove(m.portmap.file)
 	} else if err := os.WriteFile(m.portmap.file, []byte(m.old.file), 0o644); err != nil {
 		m.t.Fatal(err)
+	}
+	if m.switchedOn() != m.old.switches {
+		m.portmap.run("apply")
 	}
 	if seen := m.observe(); seen != m.old {
 		m.t.Fatalf("there is %+v, which should be %+v", seen, m.old)
@@ -173,8 +179,27 @@ func (m *faultModel) observe() situation {
 		m.t.Fatal(err)
 	}
 	live := m.backend.live(m.t, m.host)
-	m.now = situation{string(content), inOrder(strings.Split(texts(live), "\n")), live.Damaged}
+	m.now = situation{string(content), inOrder(strings.Split(texts(live), "\n")), live.Damaged, m.switchedOn()}
 	return m.now
+}
+
+// switchesFor returns the switches that mappings need, switchedOn those that are on.
+func switchesFor(t *testing.T, live string) string {
+	t.Helper()
+	var lines []string
+	if live != "" {
+		lines = strings.Split(live, "\n")
+	}
+	return strings.Join(switches.Needed(lab.Mappings(t, lines...)), " ")
+}
+
+func (m *faultModel) switchedOn() (list string) {
+	m.host.Do(func() {
+		all := []string{switches.RouteLocalnet, switches.Forward4, switches.Forward6}
+		off := switches.Off(all)
+		list = strings.Join(slices.DeleteFunc(all, func(s string) bool { return slices.Contains(off, s) }), " ")
+	})
+	return list
 }
 
 // litter returns what portmap left that is neither the file, the one before it, nor a lock, whatever its name.
@@ -185,6 +210,9 @@ func (m *faultModel) litter() (names []string) {
 		names = append(names, found...)
 	}
 	return slices.DeleteFunc(names, func(name string) bool {
+		if filepath.Ext(name) == ".switches" && m.now.switches != "" || strings.HasSuffix(name, ".switches.new") {
+			return true // where their old values are; the next change writes the second file again
+		}
 		return name == m.portmap.file || name == m.portmap.file+".old" || filepath.Ext(name) == ".lock" ||
 			name == "/run/portmap" || slices.Contains(m.usual, name)
 	})
@@ -209,7 +237,7 @@ func (m *faultModel) locked() (names []string) {
 }
 
 // try runs the command with a fault, and tells what is wrong afterwards.
-func (m *faultModel) try(f fault.Fault) {
+func (m *faultModel) try(f fault.Fault) fault.Result {
 	m.t.Helper()
 	m.reset()
 	r := m.run(f)
@@ -246,6 +274,7 @@ func (m *faultModel) try(f fault.Fault) {
 		m.t.Errorf("%s, %s: %s\nexit %d, killed %t, it printed %q, and said\n%sfile %q\nlive %q %s", f, r.Hit,
 			strings.Join(wrong, "; "), r.Code, r.Killed, r.Out, r.Err, seen.file, seen.live, seen.damaged)
 	}
+	return r
 }
 
 // complaint is the form of an error: a line, and one with the remedy. Where the output is what could not be written,
@@ -273,6 +302,8 @@ func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string,
 		seen.live != m.new.live)
 	is("it printed something else", r.Out != "" && r.Out != m.out)
 	is("what it printed is not so", r.Out != "" && seen != m.new)
+	is("servers on loopback are open to the network", strings.Contains(seen.switches, switches.RouteLocalnet) &&
+		!strings.Contains(seen.live, "127.0.0.1"))
 	if m.backend.choice == "nft" {
 		is("the rules are damaged", seen.damaged != "")
 		is("what is live is neither the old nor the new", seen.live != m.old.live && seen.live != m.new.live)
@@ -294,7 +325,7 @@ func (m *faultModel) judgeKilled(r fault.Result, seen situation, is func(string,
 	}
 	is(fmt.Sprintf("apply does not put it right: %+v; then there is %+v", apply, mended),
 		apply.Code != 0 || mended.live != want || mended.damaged != "" || mended.file != seen.file &&
-			seen.file != missing)
+			seen.file != missing || mended.switches != switchesFor(m.t, mended.live))
 }
 
 // between reports whether lines have all that both others have, and nothing that none of them has.

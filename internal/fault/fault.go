@@ -32,10 +32,13 @@ func (k Kind) errno() unix.Errno {
 type Fault struct {
 	Kind Kind
 	N    int
+	At   string // counts only calls whose words, see [Result.Hit], contain it; all if empty
 }
 
-// String returns a text that Parse reads, for example "EIO@57".
-func (f Fault) String() string { return fmt.Sprintf("%s@%d", f.Kind, f.N) }
+// String returns a text that Parse reads, for example "EIO@57". At stands behind it and is not read.
+func (f Fault) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s@%d %s", f.Kind, f.N, f.At))
+}
 
 // Parse reads what String returns.
 func Parse(text string) (Fault, error) {
@@ -46,7 +49,7 @@ func Parse(text string) (Fault, error) {
 	}
 	for _, k := range Kinds() {
 		if string(k) == kind {
-			return Fault{k, n}, nil
+			return Fault{Kind: k, N: n}, nil
 		}
 	}
 	return Fault{}, fmt.Errorf("fault %q: %s is none of %v", text, kind, Kinds())

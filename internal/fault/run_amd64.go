@@ -25,7 +25,7 @@ type Result struct {
 	Code     int          // -1 if a signal ended it
 	Killed   bool         // a signal ended it
 	Hit      string       // the call with the fault, in words; "" if the run ended before
-	Counts   map[Kind]int // for each kind, the number of calls that it could hit
+	Counts   map[Kind]int // for each kind, the number of calls that it could hit; of the fault's own as it counts them
 	Late     bool         // it did not end in time
 	Left     []string     // processes that still ran a while after its end
 }

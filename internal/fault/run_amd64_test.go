@@ -37,7 +37,7 @@ func hitting(t *testing.T, script string, kind Kind, text string) (found []Resul
 		t.Fatalf("no call for %s in %v", kind, clean.Counts)
 	}
 	for n := range clean.Counts[kind] {
-		if r := shell(t, script, Fault{kind, n + 1}); strings.Contains(r.Hit, text) {
+		if r := shell(t, script, Fault{Kind: kind, N: n + 1}); strings.Contains(r.Hit, text) {
 			found = append(found, r)
 		}
 	}
@@ -109,7 +109,7 @@ func TestLate(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for _, kind := range Kinds() {
-		f := Fault{kind, 57}
+		f := Fault{Kind: kind, N: 57}
 		if got, err := Parse(f.String()); got != f || err != nil {
 			t.Errorf("%s: %v, %v", f, got, err)
 		}

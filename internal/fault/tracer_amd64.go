@@ -169,7 +169,7 @@ func (t *tracer) atCall(tid int, thread *thread) error {
 		thread.returns = 0
 		return fail(tid, errno)
 	case c.op == opEntry && t.counts(&c, thread.process):
-		t.result.Hit = describe(thread.process, t.root, t.calls.failing[c.number], &c)
+		t.result.Hit = t.words(&c, thread.process)
 		return t.hit(tid, thread, &c)
 	}
 	return nil
@@ -184,10 +184,15 @@ func callInfo(tid int, c *call) error {
 	return nil
 }
 
+func (t *tracer) words(c *call, process int) string {
+	return describe(process, t.root, t.calls.failing[c.number], c)
+}
+
 // counts counts a call, and reports whether it is the one for the fault.
 func (t *tracer) counts(c *call, process int) (isIt bool) {
 	for _, kind := range Kinds() {
-		if t.calls.canHit(kind, c, process, process != t.root) {
+		chosen := kind != t.fault.Kind || t.fault.At == "" || strings.Contains(t.words(c, process), t.fault.At)
+		if chosen && t.calls.canHit(kind, c, process, process != t.root) {
 			t.result.Counts[kind]++
 			isIt = isIt || kind == t.fault.Kind && t.result.Counts[kind] == t.fault.N
 		}

@@ -14,7 +14,7 @@ import (
 // they are there.
 func (h *Host) withSwitches(p plan, steps []step, warnings *[]finding.Finding) []step {
 	needed := h.needed(p)
-	if len(needed) == 0 && len(h.Run.Switches()) == 0 {
+	if known, err := h.Run.Switches(); len(needed)+len(known) == 0 && err == nil { // an error is the first step's
 		return steps
 	}
 	var lowered, raised switches.Step

@@ -1,6 +1,9 @@
 package rundir
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -12,21 +15,25 @@ type Switch struct {
 	Except []string // interfaces that had another value of their own
 }
 
-// Switches returns the settings that were changed for mappings, as far as is known.
-func (d Dir) Switches() (list []Switch) {
-	if d.check() != nil {
-		return nil
+// Switches returns the settings that were changed for mappings. None are known where the folder is missing, or cannot be
+// trusted.
+func (d Dir) Switches() (list []Switch, err error) {
+	var content []byte
+	if err = d.check(); err == nil {
+		content, err = os.ReadFile(d.path("switches"))
 	}
-	content, err := os.ReadFile(d.path("switches"))
 	if err != nil {
-		return nil
+		if !errors.As(err, new(*fs.PathError)) || errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("which switches were set: %w", err)
 	}
 	for line := range strings.Lines(string(content)) {
 		if words := strings.Fields(line); len(words) >= 2 {
 			list = append(list, Switch{words[0], words[1], words[2:]})
 		}
 	}
-	return list
+	return list, nil
 }
 
 // KeepSwitches remembers settings in the place of those before.

@@ -150,7 +150,10 @@ type change struct {
 
 // Raise switches on what is needed.
 func Raise(run rundir.Dir, needed []string) (s Step, err error) {
-	s = Step{run: run, before: run.Switches()}
+	s = Step{run: run}
+	if s.before, err = run.Switches(); err != nil {
+		return s, err
+	}
 	remembered := s.before
 	for _, name := range needed {
 		was, err := Read(name)
@@ -178,7 +181,10 @@ func Raise(run rundir.Dir, needed []string) (s Step, err error) {
 
 // Lower puts back what is not needed any more.
 func Lower(run rundir.Dir, needed []string) (s Step, err error) {
-	s = Step{run: run, before: run.Switches()}
+	s = Step{run: run}
+	if s.before, err = run.Switches(); err != nil {
+		return s, err
+	}
 	var kept []rundir.Switch
 	for _, r := range s.before {
 		if slices.Contains(needed, r.Name) {
@@ -213,7 +219,8 @@ func (s *Step) Undo() error {
 		errs = append(errs, set(c.name, c.was, c.except))
 	}
 	s.done = nil
-	if !slices.EqualFunc(s.run.Switches(), s.before, func(a, b rundir.Switch) bool { return a.Name == b.Name }) {
+	now, err := s.run.Switches()
+	if err != nil || !slices.EqualFunc(now, s.before, func(a, b rundir.Switch) bool { return a.Name == b.Name }) {
 		errs = append(errs, s.run.KeepSwitches(s.before))
 	}
 	return errors.Join(errs...)
@@ -231,7 +238,8 @@ func Off(needed []string) (list []string) {
 
 // Lost reports whether a switch that was set for a mapping is off again.
 func Lost(run rundir.Dir) bool {
-	for _, r := range run.Switches() {
+	known, _ := run.Switches()
+	for _, r := range known {
 		if value, err := Read(r.Name); err == nil && value != on {
 			return true
 		}

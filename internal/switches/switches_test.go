@@ -60,8 +60,8 @@ func TestWhatWasThere(t *testing.T) {
 						t.Errorf("%s is %s, want %s", name, got, want)
 					}
 				}
-				if left := run.Switches(); len(left) > 0 {
-					t.Errorf("remembered are %v", left)
+				if left, err := run.Switches(); len(left) > 0 || err != nil {
+					t.Errorf("remembered are %v, %v", left, err)
 				}
 			})
 			if err != nil {
@@ -93,8 +93,8 @@ func TestNothingHalfDone(t *testing.T) {
 				t.Errorf("%s is %s", name, got)
 			}
 		}
-		if left := run.Switches(); len(left) > 0 {
-			t.Errorf("remembered are %v", left)
+		if left, err := run.Switches(); len(left) > 0 || err != nil {
+			t.Errorf("remembered are %v, %v", left, err)
 		}
 	})
 }
