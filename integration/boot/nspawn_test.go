@@ -93,8 +93,8 @@ func TestNspawnBadLine(t *testing.T) {
 // A command that was built by hand, its package, and neither.
 func TestNspawnByHand(t *testing.T) {
 	t.Parallel()
-	p := plan{"serve", "by_hand", "reboot", "restored", "packaged", "reboot", "restored", "off", "reboot",
-		"not_restored"}
+	p := plan{"serve", "by_hand", "reboot", "restored", "packaged", "reboot", "restored", "off",
+		"finds boot-off", "reboot", "not_restored"}
 	nspawn(t, "bookworm", p).check(t, p)
 }
 

@@ -44,13 +44,15 @@ func onItsOwn() plan { return judge("vrf", "reach_vrf") }
 func firewalls() map[string]plan {
 	return map[string]plan{
 		"nftables": beside("nftables", "again nftables reload"),
-		"firewalld": beside("firewalld", "again firewalld reload", "survives firewall-cmd --reload",
+		"firewalld": beside("firewalld", "clean", "again firewalld reload", "survives firewall-cmd --reload",
 			"survives firewall-cmd --complete-reload"),
 		"ufw": slices.Insert(beside("ufw", "survives ufw reload", "survives ufw allow 22/tcp"), 3,
-			"ufw --force enable", "unanswered", "paste coming-from ufw"),
+			"ufw --force enable", "unanswered", "finds firewall-drops", "fixed", "unanswered",
+			"paste coming-from ufw", "clean"),
 		"netfilter-persistent": beside("netfilter-persistent", "survives netfilter-persistent start",
 			"survives netfilter-persistent reload"),
-		"iptables":  beside("iptables"),
+		"iptables": beside("iptables", "server_on 127.0.0.1", "finds loopback-only", "server_on ::", "reach 10",
+			"clean"),
 		"ip6tables": beside("ip6tables"),
 		"firewalld flushing iptables": { // which it flushes some time after it was started
 			"serve", "install", "add_through iptables", "firewall firewalld",

@@ -423,6 +423,8 @@ litter() { touch /usr/lib/systemd/system/portmap-litter.service; }
 
 # shellcheck source=integration/boot/guest/pages.sh
 . ./pages.sh
+# shellcheck source=integration/boot/guest/check.sh
+. ./check.sh
 
 mkdir -p /run/boot
 "$@"

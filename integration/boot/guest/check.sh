@@ -1,0 +1,36 @@
+#!/bin/sh
+# check.sh: the steps in which a host is broken on purpose, and `portmap check` says how. It is a part of steps.sh.
+
+# first_finding prints the ID of what check finds first. Node.js is here for the server.
+first_finding() {
+    portmap check -o json >/run/boot/checked 2>/run/boot/check-said || true
+    node -p 'const r = JSON.parse(require("fs").readFileSync("/run/boot/checked"));
+        (r.mappings.flatMap(m => m.findings).concat(r.host)[0] || { id: "nothing" }).id'
+}
+
+# finds ID: check names that cause before all others.
+finds() {
+    found=$(first_finding) || die "check says no JSON: $(cat /run/boot/check-said)"
+    [ "$found" = "$1" ] || die "check finds $found, not $1: $(cat /run/boot/checked)"
+}
+
+# clean: check finds nothing on a host that works.
+clean() { portmap check >/run/boot/check-said 2>&1 || die "check finds: $(cat /run/boot/check-said)"; }
+
+# fixed: check types the cure, which works, and the command that it prints takes it back.
+fixed() {
+    said=$(portmap check --fix --yes 2>&1) || die "check --fix ends with $?: $said"
+    reach 10
+    clean
+    printf '%s\n' "$said" | sed -n 's/^ *to undo: *//p' | sed 's/sudo //g' >/run/boot/undo
+    [ -s /run/boot/undo ] || die "check --fix does not say how to undo it: $said"
+    sh -eux /run/boot/undo || die 'the undo fails'
+}
+
+# server_on ADDRESS: the server listens there.
+server_on() {
+    sed -i "s|/opt/boot [^ ]* 8443|/opt/boot $1 8443|" /etc/systemd/system/rwserve.service
+    systemctl daemon-reload
+    systemctl restart rwserve
+    within 60 listens || die 'the server does not listen'
+}
