@@ -81,6 +81,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 	for _, row := range r.Rows {
 		mappings = append(mappings, row.Mapping)
 		list = append(list, r.Listing.RulesOf(row)...)
+		list = append(list, servers.Advise([]rules.Mapping{row.Mapping}, r.Facts.Servers, r.Typed)...)
 	}
 	list = append(list, r.Listing.Damage()...)
 	if r.Listing.Denied == nil {
@@ -98,8 +99,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 		list = append(list, slices.Concat(others.Advise(r.Facts.Others, system), others.Dropped(r.Facts.Others),
 			others.Forwarded(r.Facts.Others))...)
 	}
-	for _, f := range slices.Concat(servers.Advise(mappings, r.Facts.Servers, r.Typed),
-		switches.Advise(mappings), r.Boot, staticFindings(ctx, r.Facts)) {
+	for _, f := range slices.Concat(switches.Advise(mappings), r.Boot, staticFindings(ctx, r.Facts)) {
 		if f.ID != finding.SourceHidden { // which is as it is meant to be
 			list = append(list, f)
 		}

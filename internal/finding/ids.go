@@ -114,90 +114,89 @@ type kind struct {
 	warning  bool   // the message begins with "warning: "
 }
 
-func kinds() []kind {
-	return []kind{
-		{id: NoServer, severity: Broken},
-		{id: PortsSwapped, severity: Broken, lead: "to swap them"},
-		{id: LoopbackOnly, severity: Broken, warning: true},
-		{id: ServerPartly, severity: Broken},
-		{id: ServerBlocked, severity: Broken, warning: true},
-		{id: ServerShadowed, severity: Risk, warning: true},
-		{id: AddressAbsent, severity: Broken, warning: true},
-		{id: InterfaceAbsent, severity: Broken, warning: true},
-		{id: InterfaceAltname, severity: Broken, warning: true},
-		{id: SharedTarget, severity: Risk, lead: "to prevent it", warning: true},
+// kinds is the table of all IDs, in the order in which they are documented.
+var kinds = []kind{
+	{id: NoServer, severity: Broken},
+	{id: PortsSwapped, severity: Broken, lead: "to swap them"},
+	{id: LoopbackOnly, severity: Broken, warning: true},
+	{id: ServerPartly, severity: Broken},
+	{id: ServerBlocked, severity: Broken, warning: true},
+	{id: ServerShadowed, severity: Risk, warning: true},
+	{id: AddressAbsent, severity: Broken, warning: true},
+	{id: InterfaceAbsent, severity: Broken, warning: true},
+	{id: InterfaceAltname, severity: Broken, warning: true},
+	{id: SharedTarget, severity: Risk, lead: "to prevent it", warning: true},
 
-		{id: SourceHidden, severity: Hint},
-		{id: ForwardingOff, severity: Broken, lead: "to switch it on", warning: true},
-		{id: ForwardDropped, severity: Broken, lead: "to let only these pass", warning: true},
-		{id: RouterIgnored, severity: Risk, lead: "to have that", warning: true},
-		{id: SwitchOff, severity: Broken, warning: true},
+	{id: SourceHidden, severity: Hint},
+	{id: ForwardingOff, severity: Broken, lead: "to switch it on", warning: true},
+	{id: ForwardDropped, severity: Broken, lead: "to let only these pass", warning: true},
+	{id: RouterIgnored, severity: Risk, lead: "to have that", warning: true},
+	{id: SwitchOff, severity: Broken, warning: true},
 
-		{id: ForeignRuleFirst, severity: Broken, warning: true},
-		{id: ForeignRuleTied, severity: Risk, warning: true},
-		{id: ForeignRuleShadowed, severity: Risk, warning: true},
-		{id: FirewallDrops, severity: Broken, lead: "to let in what is mapped, and nothing else", warning: true},
-		{id: Untracked, severity: Broken, warning: true},
+	{id: ForeignRuleFirst, severity: Broken, warning: true},
+	{id: ForeignRuleTied, severity: Risk, warning: true},
+	{id: ForeignRuleShadowed, severity: Risk, warning: true},
+	{id: FirewallDrops, severity: Broken, lead: "to let in what is mapped, and nothing else", warning: true},
+	{id: Untracked, severity: Broken, warning: true},
 
-		{id: BootOff, severity: Risk, lead: "to have that"},
-		{id: BootMasked, severity: Risk, lead: "to change that"},
-		{id: BootOtherFile, severity: Risk},
-		{id: BootFileHidden, severity: Risk, lead: "to mend that"},
-		{id: BootFileUnreadable, severity: Risk, lead: "to mend that"},
-		{id: FirewalldReload, severity: Risk, lead: "to have them back each time"},
-		{id: WatchRunning, severity: Hint, lead: "end it first"},
+	{id: BootOff, severity: Risk, lead: "to have that"},
+	{id: BootMasked, severity: Risk, lead: "to change that"},
+	{id: BootOtherFile, severity: Risk},
+	{id: BootFileHidden, severity: Risk, lead: "to mend that"},
+	{id: BootFileUnreadable, severity: Risk, lead: "to mend that"},
+	{id: FirewalldReload, severity: Risk, lead: "to have them back each time"},
+	{id: WatchRunning, severity: Hint, lead: "end it first"},
 
-		{id: RulesMissing, severity: Broken, lead: "to put it there", warning: true},
-		{id: NotSaved, severity: Risk, lead: "to save it"},
-		{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
-		{id: RulesForeign, severity: Broken, warning: true},
-		{id: OtherBackend, severity: Risk},
-		{id: OtherVariant, severity: Hint},
-		{id: FamilyMissing, severity: Risk, warning: true},
-		{id: ConntrackStale, severity: Risk, lead: "to have that", warning: true},
-		{id: TemporaryLost, severity: Broken, warning: true},
+	{id: RulesMissing, severity: Broken, lead: "to put it there", warning: true},
+	{id: NotSaved, severity: Risk, lead: "to save it"},
+	{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
+	{id: RulesForeign, severity: Broken, warning: true},
+	{id: OtherBackend, severity: Risk},
+	{id: OtherVariant, severity: Hint},
+	{id: FamilyMissing, severity: Risk, warning: true},
+	{id: ConntrackStale, severity: Risk, lead: "to have that", warning: true},
+	{id: TemporaryLost, severity: Broken, warning: true},
 
-		{id: NoMappings, severity: Hint, lead: "the first one"},
-		{id: FileMissing, severity: Hint},
-		{id: FileInvalid, severity: Broken, warning: true},
-		{id: LineLeftOut, severity: Broken, warning: true},
-		{id: ChangeLeftover, severity: Hint, warning: true},
-		{id: OtherFile, severity: Hint},
-		{id: OtherFileKeeps, severity: Hint},
-		{id: OtherFileConflict, severity: Broken, warning: true},
-		{id: OtherFileUnreadable, severity: Risk, warning: true},
+	{id: NoMappings, severity: Hint, lead: "the first one"},
+	{id: FileMissing, severity: Hint},
+	{id: FileInvalid, severity: Broken, warning: true},
+	{id: LineLeftOut, severity: Broken, warning: true},
+	{id: ChangeLeftover, severity: Hint, warning: true},
+	{id: OtherFile, severity: Hint},
+	{id: OtherFileKeeps, severity: Hint},
+	{id: OtherFileConflict, severity: Broken, warning: true},
+	{id: OtherFileUnreadable, severity: Risk, warning: true},
 
-		{id: ConntrackFull, severity: Risk, lead: "to double it", warning: true},
-		{id: EphemeralPort, severity: Risk, lead: "to reserve it"},
-		{id: CapabilityLeft, severity: Risk, lead: "to remove that"},
-		{id: UnprivilegedPorts, severity: Risk, lead: "to end that"},
-		{id: PortLeaked, severity: Risk, warning: true},
-		{id: CertbotStandalone, severity: Risk, lead: "to have it answer there", warning: true},
-		{id: UnitFailed, severity: Risk, lead: "when that is mended", warning: true},
-		{id: TwoFiles, severity: Hint},
-		{id: WatchStopped, severity: Risk, lead: "to start it", warning: true},
-		{id: IPv6Off, severity: Broken, lead: "to switch it on", warning: true},
-		{id: InterfaceDown, severity: Broken, lead: "to bring it up", warning: true},
-		{id: ReversePath, severity: Risk, lead: "to accept them", warning: true},
-		{id: BansBypassed, severity: Risk, lead: "to ban them there, too", warning: true},
-		{id: RedirectBack, severity: Risk},
-		{id: SocketBacklog, severity: Broken, warning: true},
+	{id: ConntrackFull, severity: Risk, lead: "to double it", warning: true},
+	{id: EphemeralPort, severity: Risk, lead: "to reserve it"},
+	{id: CapabilityLeft, severity: Risk, lead: "to remove that"},
+	{id: UnprivilegedPorts, severity: Risk, lead: "to end that"},
+	{id: PortLeaked, severity: Risk, warning: true},
+	{id: CertbotStandalone, severity: Risk, lead: "to have it answer there", warning: true},
+	{id: UnitFailed, severity: Risk, lead: "when that is mended", warning: true},
+	{id: TwoFiles, severity: Hint},
+	{id: WatchStopped, severity: Risk, lead: "to start it", warning: true},
+	{id: IPv6Off, severity: Broken, lead: "to switch it on", warning: true},
+	{id: InterfaceDown, severity: Broken, lead: "to bring it up", warning: true},
+	{id: ReversePath, severity: Risk, lead: "to accept them", warning: true},
+	{id: BansBypassed, severity: Risk, lead: "to ban them there, too", warning: true},
+	{id: RedirectBack, severity: Risk},
+	{id: SocketBacklog, severity: Broken, warning: true},
 
-		{id: RuleDrops, severity: Broken, lead: "to let these pass"},
-		{id: AnswerDropped, severity: Broken, lead: "to let these pass"},
-		{id: NotTranslated, severity: Broken},
-		{id: TargetRefuses, severity: Broken},
-		{id: TargetSilent, severity: Broken},
-		{id: KernelDrops, severity: Broken},
-		{id: ProbeUnsent, severity: Broken},
-		{id: Unexplained, severity: Broken},
-	}
+	{id: RuleDrops, severity: Broken, lead: "to let these pass"},
+	{id: AnswerDropped, severity: Broken, lead: "to let these pass"},
+	{id: NotTranslated, severity: Broken},
+	{id: TargetRefuses, severity: Broken},
+	{id: TargetSilent, severity: Broken},
+	{id: KernelDrops, severity: Broken},
+	{id: ProbeUnsent, severity: Broken},
+	{id: Unexplained, severity: Broken},
 }
 
 // IDs returns every ID, in the order in which they are documented.
 func IDs() []ID {
 	var ids []ID
-	for _, k := range kinds() {
+	for _, k := range kinds {
 		ids = append(ids, k.id)
 	}
 	return ids
@@ -205,7 +204,7 @@ func IDs() []ID {
 
 // kindOf returns the zero kind for an ID that is not in the table.
 func kindOf(id ID) kind {
-	for _, k := range kinds() {
+	for _, k := range kinds {
 		if k.id == id {
 			return k
 		}

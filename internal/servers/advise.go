@@ -30,9 +30,11 @@ func Advise(added []rules.Mapping, found Found, typed func(words ...string) stri
 		found.Name() // a walk over /proc, for when somebody has to be named
 	}
 	var advice []finding.Finding
+	said := map[string]bool{}
 	for _, m := range added {
 		for _, f := range slices.Concat(absent(m), shadowed(m, found), behind(m, found, typed)) {
-			if !slices.ContainsFunc(advice, func(said finding.Finding) bool { return said.String() == f.String() }) {
+			if key := f.Text + f.Remedy; !said[key] {
+				said[key] = true
 				advice = append(advice, f)
 			}
 		}
