@@ -134,14 +134,11 @@ func (t *Tracer) ended(now time.Time) *Packet {
 
 // read takes in what the kernel reports within a moment, and returns whether that was anything.
 func (t *Tracer) read() (bool, error) {
-	const moment = 10 * time.Millisecond
-	if err := t.events.SetReadDeadline(time.Now().Add(moment)); err != nil {
+	if waiting, err := t.waiting(); !waiting || err != nil {
 		return false, err
 	}
 	messages, err := t.events.Receive()
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return false, nil
 	case errors.Is(err, unix.ENOBUFS):
 		t.Lost = true
 		return true, nil
@@ -152,6 +149,24 @@ func (t *Tracer) read() (bool, error) {
 		t.take(m)
 	}
 	return true, nil
+}
+
+// waiting reports whether there is something to read within a moment. It asks poll(2), which looks once more at its
+// end: a deadline of the socket can be over on a busy host before anybody has looked.
+func (t *Tracer) waiting() (is bool, err error) {
+	const moment = 10 // milliseconds
+	raw, err := t.events.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	failed := raw.Control(func(fd uintptr) {
+		count := -1
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); { // a signal of the Go scheduler
+			count, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, moment)
+		}
+		is = count > 0
+	})
+	return is, errors.Join(failed, err)
 }
 
 // Close takes the marks away.
