@@ -36,7 +36,7 @@ func (a *app) noteServers(ctx context.Context, r reconcile.Report, found servers
 	added := incoming(r)
 	a.notes(servers.Advise(added, found, a.here)...)
 	a.noteSharedTarget(ctx, added)
-	a.notes(switches.Advise(added)...)
+	a.notes(switches.Advise(added, a.here)...)
 }
 
 // noteSharedTarget warns of two mappings that end at one port, where the kernel cannot do that.

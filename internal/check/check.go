@@ -59,19 +59,19 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	if err != nil {
 		return report, err
 	}
+	var explained []finding.Finding
 	if r.Probe {
-		explained, err := report.probe(ctx, &r.Facts.Servers)
+		explained, err = report.probe(ctx, &r.Facts.Servers)
 		if err != nil && !errors.Is(err, unix.EPERM) {
 			return report, err
 		}
 		if err != nil {
 			report.Unprobed, report.Denied = fmt.Sprintf("no packet was sent: %v", err), true
 		}
-		found = append(explained, found...)
 	} else {
 		report.Unprobed = "no packet was sent, since --no-probe asks for that"
 	}
-	report.spread(found)
+	report.spread(explained, found)
 	return report, nil
 }
 
@@ -82,6 +82,9 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 		mappings = append(mappings, row.Mapping)
 		list = append(list, r.Listing.RulesOf(row)...)
 		list = append(list, servers.Advise([]rules.Mapping{row.Mapping}, r.Facts.Servers, r.Typed)...)
+		if row.State != reconcile.Missing {
+			list = append(list, switchedOff(row.Mapping)...)
+		}
 	}
 	list = append(list, r.Listing.Damage()...)
 	if r.Listing.Denied == nil {
@@ -99,7 +102,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 		list = append(list, slices.Concat(others.Advise(r.Facts.Others, system), others.Dropped(r.Facts.Others),
 			others.Forwarded(r.Facts.Others))...)
 	}
-	for _, f := range slices.Concat(switches.Advise(mappings), r.Boot, staticFindings(ctx, r.Facts)) {
+	for _, f := range slices.Concat(switches.Advise(mappings, r.Typed), r.Boot, staticFindings(ctx, r.Facts)) {
 		if f.ID != finding.SourceHidden { // which is as it is meant to be
 			list = append(list, f)
 		}
@@ -149,30 +152,39 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 	return list, nil
 }
 
-// spread gives each mapping its findings.
-func (r *Report) spread(list []finding.Finding) {
+// spread gives each mapping its findings: first those that packets explained, which settle some of the others.
+func (r *Report) spread(explained, others []finding.Finding) {
 	index := map[string]int{}
 	for i := range r.Results {
 		index[r.Results[i].Mapping.String()] = i
 	}
-	for _, f := range list {
-		i, about := index[f.Mapping.String()]
-		if f.Mapping.IsZero() || !about {
+	for _, f := range explained {
+		one := &r.Results[index[f.Mapping.String()]]
+		one.Findings = add(one.Findings, f)
+	}
+	settled := make([][]finding.ID, len(r.Results))
+	for i := range r.Results {
+		settled[i] = settledBy(r.Results[i].Findings)
+	}
+	for _, f := range others {
+		switch i, about := index[f.Mapping.String()]; {
+		case f.Mapping.IsZero() || !about:
 			r.Host = add(r.Host, f)
-			continue
+		case !slices.Contains(settled[i], f.ID):
+			r.Results[i].Findings = add(r.Results[i].Findings, f)
 		}
-		r.Results[i].Findings = add(r.Results[i].Findings, f)
 	}
 	for i := range r.Results {
 		one := &r.Results[i]
-		one.weigh()
+		one.weigh(r.Host)
 		sortFindings(one.Findings)
 	}
 	sortFindings(r.Host)
 }
 
-// weigh holds what was found without a packet to what became of the packets.
-func (one *Result) weigh() {
+// weigh holds what was found without a packet to what became of the packets. The host's own findings can be a cause,
+// too.
+func (one *Result) weigh(host []finding.Finding) {
 	if len(one.Ways) == 0 {
 		return
 	}
@@ -181,10 +193,13 @@ func (one *Result) weigh() {
 		one.Findings = slices.DeleteFunc(one.Findings, func(f finding.Finding) bool { return refutable(f.ID) })
 		return
 	}
-	broken := func(f finding.Finding) bool { return f.Severity() == finding.Broken }
+	if slices.ContainsFunc(one.Findings, isCause) || slices.ContainsFunc(host, isCause) {
+		one.Findings = slices.DeleteFunc(one.Findings, func(f finding.Finding) bool { return symptom(f.ID) })
+		return
+	}
 	for i := range one.Ways {
 		w := &one.Ways[i]
-		if !w.Reached && !w.explained && !slices.ContainsFunc(one.Findings, broken) {
+		if !w.Reached && !w.explained {
 			one.Findings = add(one.Findings, w.about(finding.Unexplained,
 				"no server got it, and no rule and no counter of this host says why")[0])
 		}

@@ -30,17 +30,20 @@ func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
 	if stops := legacyStops(seen, w.Family()); silent && !passed && len(stops) > 0 {
 		return stoppedBy(stops[0], w)
 	}
+	to, by := w.destination(), w.translator(ctx)
 	switch {
 	case w.answer.Outcome == probe.Unsent:
 		return w.about(finding.ProbeUnsent, "the probe could not send: %v", w.answer.Err)
-	case w.entry.Found && w.entry.Translated && !slices.Contains(w.Expected, w.entry.To):
-		return w.about(finding.ForeignRuleFirst, "another rule sends it to %s, not to %s%s", w.entry.To,
-			addresses(w.Expected), w.translator(ctx))
+	case by != "":
+		return []finding.Finding{{ID: finding.ForeignRuleFirst, Mapping: w.Mapping, Seen: w.evidence(),
+			Text: fmt.Sprintf("another rule takes the clients of %s before it: %s", w.Mapping.Spec(), by)}}
+	case to.IsValid() && to != w.To && !slices.Contains(w.Expected, to): // by a rule of iptables-legacy
+		return w.about(finding.ForeignRuleFirst, "another rule sends it to %s, not to %s", to, addresses(w.Expected))
 	case w.answer.Outcome == probe.Answered:
 		return w.about(finding.NotTranslated, "somebody answers, and it is not the mapping's server: the packet was "+
 			"not translated")
-	case w.Mapping.RemoteFamilies() != 0 && w.entry.Found && w.answer.Outcome == probe.Refused:
-		return w.about(finding.TargetRefuses, "%s refuses the connection", w.entry.To)
+	case w.Mapping.RemoteFamilies() != 0 && slices.Contains(w.Expected, to) && w.answer.Outcome == probe.Refused:
+		return w.about(finding.TargetRefuses, "%s refuses the connection", to)
 	case w.Mapping.RemoteFamilies() != 0 && silent && w.out != nil && w.out.Last() != nil:
 		return w.about(finding.TargetSilent, "%s does not answer", addresses(w.Expected))
 	case silent && seen.reason() != "":
@@ -78,20 +81,38 @@ func stoppedBy(s stop, w *Way) []finding.Finding {
 // evidence is the way of the packet until it was stopped, in one line.
 func (w *Way) evidence() string {
 	text := fmt.Sprintf("%s -> %s", w.answer.From, w.To)
-	if w.out != nil && w.out.Last() != nil && w.out.Last().To != w.To {
-		text += fmt.Sprintf(", translated to %s", w.out.Last().To)
+	to := w.destination()
+	if last := w.out.Last(); !to.IsValid() && last != nil {
+		to = last.To
+	}
+	if to.IsValid() && to != w.To {
+		text += fmt.Sprintf(", translated to %s", to)
 	}
 	return text
 }
 
-// translator names the rule that translated the packet.
+// destination returns where the packet went in the end, as far as that is known. Connection tracking forgets a
+// connection that is refused at once (nf_conntrack_proto_tcp.c, nf_conntrack_tcp_packet).
+func (w *Way) destination() netip.AddrPort {
+	if !w.entry.Found && w.out != nil {
+		return w.out.Arrived
+	}
+	return w.entry.To
+}
+
+// translator names the rule of another tool that translated the packet; "" if there is none.
 func (w *Way) translator(ctx context.Context) string {
 	if w.out == nil {
 		return ""
 	}
 	for i, hop := range w.out.Hops {
-		if hop.To == w.To && hop.Handle != 0 && hop.Verdict == trace.Accept {
-			return ": " + stopAt(ctx, w.out, i).String()
+		if hop.To != w.To || hop.Handle == 0 || hop.Verdict != trace.Accept {
+			continue
+		}
+		rule := stopAt(ctx, w.out, i)
+		text := strings.ToLower(rule.text)
+		if rule.tool != "portmap" && (strings.Contains(text, "dnat") || strings.Contains(text, "redirect")) {
+			return rule.String()
 		}
 	}
 	return ""

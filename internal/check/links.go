@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/internal/shell"
+	"portmap/internal/switches"
 	"portmap/rules"
 
 	"github.com/vishvananda/netlink"
@@ -37,6 +38,18 @@ func ipv6Off(k kernel, m rules.Mapping) []finding.Finding {
 		return nil
 	}
 	return []finding.Finding{f}
+}
+
+// switchedOff tells of a switch that a live mapping needs, and that somebody has set off.
+func switchedOff(m rules.Mapping) (advice []finding.Finding) {
+	for _, name := range switches.Off(switches.Needed([]rules.Mapping{m})) {
+		advice = append(advice, finding.Finding{
+			ID: finding.SwitchOff, Mapping: m,
+			Text:   fmt.Sprintf("%s is 0, and %s needs it", switches.Sysctl(name), m.Spec()),
+			Remedy: sysctl(name, "1"), Undo: sysctl(name, "0"),
+		})
+	}
+	return advice
 }
 
 // hasIPv6 reports whether an interface has an IPv6 address, other than that of loopback.

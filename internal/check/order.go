@@ -47,5 +47,28 @@ func sortFindings(list []finding.Finding) {
 // and these can be read wrongly.
 func refutable(id finding.ID) bool {
 	return slices.Contains([]finding.ID{finding.Untracked, finding.ForeignRuleFirst, finding.FirewallDrops,
-		finding.ForwardDropped, finding.ForwardingOff, finding.ReversePath}, id)
+		finding.ForwardDropped, finding.ForwardingOff}, id)
+}
+
+// settledBy returns the causes of which packets have shown more than rules do, whatever is read off the rules.
+func settledBy(explained []finding.Finding) (ids []finding.ID) {
+	for _, f := range explained {
+		switch f.ID {
+		case finding.ForeignRuleFirst:
+			ids = append(ids, finding.ForeignRuleFirst, finding.ForeignRuleTied, finding.ForeignRuleShadowed)
+		case finding.FirewallDrops:
+			ids = append(ids, finding.FirewallDrops, finding.ForwardDropped)
+		}
+	}
+	return ids
+}
+
+// isCause reports whether a finding says why a packet does not reach a server.
+func isCause(f finding.Finding) bool {
+	return f.Severity() == finding.Broken && stageOf(f.ID) < len(stages) && !symptom(f.ID)
+}
+
+// symptom reports whether a finding says only what became of a packet: with a cause beside it, it says nothing new.
+func symptom(id finding.ID) bool {
+	return slices.Contains([]finding.ID{finding.NotTranslated, finding.TargetSilent, finding.KernelDrops}, id)
 }

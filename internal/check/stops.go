@@ -57,8 +57,23 @@ func stopAt(ctx context.Context, p *trace.Packet, number int) stop {
 			}
 		}
 	}
-	s.tool = others.ToolOf(s.table, s.chain, comment)
+	if s.tool = others.ToolOf(s.table, s.chain, comment); s.tool == "" && hop.Policy {
+		s.tool = policyOf(p, hop)
+	}
 	return s
+}
+
+// policyOf returns whose a chain's policy is: that of a tool that sets it, and to whose chains the packet was led.
+func policyOf(p *trace.Packet, hop *trace.Hop) string {
+	for _, h := range p.Hops {
+		if h.Family != hop.Family || h.Table != hop.Table {
+			continue
+		}
+		if tool := others.ToolOf(h.Table, h.Chain, ""); tool == "ufw" || tool == "Docker" && hop.Chain == "FORWARD" {
+			return tool
+		}
+	}
+	return ""
 }
 
 // systemOf tells the tables of iptables-nft from others, and returns the program that changes them.

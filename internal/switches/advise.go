@@ -13,8 +13,9 @@ import (
 )
 
 // Advise returns what a person should know of added mappings to other hosts: whom their servers see, that this host
-// sends nothing on, and that with IPv6 forwarding it does not listen to routers any more.
-func Advise(added []rules.Mapping) (advice []finding.Finding) {
+// sends nothing on, and that with IPv6 forwarding it does not listen to routers any more. Typed returns a command of
+// portmap, to be pasted.
+func Advise(added []rules.Mapping, typed func(words ...string) string) (advice []finding.Finding) {
 	var forwards rules.Families
 	for _, m := range added {
 		families := m.RemoteFamilies()
@@ -41,7 +42,7 @@ func Advise(added []rules.Mapping) (advice []finding.Finding) {
 				ID: finding.ForwardingOff, Mapping: m,
 				Text: fmt.Sprintf("this host sends nothing on to other hosts, since %s is 0: "+
 					"%s does not work from outside", strings.Join(names, " and "), m.Spec()),
-				Remedy: withForward(m),
+				Remedy: typed(withForward(m)...),
 			})
 		}
 	}
@@ -51,10 +52,9 @@ func Advise(added []rules.Mapping) (advice []finding.Finding) {
 	return advice
 }
 
-// withForward returns the command that adds --forward to a mapping.
-func withForward(m rules.Mapping) string {
-	words := []string{"sudo", "portmap", "add", "--replace", "--forward"}
-	return shell.Join(append(words, strings.Fields(m.String())...)...)
+// withForward returns the words of the command that adds --forward to a mapping.
+func withForward(m rules.Mapping) []string {
+	return append([]string{"add", "--replace", "--forward"}, strings.Fields(m.String())...)
 }
 
 // routerIgnored tells of interfaces that have a route from a router's advertisement. With forwarding, the kernel takes

@@ -32,9 +32,9 @@ func (p *Packet) Dropped() bool {
 	return last != nil && last.Verdict == Drop
 }
 
-// Last returns the last hop; nil if there is none.
+// Last returns the last hop; nil if there is none, or no packet.
 func (p *Packet) Last() *Hop {
-	if len(p.Hops) == 0 {
+	if p == nil || len(p.Hops) == 0 {
 		return nil
 	}
 	return &p.Hops[len(p.Hops)-1]
