@@ -38,8 +38,8 @@ func (q question) parts() (network, to string) {
 	return network, to
 }
 
-// newCheckedHost makes a host whose clients reach it at 192.0.2.1 and 2001:db8::1, and has portmap add a mapping. Its servers
-// run as the owner of --owner, where this process has several users.
+// newCheckedHost makes a host whose clients reach it at 192.0.2.1 and 2001:db8::1, and has portmap add a mapping. Its
+// servers run as the owner of --owner, where this process has several users.
 func newCheckedHost(t *testing.T, b backend, words string, serve []string) *checkedHost {
 	n := lab.New(t)
 	s := &checkedHost{T: t, b: b, net: n, host: n.Host("host"), client: n.Host("client")}
@@ -128,8 +128,8 @@ func (s *checkedHost) ruleset() string {
 
 // checked is what `check -o json` says.
 type checked struct {
-	Code     int `json:"-"`
-	Err string `json:"-"`
+	Code     int    `json:"-"`
+	Err      string `json:"-"`
 	Clean    bool
 	Mappings []struct {
 		Mapping, Status string
@@ -226,7 +226,10 @@ func TestCheckNamesTheCause(t *testing.T) {
 // cure types the remedy of a finding, or does what no command does, and looks at what came of it.
 func (s *checkedHost) cure(h brokenHost, f checkedFinding) {
 	s.Helper()
-	before, rules := s.direct(), s.ruleset()
+	before, rules := s.direct(), ""
+	if f.Undo != "" {
+		rules = s.ruleset()
+	}
 	switch {
 	case h.hand != nil && f.Remedy != "":
 		s.Errorf("there is a remedy, which is not tried: %s", f.Remedy)

@@ -132,12 +132,13 @@ func hostsWithoutServer() []brokenHost {
 				s.endServers()
 				s.servers = append(s.servers, s.host.EchoAs(squatter, "tcp", "[::]:8443"))
 			}, hand: again},
-		{cause: "the server does not accept", finds: finding.SocketBacklog, breaks: fullQueue, hand: func(s *checkedHost) {
-			_ = unix.Close(s.more.(int))
-			s.serve("tcp [::]:8443")
-		}},
+		{cause: "the server does not accept", finds: finding.SocketBacklog, breaks: fullQueue,
+			hand: func(s *checkedHost) {
+				_ = unix.Close(s.more.(int))
+				s.serve("tcp [::]:8443")
+			}},
 		{cause: "it names its own port", finds: finding.PortLeaked, add: "80:8443",
-			asks: []question{"tcp 192.0.2.1:80"}, breaks: func(s *checkedHost) { s.endServers(); leak(s) }, hand: again},
+			asks: []question{"tcp 192.0.2.1:80"}, breaks: leak, hand: again},
 	}
 }
 
@@ -167,6 +168,7 @@ func fullQueue(s *checkedHost) {
 
 // leak starts a web server that sends clients to its own port.
 func leak(s *checkedHost) {
+	s.endServers()
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "http://example.org:8443/")
 		w.WriteHeader(http.StatusFound)
@@ -212,8 +214,9 @@ func hostsTranslated() []brokenHost {
 				"tcp dport 443 redirect to :9443")),
 			hand: typed("nft delete table inet firewalld")},
 		{cause: "led back to the listen port", finds: finding.RedirectBack,
-			breaks: loaded(tableOf("inet mine", "pre", "nat hook prerouting priority dstnat", "tcp dport 8443 redirect to :443")),
-			hand:   typed("nft delete table inet mine")},
+			breaks: loaded(tableOf("inet mine", "pre", "nat hook prerouting priority dstnat",
+				"tcp dport 8443 redirect to :443")),
+			hand: typed("nft delete table inet mine")},
 		{cause: "not tracked", finds: finding.Untracked,
 			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack")),
 			hand:   typed("nft delete table inet fast")},
@@ -300,7 +303,8 @@ func hostsWithFirewalls() []brokenHost {
 				"-j RETURN"),
 			then: func(s *checkedHost) {
 				s.client.Run("ip", "address", "replace", "192.0.2.66/24", "dev", "eth0")
-				if a, err := s.client.AskWithin(silence, "tcp", "192.0.2.66", "192.0.2.1:443"); err == nil && !a.TimedOut {
+				a, err := s.client.AskWithin(silence, "tcp", "192.0.2.66", "192.0.2.1:443")
+				if err == nil && !a.TimedOut {
 					s.Errorf("who is banned is answered: %+v", a)
 				}
 			}},
@@ -343,7 +347,7 @@ func hostsWithSettings() []brokenHost {
 			serve: []string{"tcp [::]:40443"}, breaks: func(*checkedHost) {}},
 		{cause: "low ports for everybody", finds: finding.UnprivilegedPorts,
 			breaks: typed("sysctl -qw net.ipv4.ip_unprivileged_port_start=0")},
-		{cause: "a reverse path", finds: finding.ReversePath, build: triangle, asks: []question{ask4},
+		{cause: "a reverse path", finds: finding.ReversePath, build: triangle, cutOff: true, asks: []question{ask4},
 			breaks: func(s *checkedHost) {
 				s.run("sysctl -qw net.ipv4.conf.eth0.rp_filter=1")
 				s.reached(ask4, silence)
@@ -398,7 +402,7 @@ func routers() []brokenHost {
 			asks: []question{ask4}, breaks: loaded(tableOf("inet wall", "forward",
 				"filter hook forward priority filter; policy drop", ""))},
 		{cause: "the other host refuses", finds: finding.TargetRefuses, build: router, add: mapped,
-			asks: []question{ask4}, breaks: func(s *checkedHost) { s.more.(func())() }, hand: func(s *checkedHost) { s.serveFar() }},
+			asks: []question{ask4}, breaks: func(s *checkedHost) { s.more.(func())() }, hand: (*checkedHost).serveFar},
 		{cause: "the other host is silent", finds: finding.TargetSilent, build: router, add: mapped,
 			asks: []question{ask4}, breaks: func(s *checkedHost) {
 				loadText(s.T, s.far, tableOf("inet wall", "in", "filter hook input priority filter; policy drop",
