@@ -194,6 +194,27 @@ func findings() []struct {
 			"another rule leads port 8443 back to 443"},
 		{"socket-backlog", "broken", "node[812] does not accept connections: 128 of 128 wait", "",
 			"warning: node[812] does not accept connections: 128 of 128 wait"},
+
+		{"rule-drops", "broken", "table inet filter, chain input: tcp dport 8443 drop (by hand) drops clients",
+			"sudo nft insert rule inet filter input handle 2 accept",
+			"table inet filter, chain input: tcp dport 8443 drop (by hand) drops clients; to let these pass: sudo nft " +
+				"insert rule inet filter input handle 2 accept"},
+		{"answer-dropped", "broken", "chain OUTPUT: policy drop (by hand) drops the answers of 443:8443/tcp",
+			"sudo iptables -A OUTPUT -j ACCEPT",
+			"chain OUTPUT: policy drop (by hand) drops the answers of 443:8443/tcp; to let these pass: sudo iptables " +
+				"-A OUTPUT -j ACCEPT"},
+		{"not-translated", "broken", "443:8443/tcp: somebody answers, and it is not the mapping's server", "",
+			"443:8443/tcp: somebody answers, and it is not the mapping's server"},
+		{"target-refuses", "broken", "443:10.0.0.5:8443/tcp: 10.0.0.5:8443 refuses the connection", "",
+			"443:10.0.0.5:8443/tcp: 10.0.0.5:8443 refuses the connection"},
+		{"target-silent", "broken", "443:10.0.0.5:8443/tcp: 10.0.0.5:8443 does not answer", "",
+			"443:10.0.0.5:8443/tcp: 10.0.0.5:8443 does not answer"},
+		{"kernel-drops", "broken", "443:8443/tcp: no rule dropped it, and the kernel counts x", "",
+			"443:8443/tcp: no rule dropped it, and the kernel counts x"},
+		{"probe-unsent", "broken", "443:8443/tcp: the probe could not send: x", "",
+			"443:8443/tcp: the probe could not send: x"},
+		{"unexplained", "broken", "443:8443/tcp: no server got it, and nothing says why", "",
+			"443:8443/tcp: no server got it, and nothing says why"},
 	}
 }
 
