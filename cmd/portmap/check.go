@@ -33,10 +33,16 @@ check sends what a client would send: from a network namespace of its own, which
 and is gone afterwards. It follows the packet through the rules of nftables and iptables, names the one that stops it
 and whose it is, and prints the narrowest command that cures it.
 
-What it cannot see: a firewall of the hosting provider in front of this host, and rules for packets of one interface by
-its name. For these, try from elsewhere.
+A mapping that clients reach is one line. Else the cause stands below it: how bad it is (broken, risk, hint), what it
+was seen by, and the command that cures it. With -v, the whole way of each packet; > marks where it leaves the mapping's
+way.
 
-The exit code is 0 if nothing was found, 1 if something was, 3 if it may not look.`,
+What it cannot see: a firewall of the hosting provider in front of this host, and rules for packets of one interface
+by its name. For these, try from another host.
+
+With --fix, only cures are typed whose undoing is known, which is printed with them.
+
+The exit code is 0 if nothing was found but hints, 1 if something was, 3 if it may not look.`,
 		Example: `  portmap check
   portmap check 443
   portmap check 443 -v             # the whole way of the packet
@@ -74,7 +80,7 @@ func (a *app) runCheck(ctx context.Context, selectors []string, o checkOptions) 
 	if o.output == "json" {
 		err = a.checkJSON(report)
 	} else {
-		a.checkText(report)
+		a.checkText(report, o)
 	}
 	if err == nil && o.fix && !report.Clean() {
 		report, err = a.fix(ctx, selectors, report, o)

@@ -18,13 +18,13 @@ const mostFixes = 20
 // fix types the cures that can be undone, one after the other, and checks again after each.
 func (a *app) fix(ctx context.Context, selectors []string, report check.Report, o checkOptions) (check.Report, error) {
 	answers := bufio.NewScanner(a.in)
-	typed := map[string]bool{}
+	offered, typed := map[string]bool{}, false
 	for range mostFixes {
-		f, found := nextCure(report, typed)
+		f, found := nextCure(report, offered)
 		if !found {
 			break
 		}
-		typed[f.Remedy] = true
+		offered[f.Remedy] = true
 		fmt.Fprintf(a.out, "\nto cure: %s\n  type:    %s\n  to undo: %s\n", f.Text, f.Remedy, f.Undo)
 		if !o.yes {
 			fmt.Fprint(a.out, "type it? [y/N] ")
@@ -43,6 +43,7 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 			fmt.Fprintf(a.out, "it failed: %v\n", err)
 			continue
 		}
+		typed = true
 		next, err := a.look(ctx, selectors, !o.noSend)
 		if err != nil {
 			return report, err
@@ -50,15 +51,20 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 		report = next
 		fmt.Fprintln(a.out, outcome(report, f))
 	}
-	fmt.Fprintln(a.out)
-	a.checkText(report)
+	switch {
+	case typed:
+		fmt.Fprintln(a.out)
+		a.checkText(report, o)
+	case len(offered) == 0:
+		a.note("nothing was typed: no cure is known that a command can undo")
+	}
 	return report, nil
 }
 
-// nextCure returns the first finding with a cure that can be undone, and that was not typed yet.
-func nextCure(r check.Report, typed map[string]bool) (finding.Finding, bool) {
+// nextCure returns the first finding with a cure that can be undone, and that was not offered yet.
+func nextCure(r check.Report, offered map[string]bool) (finding.Finding, bool) {
 	for _, f := range r.Findings() {
-		if f.Remedy != "" && f.Undo != "" && !typed[f.Remedy] && f.Severity() != finding.Hint {
+		if f.Remedy != "" && f.Undo != "" && !offered[f.Remedy] && f.Severity() != finding.Hint {
 			return f, true
 		}
 	}

@@ -5,17 +5,53 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"portmap/internal/check"
 	"portmap/internal/finding"
 	"portmap/rules"
 )
 
-// checkText prints a report for a person.
-func (a *app) checkText(r check.Report) {
+// checkText prints a report for a person: a line for each mapping, and below it what was found.
+func (a *app) checkText(r check.Report, o checkOptions) {
+	a.printResults(r)
+	if len(r.Host) > 0 {
+		fmt.Fprintln(a.out, "this host")
+		a.printFindings(r.Host)
+	}
+	switch {
+	case r.Denied && r.Unprobed == "":
+		a.note("more can be found out as root: %s", a.command())
+	case r.Denied:
+		a.note("%s; to send one: %s", r.Unprobed, a.command())
+	case r.Unprobed != "" && len(r.Results) > 0 && !o.noSend:
+		a.note("%s", r.Unprobed)
+	}
+	if r.Left > 0 {
+		a.note("packets were sent for %d mappings; %d more were not tried: name them to have them tried",
+			check.MostProbed, r.Left)
+	}
+	if a.tty || a.verbose {
+		a.noteBeyond(r)
+	}
+}
+
+// printResults leaves out the mappings of which there is nothing to say, since others were enough.
+func (a *app) printResults(r check.Report) {
+	var shown []*check.Result
+	var widths [2]int
 	for i := range r.Results {
 		one := &r.Results[i]
-		fmt.Fprintln(a.out, headline(one))
+		if r.Left > 0 && one.Status() == check.Untried && one.Note == "" && len(one.Findings) == 0 {
+			continue
+		}
+		shown = append(shown, one)
+		widths[0] = max(widths[0], len(one.Mapping.Spec()))
+		widths[1] = max(widths[1], len(one.Status()))
+	}
+	for _, one := range shown {
+		line := fmt.Sprintf("%-*s  %-*s  %s", widths[0], one.Mapping.Spec(), widths[1], one.Status(), detail(one))
+		fmt.Fprintln(a.out, a.paint(statusColour(one.Status()), strings.TrimRight(line, " ")))
 		a.printFindings(one.Findings)
 		if a.verbose {
 			for k := range one.Ways {
@@ -23,40 +59,29 @@ func (a *app) checkText(r check.Report) {
 			}
 		}
 	}
-	if len(r.Host) > 0 {
-		fmt.Fprintln(a.out, "this host")
-		a.printFindings(r.Host)
-	}
-	_ = a.flushOutput()
-	switch {
-	case r.Denied && r.Unprobed == "":
-		a.note("more can be found out as root: %s", a.command())
-	case r.Denied:
-		a.note("%s; to send one: %s", r.Unprobed, a.command())
-	case r.Unprobed != "" && len(r.Results) > 0:
-		a.note("%s", r.Unprobed)
-	}
-	if r.Left > 0 {
-		a.note("packets were sent for %d mappings; %d more were not tried: name them to have them tried",
-			check.MostProbed, r.Left)
-	}
-	a.noteBeyond(r)
 }
 
-// headline is the line of a mapping: whether clients reach it, and who answers.
-func headline(one *check.Result) string {
-	words := []string{one.Mapping.Spec(), string(one.Status())}
+func statusColour(s check.Status) string {
+	switch s {
+	case check.Unreachable, check.Missing:
+		return red
+	case check.Partly:
+		return yellow
+	}
+	return ""
+}
+
+// detail says behind the status who answers, or why no packet was sent.
+func detail(one *check.Result) string {
 	switch one.Status() {
 	case check.Reachable:
-		words = append(words, strings.Join(append(reachedBy(one), tookOf(one)...), ", "))
+		return strings.Join(append(reachedBy(one), tookOf(one)...), ", ")
 	case check.Partly:
-		words = append(words, strings.Join(reachedBy(one), ", "))
+		return strings.Join(reachedBy(one), ", ")
 	case check.Untried:
-		if one.Note != "" {
-			words = append(words, one.Note)
-		}
+		return one.Note
 	}
-	return strings.TrimRight(strings.Join(words, "  "), " ")
+	return ""
 }
 
 // reachedBy names the families by which the mapping is reached, and who answers there.
@@ -105,18 +130,26 @@ func (a *app) printFindings(list []finding.Finding) {
 	}
 }
 
-// printWay prints the whole way of a packet beside where it should go, and marks where they part.
+// printWay prints the whole way of a packet, and where it should go.
 func (a *app) printWay(w *check.Way) {
-	fmt.Fprintf(a.out, "  %s to %s/%s, which should reach %s\n", w.Sender(), w.To, w.Protocol,
-		joinAddresses(w.Expected))
-	for _, hop := range w.Path() {
+	fmt.Fprintf(a.out, "  %s  %s -> %s, expected at %s\n", w.Protocol, w.Sender(), w.To, joinAddresses(w.Expected))
+	a.printSteps(w.Path())
+	fmt.Fprintf(a.out, "    %s\n", w.Result())
+}
+
+// printSteps prints the rules that a packet met, and marks where its way parts from that of the mapping.
+func (a *app) printSteps(steps []check.Step) {
+	width := 0
+	for _, step := range steps {
+		width = max(width, utf8.RuneCountInString(step.Place))
+	}
+	for _, step := range steps {
 		mark := " "
-		if hop.Parts {
+		if step.Parts {
 			mark = ">"
 		}
-		fmt.Fprintf(a.out, "  %s %-40s %s\n", mark, hop.Place, hop.Text)
+		fmt.Fprintf(a.out, "  %s %-*s  %s\n", mark, width, step.Place, step.Text)
 	}
-	fmt.Fprintf(a.out, "    %s\n", w.Result())
 }
 
 func joinAddresses(list []netip.AddrPort) string {
@@ -127,27 +160,31 @@ func joinAddresses(list []netip.AddrPort) string {
 	return strings.Join(texts, " or ")
 }
 
-// noteBeyond says what is not to be seen from this host, and how to see it.
+// noteBeyond says what is not seen from this host, where nothing else keeps clients away, and how to see it.
 func (a *app) noteBeyond(r check.Report) {
+	var tried *check.Way
 	for i := range r.Results {
 		for k := range r.Results[i].Ways {
 			w := &r.Results[i].Ways[k]
-			if w.Protocol != rules.TCP || w.Quiet {
-				continue
+			if !w.Reached {
+				return
 			}
-			a.note("a firewall in front of this host, and rules for one interface by its name, are not seen from here"+
-				"; from elsewhere:\n  nc -vz %s %d\n  curl -kv %s", w.To.Addr(), w.To.Port(), url(w.To))
-			return
+			if tried == nil && w.Protocol == rules.TCP {
+				tried = w
+			}
 		}
 	}
-}
-
-func url(to netip.AddrPort) string {
-	switch host := strings.TrimSuffix(to.String(), fmt.Sprintf(":%d", to.Port())); to.Port() {
-	case 443:
-		return "https://" + host + "/"
-	case 80:
-		return "http://" + host + "/"
+	if tried == nil {
+		return
 	}
-	return "https://" + to.String() + "/"
+	address, from := tried.To.Addr(), "from another host"
+	if address.IsPrivate() {
+		from += ", perhaps with a public address in place of this one"
+	}
+	lines := fmt.Sprintf("\n  nc -vz %s %d", address, tried.To.Port())
+	if url := location(tried.Mapping, address); strings.HasPrefix(url, "http") {
+		lines += "\n  curl -kv " + url
+	}
+	a.note("not seen from here: a firewall of the hosting provider, and rules for one interface by its name; "+
+		"to try it %s:%s", from, lines)
 }

@@ -131,23 +131,32 @@ func padded(line []string, widths []int, cols []column) string {
 	return b.String()
 }
 
-// colour marks the lines of mappings that do not work, on a terminal.
+// colour marks the lines of mappings that do not work.
 func (a *app) colour(text string, line int, l reconcile.Listing) string {
-	if !a.tty || a.getenv("NO_COLOR") != "" {
-		return text
-	}
-	code := ""
 	switch {
 	case line == 0:
-		code = "1"
+		return a.paint(bold, text)
 	case l.Rows[line-1].State == reconcile.Missing, l.Rows[line-1].State == reconcile.Damaged:
-		code = "31"
+		return a.paint(red, text)
 	case unserved(l.Rows[line-1].State):
-		code = "33"
-	default:
+		return a.paint(yellow, text)
+	}
+	return text
+}
+
+// Codes of ECMA-48, SGR.
+const (
+	bold   = "1"
+	red    = "31"
+	yellow = "33"
+)
+
+// paint gives a line a colour, on a terminal; "" is none.
+func (a *app) paint(code, text string) string {
+	if code == "" || !a.tty || a.getenv("NO_COLOR") != "" {
 		return text
 	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m" // ECMA-48 SGR
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
 // unserved reports whether some clients find no server.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"portmap/internal/check"
@@ -178,14 +179,13 @@ func networks(texts []string) (list []netip.Prefix, err error) {
 
 func (a *app) traceText(m rules.Mapping, p *trace.Packet) error {
 	fmt.Fprintf(a.out, "%s  %s  %s -> %s%s\n", p.At.Format(time.TimeOnly), p.Protocol, p.From, p.To, arrivedOn(p))
-	for _, step := range check.Steps(p, expectedOf(m, p)) {
-		mark := " "
-		if step.Parts {
-			mark = ">"
-		}
-		fmt.Fprintf(a.out, "  %s %-40s %s\n", mark, step.Place, step.Text)
+	expected := expectedOf(m, p)
+	a.printSteps(check.Steps(p, expected))
+	end := endOf(p)
+	if last := p.Last(); last != nil && !p.Dropped() && len(expected) > 0 && !slices.Contains(expected, last.To) {
+		end += ", not to " + joinAddresses(expected)
 	}
-	fmt.Fprintf(a.out, "    %s\n", endOf(p))
+	fmt.Fprintf(a.out, "    %s\n", end)
 	return nil
 }
 
