@@ -96,6 +96,7 @@ func (a *app) runAdd(ctx context.Context, mappings []rules.Mapping, found *serve
 		a.noteServers(ctx, report, *found)
 		a.noteOthers(ctx, report)
 		if !o.DryRun {
+			a.pointAfter(report)
 			a.noteBoot(report)
 		}
 		return nil

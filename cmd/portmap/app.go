@@ -12,6 +12,7 @@ import (
 
 	"portmap/internal/accounts"
 	"portmap/internal/filters"
+	"portmap/internal/finding"
 	"portmap/internal/reconcile"
 	"portmap/internal/rundir"
 	"portmap/internal/shell"
@@ -42,6 +43,7 @@ type app struct {
 	started bool   // flags and arguments were understood
 	changed bool   // the command did what it was asked to, and that was a change
 	name    string // of the command that was started
+	said    []finding.ID
 
 	notShown *notShown // mostly nil
 }

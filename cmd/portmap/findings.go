@@ -18,6 +18,26 @@ import (
 func (a *app) notes(list ...finding.Finding) {
 	for _, f := range list {
 		a.note("%s", f.Line())
+		a.said = append(a.said, f.ID)
+	}
+}
+
+// pointToCheck names the command that says more, if something that was said keeps clients from a server.
+func (a *app) pointToCheck(words ...string) {
+	broken := func(id finding.ID) bool { return finding.Finding{ID: id}.Severity() == finding.Broken }
+	if slices.ContainsFunc(a.said, broken) {
+		a.note("to find out what keeps clients away: %s", a.here(append([]string{"check"}, words...)...))
+	}
+}
+
+// pointAfter is pointToCheck after a change that added mappings. That no server listens yet is how most begin, and
+// needs no finding out.
+func (a *app) pointAfter(r reconcile.Report) {
+	a.said = slices.DeleteFunc(a.said, func(id finding.ID) bool { return id == finding.NoServer })
+	if added := incoming(r); len(added) == 1 {
+		a.pointToCheck(added[0].ListenPorts().String())
+	} else {
+		a.pointToCheck()
 	}
 }
 
@@ -119,6 +139,7 @@ func (a *app) noteListing(ctx context.Context, l reconcile.Listing, wide bool) {
 	}
 	a.notes(l.Findings()...)
 	a.noteRulesBefore(ctx, l)
+	a.pointToCheck()
 }
 
 // noteRulesBefore says which rules of other tools keep packets from mappings that look active.
