@@ -48,12 +48,13 @@ const program = "portmap-program"
 //	code N PROGRAM ARGS...  runs any program
 //	serve NAME ADDRESS...   starts a server of this name that listens on the TCP addresses; NAME@UID is that of a
 //	                        user; stop NAME ends it
+//	valid SCHEMA            the last standard output is as a JSON schema of docs says
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: ownNetwork,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"portmap": runPortmap, "code": runCode,
-			"serve": serve, "stop": stop},
+			"serve": serve, "stop": stop, "valid": valid},
 	})
 }
 
