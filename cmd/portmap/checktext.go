@@ -19,12 +19,13 @@ func (a *app) checkText(r check.Report, o checkOptions) {
 		fmt.Fprintln(a.out, "this host")
 		a.printFindings(r.Host)
 	}
+	tried := len(r.Results) > 0 && !o.noSend
 	switch {
-	case r.Denied && r.Unprobed == "":
-		a.note("more can be found out as root: %s", a.command())
-	case r.Denied:
+	case r.Denied && tried && r.Unprobed != "":
 		a.note("%s; to send one: %s", r.Unprobed, a.command())
-	case r.Unprobed != "" && len(r.Results) > 0 && !o.noSend:
+	case r.Denied:
+		a.note("more can be found out as root: %s", a.command())
+	case tried && r.Unprobed != "":
 		a.note("%s", r.Unprobed)
 	}
 	if r.Left > 0 {
