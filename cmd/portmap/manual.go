@@ -107,7 +107,7 @@ beside it: each is applied on its own and leaves the other's mappings alone. Onl
 	fmt.Fprintln(a.out, ".SH FLAGS OF ALL COMMANDS")
 	a.flagList(root.PersistentFlags())
 	a.section("EXIT STATUS",
-		`0 done; 1 it failed, or diff found something; 2 wrong usage or an invalid mapping; 3 not permitted.
+		`0 done; 1 it failed, or diff or check found something; 2 wrong usage or an invalid mapping; 3 not permitted.
 
 Whatever failed, the kernel and the file are as they were before.`)
 	a.section("FILES",
