@@ -94,8 +94,8 @@ func TestFaultAtAnyCall(t *testing.T) {
 	}
 }
 
-// A kill or an error where a switch is set, and where its old value is remembered, in a change that switches one off and
-// another on: the switches are on if and only if the mappings are live that need them, after the next apply at the
+// A kill or an error where a switch is set, and where its old value is remembered, in a change that switches one off
+// and another on: the switches are on if and only if the mappings are live that need them, after the next apply at the
 // latest; and route_localnet is never on without the drop. FAULTS=all tries each of these calls.
 func TestFaultAtASwitch(t *testing.T) {
 	const set, remember = "write /proc/sys/net", ".switches"

@@ -89,62 +89,6 @@ func TestOnlyTheOwnerAnswers(t *testing.T) {
 	})
 }
 
-// A large answer that is closed at once arrives whole at a client that reads slowly: a closed socket has no owner, and
-// what it still has to send must pass.
-func TestAnswerOfAClosedSocketArrives(t *testing.T) {
-	needUsers(t)
-	const size = 3 << 20
-	eachBackend(t, func(t *testing.T, b backend) {
-		host, client := b.barePair(t)
-		b.add(t, host, "443:8443 --owner 1000")
-		closed := make(chan error, 1)
-		serveOnce(t, host, owner, "0.0.0.0:8443", func(conn *net.TCPConn) {
-			raw, _ := conn.SyscallConn()
-			_ = raw.Control(func(fd uintptr) {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*size)
-			})
-			_, err := conn.Write(make([]byte, size))
-			conn.Close()
-			closed <- err
-		})
-		var conn net.Conn
-		var err error
-		client.Do(func() { conn, err = (&net.Dialer{Timeout: 2 * time.Second}).Dial("tcp", "192.0.2.1:443") })
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.(*net.TCPConn).SetReadBuffer(1 << 16)
-		if err := <-closed; err != nil {
-			t.Fatal("the server: ", err)
-		}
-		time.Sleep(silence) // nearly all of it is still the server's
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-		if n, err := io.Copy(io.Discard, conn); n != size || err != nil {
-			t.Errorf("%d of %d bytes arrived: %v", n, size, err)
-		}
-	})
-}
-
-// serveOnce listens on a TCP address as a user, and serves one connection.
-func serveOnce(t *testing.T, host *lab.Host, uid int, address string, serve func(*net.TCPConn)) {
-	t.Helper()
-	listening := make(chan error)
-	go host.As(uid, func() {
-		listener, err := net.Listen("tcp4", address)
-		if listening <- err; err != nil {
-			return
-		}
-		t.Cleanup(func() { listener.Close() })
-		if conn, err := listener.Accept(); err == nil {
-			serve(conn.(*net.TCPConn))
-		}
-	})
-	if err := <-listening; err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Whoever takes the port while the owner's server is down gets nothing out, by any kind of socket. What is open goes
 // on, and new clients are served when the server is back.
 func TestPortIsTakenWhileTheServerIsDown(t *testing.T) {

@@ -15,8 +15,8 @@ type Switch struct {
 	Except []string // interfaces that had another value of their own
 }
 
-// Switches returns the settings that were changed for mappings. None are known where the folder is missing, or cannot be
-// trusted.
+// Switches returns the settings that were changed for mappings. None are known where the folder is missing, or cannot
+// be trusted.
 func (d Dir) Switches() (list []Switch, err error) {
 	var content []byte
 	if err = d.check(); err == nil {
