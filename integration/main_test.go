@@ -213,6 +213,7 @@ type portmap struct {
 	file    string
 	options []string
 	without []string // programs of /usr/sbin that this host does not have
+	users   string   // stands in the place of /etc/passwd
 }
 
 func (b backend) command(t testing.TB, h *lab.Host) portmap {
@@ -233,6 +234,10 @@ func (p portmap) cmd(args ...string) *exec.Cmd {
 	if len(p.without) > 0 { // by something that nobody can run, in a mount namespace of the command's own
 		hide := "while [ $1 != -- ]; do mount --bind /dev/null /usr/sbin/$1 || exit 99; shift; done; shift; exec \"$@\""
 		line = slices.Concat([]string{"unshare", "-m", "sh", "-c", hide, "hide"}, p.without, []string{"--"}, line)
+	}
+	if p.users != "" {
+		bind := "mount --bind \"$1\" /etc/passwd || exit 99; shift; exec \"$@\""
+		line = append([]string{"unshare", "-m", "sh", "-c", bind, "bind", p.users}, line...)
 	}
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
