@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,17 +48,25 @@ func (l *load) end(t *testing.T) int64 {
 	return l.opened.Load()
 }
 
-// A live host goes from one backend to the other and back, and no new connection is refused.
+// A live host goes from one backend to the other and back, and no new connection is refused, whatever its mapping asks
+// for.
 func TestMovingUnderLoad(t *testing.T) {
 	const atLeast = 1000
 	eachVariant(t, func(t *testing.T, b backend) {
 		host, client := b.pair(t)
 		client.Run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535", "net.ipv4.tcp_tw_reuse=1")
-		host.Echo("tcp", "192.0.2.1:8443", "[2001:db8::1]:8443")
+		user := owner
+		if lab.UnprivilegedUID() == 0 { // which has one user only
+			user = 0
+		}
+		guards := fmt.Sprintf(" --owner %d --hide", user)
+		host.EchoAs(user, "tcp", "192.0.2.1:8443", "[2001:db8::1]:8443")
+		host.Echo("tcp", "192.0.2.1:8444", "192.0.2.1:8445", "127.0.0.1:8446")
 		p := backends()[0].command(t, host)
-		p.run("add", "443:8443", "9000-9040:10000-10040/tcp,udp")
+		p.run(strings.Fields("add 443:8443" + guards)...)
+		p.run("add", "444:8444,8445", "445:127.0.0.1:8446", "9000-9040:10000-10040/tcp,udp")
 		p.run("add", "81:8081", "--temporary")
-		l := startLoad(client, "192.0.2.1:443", "[2001:db8::1]:443")
+		l := startLoad(client, "192.0.2.1:443", "[2001:db8::1]:443", "192.0.2.1:444", "192.0.2.1:445")
 		moves := 0
 		for moves < 4 || l.opened.Load() < atLeast && l.failed.Load() == nil {
 			p.run("apply", "--backend", "iptables")
@@ -69,10 +79,13 @@ func TestMovingUnderLoad(t *testing.T) {
 		if opened < atLeast {
 			t.Errorf("only %d connections", opened)
 		}
-		if live := b.live(t,
-			host); texts(live) != "81:8081/tcp --temporary\n443:8443/tcp\n9000-9040:10000-10040/tcp,udp" ||
-			live.Damaged != "" {
+		want := "81:8081/tcp --temporary\n443:8443/tcp" + guards + "\n444:8444,8445/tcp\n445:127.0.0.1:8446/tcp\n" +
+			"9000-9040:10000-10040/tcp,udp"
+		if live := b.live(t, host); texts(live) != want || live.Damaged != "" {
 			t.Errorf("live are %s; %s", texts(live), live.Damaged)
+		}
+		if a, err := client.Ask("tcp", "", "192.0.2.1:8443"); err != nil || !a.Refused {
+			t.Errorf("directly: %+v, %v", a, err)
 		}
 		if rest := ownRules(backends()[0].save(host)); rest != "" {
 			t.Errorf("left in nft:\n%s", rest)

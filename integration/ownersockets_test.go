@@ -130,7 +130,8 @@ func TestOwnerOfALoopbackTarget(t *testing.T) {
 						}
 						a, err := from.AskWithin(within, network, "", "192.0.2.1:443")
 						if err != nil || a.Server.IsValid() != (uid == owner) || a.TimedOut != (uid == squatter) {
-							t.Errorf("%s, %s from %s: a server of user %d: %+v, %v", mapping, network, from.Name, uid, a, err)
+							t.Errorf("%s, %s from %s: a server of user %d: %+v, %v", mapping, network, from.Name, uid,
+								a, err)
 						}
 					}
 					end()

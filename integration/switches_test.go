@@ -242,18 +242,47 @@ func TestLoopbackTarget(t *testing.T) {
 	})
 }
 
-// A watch switches on again what somebody switched off, and puts the rules back.
+// A watch switches on again what somebody switched off, and puts the rules back: those of guards and targets, too.
 func TestWatchKeepsSwitches(t *testing.T) {
-	b := backends()[0]
-	w := newNetwork(t)
-	p := b.command(t, w.host)
-	p.run("add", remoteOne, "--forward")
-	watch := p.watch()
-	watch.live(b, remoteOne+" --forward")
-	w.host.Run("sysctl", "-qw", forward4+"=0")
-	watch.within("forwarding is on", func() bool {
-		return strings.TrimSpace(w.host.Run("sysctl", "-n", forward4)) == "1"
+	eachFlusher(t, func(t *testing.T, b backend, f flusher) {
+		w := newNetwork(t)
+		b.prefer(w.host)
+		p := b.command(t, w.host)
+		p.run("add", remoteOne, "--forward")
+		p.run("add", "445:8445", "--owner", "0", "--hide")
+		p.run("add", "446:8446,8447", "447:127.0.0.1:8448")
+		all := strings.Split(texts(b.live(t, w.host)), "\n")
+		watch := p.watch()
+		watch.live(b, all...)
+		for _, name := range []string{forward4, localnet} {
+			w.host.Run("sysctl", "-qw", name+"=0")
+			watch.within(name+" is on", func() bool {
+				return strings.TrimSpace(w.host.Run("sysctl", "-n", name)) == "1"
+			})
+		}
+		w.host.Run(f.flush[0], f.flush[1:]...)
+		watch.live(b, all...)
+		for _, damage := range b.guardLosses() {
+			w.host.Run(damage[0], damage[1:]...)
+			watch.within(strings.Join(damage, " "), func() bool {
+				time.Sleep(20 * time.Millisecond) // the question costs several processes
+				return p.try("diff").Code == 0
+			})
+		}
 	})
-	w.host.Run("nft", "flush", "ruleset")
-	watch.live(b, remoteOne+" --forward")
+}
+
+// guardLosses are commands that each take away a part of what guards and targets need.
+func (b backend) guardLosses() [][]string {
+	if b.name == "nft" {
+		return [][]string{{"nft", "flush chain inet portmap owner"}, {"nft", "flush set inet portmap hidden"},
+			{"nft", "flush set inet portmap masq6"}, {"nft", "flush map inet portmap spread"},
+			{"nft", "flush chain inet portmap guard_loopback"}}
+	}
+	var list [][]string
+	for _, what := range []string{"mangle -F PORTMAP-OWNER", "filter -D INPUT 1", "nat -F PORTMAP-MASQ",
+		"mangle -D PREROUTING 1"} {
+		list = append(list, append([]string{b.tools[0], "-t"}, strings.Fields(what)...))
+	}
+	return list
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"os"
+	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -13,13 +16,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes looks at the nat tables of iptables-legacy. The kernel sends no notices of their changes, but one look is two
-// system calls and no process, so it can be had many times a second. A mark is a hash of what a look sees: how many
-// rules there are, how long they are and where the chains begin. Counters have no part in it. Rules that were exchanged
-// for others of the same size look the same. It is a [notify.Source].
+// Changes looks at the tables of iptables-legacy that can hold rules of ours. The kernel sends no notices of their
+// changes, but one look is a system call a table and no process, so it can be had many times a second. A mark is a hash
+// of what a look sees: how many rules there are, how long they are and where the chains begin. Counters have no part in
+// it. Rules that were exchanged for others of the same size look the same. It is a [notify.Source].
 type Changes struct {
-	v4, v6 int // sockets; of which kind does not matter
-	seed   maphash.Seed
+	families []*legacyFamily
+	seed     maphash.Seed
+}
+
+// legacyFamily is the tables of one address family.
+type legacyFamily struct {
+	socket int // of which kind does not matter
+	level  int
+	names  *os.File // lists the tables that are there; nil if it cannot be read
+	there  [len(ownTables)]bool
 }
 
 // tableInfo is struct ipt_getinfo, and ip6t_getinfo alike (linux/netfilter_ipv4/ip_tables.h).
@@ -36,25 +47,52 @@ const getInfo = 64 // IPT_SO_GET_INFO, IP6T_SO_GET_INFO
 
 // ListenLegacy opens it for the network namespace of the thread. Looks need CAP_NET_ADMIN.
 func ListenLegacy() (*Changes, error) {
-	v4, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("iptables: %w", err)
+	c := &Changes{seed: maphash.MakeSeed()}
+	for _, f := range [...]struct {
+		domain, level int
+		names         string
+	}{{unix.AF_INET, unix.IPPROTO_IP, legacyNames}, {unix.AF_INET6, unix.IPPROTO_IPV6, legacyNames6}} {
+		socket, err := unix.Socket(f.domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		switch {
+		case err != nil && f.domain == unix.AF_INET6: // a kernel without IPv6
+		case err != nil:
+			return nil, fmt.Errorf("iptables: %w", err)
+		default:
+			names, _ := os.Open(f.names)
+			c.families = append(c.families, &legacyFamily{socket: socket, level: f.level, names: names})
+		}
 	}
-	v6, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		v6 = -1 // a kernel without IPv6
-	}
-	return &Changes{v4, v6, maphash.MakeSeed()}, nil
+	return c, nil
 }
 
 // Mark returns a hash of the tables. One that is not there counts as empty.
 func (c *Changes) Mark() (uint64, error) {
-	v4, err := tableOf(c.v4, unix.IPPROTO_IP)
-	if err != nil || c.v6 < 0 {
-		return maphash.Comparable(c.seed, [2]tableInfo{v4}), err
+	var seen [2][len(ownTables)]tableInfo
+	for i, f := range c.families {
+		for number, t := range ownTables {
+			if !f.has(number) {
+				continue
+			}
+			var err error
+			if seen[i][number], err = f.look(t); err != nil {
+				return 0, err
+			}
+		}
 	}
-	v6, err := tableOf(c.v6, unix.IPPROTO_IPV6)
-	return maphash.Comparable(c.seed, [2]tableInfo{v4, v6}), err
+	return maphash.Comparable(c.seed, seen), nil
+}
+
+// has reports whether a table is there: a look would make it. The table nat is looked at anyway.
+func (f *legacyFamily) has(number int) bool {
+	if ownTables[number] == nat || f.there[number] {
+		return true
+	}
+	if f.names != nil {
+		buffer := make([]byte, 1024)
+		n, _ := f.names.ReadAt(buffer, 0)
+		f.there[number] = slices.Contains(strings.Fields(string(buffer[:n])), string(ownTables[number]))
+	}
+	return f.there[number]
 }
 
 // After reports whether the tables are not the same.
@@ -75,10 +113,10 @@ func (c *Changes) Notices(context.Context) <-chan notify.Notice { return nil }
 // Every returns how long a change may go unnoticed.
 func (c *Changes) Every() time.Duration { return 20 * time.Millisecond }
 
-func tableOf(socket, level int) (tableInfo, error) {
-	info := tableInfo{name: [32]byte{'n', 'a', 't'}}
+func (f *legacyFamily) look(t table) (info tableInfo, err error) {
+	copy(info.name[:], t)
 	length := uint32(unsafe.Sizeof(info))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(socket), uintptr(level), getInfo,
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(f.socket), uintptr(f.level), getInfo,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&length)), 0)
 	switch errno {
 	case 0:
@@ -86,14 +124,17 @@ func tableOf(socket, level int) (tableInfo, error) {
 	case unix.ENOENT, unix.ENOPROTOOPT:
 		return tableInfo{}, nil
 	}
-	return tableInfo{}, fmt.Errorf("iptables: look at the nat table: %w", errno)
+	return tableInfo{}, fmt.Errorf("iptables: look at the table %s: %w", t, errno)
 }
 
 // Close ends it.
 func (c *Changes) Close() error {
-	err := unix.Close(c.v4)
-	if c.v6 >= 0 {
-		err = errors.Join(err, unix.Close(c.v6))
+	var errs []error
+	for _, f := range c.families {
+		errs = append(errs, unix.Close(f.socket))
+		if f.names != nil {
+			errs = append(errs, f.names.Close())
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -129,8 +129,13 @@ func (t tools) has() (rules.Families, string) {
 	return rules.BothFamilies, ""
 }
 
-// procNet is what /proc tells of the network namespace of this thread.
-const procNet = "/proc/thread-self/net"
+// procNet is what /proc tells of the network namespace of this thread. Two files there list the tables of
+// iptables-legacy.
+const (
+	procNet      = "/proc/thread-self/net"
+	legacyNames  = procNet + "/ip_tables_names"
+	legacyNames6 = procNet + "/ip6_tables_names"
+)
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
@@ -140,9 +145,9 @@ func exists(path string) bool {
 // legacyTables reports whether iptables-legacy has a table of this name: to run iptables-legacy would make it.
 // The files are readable by root alone; where they cannot be read, or /proc is not mounted, there may be one.
 func legacyTables(family rules.Families, name string) bool {
-	file := procNet + "/ip_tables_names"
+	file := legacyNames
 	if family == rules.IPv6 {
-		file = procNet + "/ip6_tables_names"
+		file = legacyNames6
 	}
 	names, err := os.ReadFile(file)
 	if os.IsNotExist(err) {
