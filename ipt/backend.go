@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Options say where and how iptables is found. The zero value is right for a host.
@@ -211,7 +212,7 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 			return err
 		}
 	}
-	if err := rules.Resolved(change.Add); err != nil {
+	if err := facts.Resolved(change.Add); err != nil {
 		return err
 	}
 	steps, small, err := b.small(ctx, change)

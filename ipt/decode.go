@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 	"portmap/rules/ruletext"
 )
 
@@ -59,7 +60,7 @@ func (s snapshot) mappings() []rules.Mapping {
 			found = append(found, m)
 		}
 	}
-	slices.SortFunc(found, rules.Compare)
+	slices.SortFunc(found, facts.Compare)
 	return found
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 	"portmap/rules/ruletext"
 )
 
@@ -57,7 +58,7 @@ func translating(mappings, near []rules.Mapping, family rules.Families) []chain 
 	if len(entries) > 0 {
 		t.grow(rootChain, portRange{rules.TCP | rules.UDP, everyPort}, pointers(entries), readable)
 	}
-	inOrder := func(a, b int) int { return rules.Compare(mappings[a], mappings[b]) }
+	inOrder := func(a, b int) int { return facts.Compare(mappings[a], mappings[b]) }
 	slices.SortFunc(bySources, inOrder)
 	slices.SortFunc(noted, inOrder)
 	for _, i := range bySources {
@@ -104,7 +105,7 @@ func appendTargets(entries []dnatEntry, it dnatEntry, m *rules.Mapping, family r
 		it.target = target.First
 		return append(entries, it)
 	}
-	targets := m.TargetsIn(family)
+	targets := facts.TargetsIn(m, family)
 	for i, t := range targets {
 		it.to, it.target, it.number, it.share = t.Addr, t.Ports.First, i, share{}
 		switch left := len(targets) - i; {
@@ -127,7 +128,7 @@ func appendEntries(entries []dnatEntry, m *rules.Mapping, number int, family rul
 	[]netip.Prefix) {
 	it := entryOf(m, number)
 	var sources []netip.Prefix
-	if !m.Plain() {
+	if !facts.Plain(m) {
 		it.address, it.iface = m.Listen(), m.Interface()
 		switch sources = sourcesIn(m, family); len(sources) {
 		case 0:

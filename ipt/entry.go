@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // dnatEntry is one protocol of a mapping in one family, before it becomes rules; or what is dropped of several
@@ -112,7 +113,7 @@ func (e *dnatEntry) covers(b portRange) bool {
 // sourcesIn returns the sources of a mapping that are of a family.
 func sourcesIn(m *rules.Mapping, family rules.Families) []netip.Prefix {
 	var sources []netip.Prefix
-	if m.Restricted() {
+	if facts.Restricted(m) {
 		for _, s := range m.Sources() {
 			if rules.FamilyOf(s.Addr()) == family {
 				sources = append(sources, s)

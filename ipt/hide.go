@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // With --hide, the first packet of a connection of another host to the target port itself is refused. The jump in INPUT
@@ -24,16 +25,16 @@ type hidden struct {
 
 // hiding returns the chains that refuse direct connections.
 func hiding(mappings, near []rules.Mapping, family rules.Families) []chain {
-	t := &tree{table: filter, near: near, portsOf: func(m *rules.Mapping) []rules.Ports { return m.PortsHere() }}
+	t := &tree{table: filter, near: near, portsOf: facts.PortsHere}
 	ports := map[hidden][]rules.Ports{}
 	for i := range mappings {
 		m := &mappings[i]
-		if !m.Hide() || !m.Families().Has(family) || len(m.PortsHere()) == 0 {
+		if !m.Hide() || !m.Families().Has(family) || len(facts.PortsHere(m)) == 0 {
 			continue
 		}
 		for _, protocol := range m.Protocols().Each() {
 			h := hidden{protocol, condition{address: m.Listen(), iface: m.Interface()}}
-			ports[h] = append(ports[h], m.PortsHere()...)
+			ports[h] = append(ports[h], facts.PortsHere(m)...)
 		}
 	}
 	if len(ports) == 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // A segment that connection tracking calls invalid belongs to no connection, so the table nat does not see it and its
@@ -91,7 +92,7 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 
 // localPorts returns the ports of servers on this host.
 func localPorts(m *rules.Mapping) []rules.Ports {
-	ports := m.LocalTargets()
+	ports := facts.LocalTargets(m)
 	for _, t := range m.Targets() {
 		if t.Addr.IsLoopback() {
 			ports = append(ports, t.Ports)
@@ -111,7 +112,7 @@ func (t *tree) endsOf(m *rules.Mapping, family rules.Families) (ends []end) {
 	if !t.answers {
 		return []end{{m.Listen(), m.ListenPorts()}}
 	}
-	for _, ports := range m.LocalTargets() {
+	for _, ports := range facts.LocalTargets(m) {
 		ends = append(ends, end{m.Listen(), ports})
 	}
 	for _, target := range m.Targets() {
@@ -137,7 +138,7 @@ func (t *tree) hasNear(c condition, family rules.Families) bool {
 
 // conditionOf returns what a mapping asks, and its sources.
 func conditionOf(m *rules.Mapping, family rules.Families) (condition, []netip.Prefix) {
-	if m.Plain() {
+	if facts.Plain(m) {
 		return condition{}, nil
 	}
 	c := condition{address: m.Listen(), iface: m.Interface()}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // A server on another host would answer the client by itself, if its way back does not lead through this host, and the
@@ -23,10 +24,10 @@ func masquerading(mappings, near []rules.Mapping, family rules.Families) []chain
 	entries := map[dnatEntry]bool{}
 	for i := range mappings {
 		m := &mappings[i]
-		if m.Plain() || !m.RemoteFamilies().Has(family) {
+		if facts.Plain(m) || !facts.RemoteFamilies(m).Has(family) {
 			continue
 		}
-		for _, t := range m.TargetsIn(family) {
+		for _, t := range facts.TargetsIn(m, family) {
 			for _, protocol := range m.Protocols().Each() {
 				if t.Remote() {
 					entries[masqueradeEntry(t, protocol, m.ListenPorts())] = true
@@ -79,7 +80,8 @@ func loopbackOf(family rules.Families) netip.Prefix {
 // (Documentation/networking/ip-sysctl.rst, route_localnet). Those of a mapping come to an address that others may use,
 // and are translated only after this.
 func closingLoopback(mappings []rules.Mapping, family rules.Families) []chain {
-	if family != rules.IPv4 || !slices.ContainsFunc(mappings, rules.Mapping.ToLoopback) {
+	toLoopback := func(m rules.Mapping) bool { return facts.ToLoopback(&m) }
+	if family != rules.IPv4 || !slices.ContainsFunc(mappings, toLoopback) {
 		return nil
 	}
 	return []chain{{id: chainID{mangle, loopbackChain},

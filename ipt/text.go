@@ -26,7 +26,7 @@ func WriteText(w io.Writer, set rules.Set, family rules.Families) error {
 	chains := encode(mappings, family)
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "# %s only, by `portmap export`; load it with `%s-restore --noflush`\n", family, program)
-	fmt.Fprint(out, ruletext.Switches(set.Sysctls(family)))
+	fmt.Fprint(out, ruletext.Switches(set.Mappings(), family))
 	_, _ = out.Write(restoreScript(newState(), wanted(chains, newSaved())).text())
 	return out.Flush()
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 	"portmap/rules/ruletext"
 
 	"github.com/google/nftables"
@@ -56,7 +57,7 @@ func (b *Backend) Apply(ctx context.Context, change rules.Change) error {
 			return err
 		}
 	}
-	if err := rules.Resolved(change.Add); err != nil {
+	if err := facts.Resolved(change.Add); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -114,6 +115,6 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 			found = append(found, m)
 		}
 	}
-	slices.SortFunc(found, rules.Compare)
+	slices.SortFunc(found, facts.Compare)
 	return found, nil
 }

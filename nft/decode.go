@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 	"portmap/rules/ruletext"
 )
 
@@ -219,7 +220,7 @@ func (r *reading) live() rules.Live {
 		}
 	}
 	r.ownChains()
-	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return rules.Compare(a.Mapping, b.Mapping) })
+	slices.SortFunc(live.Mappings, func(a, b rules.LiveMapping) int { return facts.Compare(a.Mapping, b.Mapping) })
 	live.Damaged = r.damaged
 	var refused *ForeignError
 	switch err := foreignError(r.foreign); {

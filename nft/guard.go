@@ -1,6 +1,9 @@
 package nft
 
-import "portmap/rules"
+import (
+	"portmap/rules"
+	"portmap/rules/facts"
+)
 
 // What the options --owner and --hide ask of packets stands in sets, so that a packet pays the same however many
 // mappings have them.
@@ -24,7 +27,7 @@ func (s guardSet) elements(list []keyRange, m *rules.Mapping) []keyRange {
 	if !s.wants(m) || !s.key.answer && s.key.iface != (m.Interface() != "") {
 		return list
 	}
-	for _, target := range m.LocalTargets() {
+	for _, target := range facts.LocalTargets(m) {
 		list = s.elementsTo(list, m, target, m.Listen().IsValid())
 	}
 	for _, t := range m.Targets() {

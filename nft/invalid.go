@@ -2,6 +2,7 @@ package nft
 
 import (
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/google/nftables/expr"
 )
@@ -48,7 +49,7 @@ func dropMapped() []*rule {
 
 // dropRestricted returns the rules that drop the invalid segments of a mapping with --source or --interface.
 func dropRestricted(m *rules.Mapping) []*rule {
-	if !m.Restricted() || !m.Protocols().Has(rules.TCP) {
+	if !facts.Restricted(m) || !m.Protocols().Has(rules.TCP) {
 		return nil
 	}
 	var list []*rule
@@ -67,7 +68,7 @@ func tcpTargets(list []keyRange, m *rules.Mapping) []keyRange {
 	if target, one := m.TargetPorts(); one { // of most mappings, without an allocation
 		return append(list, keyRange{protocol: rules.TCP, ports: target})
 	}
-	for _, target := range m.LocalTargets() {
+	for _, target := range facts.LocalTargets(m) {
 		list = append(list, keyRange{protocol: rules.TCP, ports: target})
 	}
 	for _, t := range m.Targets() {

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func closeLoopback() []*rule {
 
 // dropLoopback returns the rule of a mapping that needs the switch.
 func dropLoopback(m *rules.Mapping) []*rule {
-	if m.Plain() || !m.ToLoopback() {
+	if facts.Plain(m) || !facts.ToLoopback(m) {
 		return nil
 	}
 	return []*rule{newRule(chainLoopback, label(m)).drop()}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // What translates: the maps, and the rules of mappings that a map cannot hold.
@@ -64,17 +65,17 @@ func (p portMap) tcpSet() string { return "tcp_" + p.name }
 // target returns the server to which the map leads packets of a mapping; false for one that it does not hold. A mapping
 // that has no rules of its own is, for each of its families, in exactly one map.
 func (p portMap) target(m *rules.Mapping) (t rules.Target, holds bool) {
-	if m.Restricted() || m.Listen().IsValid() != (p.key.address != 0) {
+	if facts.Restricted(m) || m.Listen().IsValid() != (p.key.address != 0) {
 		return t, false
 	}
 	if p.leads == toPort {
 		t.Ports, holds = m.TargetPorts()
 		return t, holds && m.Families() == p.families
 	}
-	if m.Plain() || !m.Families().Has(p.families) || len(m.LocalTargets()) > 0 {
+	if facts.Plain(m) || !m.Families().Has(p.families) || len(facts.LocalTargets(m)) > 0 {
 		return t, false
 	}
-	targets := m.TargetsIn(p.families)
+	targets := facts.TargetsIn(m, p.families)
 	if len(targets) != 1 {
 		return t, false
 	}

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/google/nftables/expr"
 )
@@ -27,10 +28,10 @@ func masqueradeSets() []masqueradeSet {
 
 // elements returns the elements of a mapping in the set: one for each protocol, port and target on another host.
 func (s masqueradeSet) elements(list []keyRange, m *rules.Mapping) []keyRange {
-	if m.Plain() || !m.RemoteFamilies().Has(s.key.target) {
+	if facts.Plain(m) || !facts.RemoteFamilies(m).Has(s.key.target) {
 		return list
 	}
-	for _, t := range m.TargetsIn(s.key.target) {
+	for _, t := range facts.TargetsIn(m, s.key.target) {
 		for _, protocol := range m.Protocols().Each() {
 			if t.Remote() {
 				list = append(list, keyRange{protocol: protocol, ports: m.ListenPorts(), to: t.Addr,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 	"portmap/rules/ruletext"
 
 	"github.com/google/nftables/expr"
@@ -32,12 +33,12 @@ func chainKind(chain string) string {
 
 // isSpread reports whether a mapping has a chain of its own.
 func isSpread(m *rules.Mapping) bool {
-	return !m.Plain() && !m.Restricted() && (isSpreadIn(m, rules.IPv4) || isSpreadIn(m, rules.IPv6))
+	return !facts.Plain(m) && !facts.Restricted(m) && (isSpreadIn(m, rules.IPv4) || isSpreadIn(m, rules.IPv6))
 }
 
 // isSpreadIn reports whether connections of one family are spread over several targets.
 func isSpreadIn(m *rules.Mapping, f rules.Families) bool {
-	return m.Families().Has(f) && len(m.TargetsIn(f)) > 1
+	return m.Families().Has(f) && len(facts.TargetsIn(m, f)) > 1
 }
 
 // spreadElements returns the elements of a mapping that lead to its chain: a range for each family that is spread.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -61,7 +62,7 @@ func dataText(data []byte) string {
 
 // mappingRules returns the rules of a mapping in the chain `mapped`: those of one with --source or --interface.
 func mappingRules(m *rules.Mapping) []*rule {
-	if !m.Restricted() {
+	if !facts.Restricted(m) {
 		return nil
 	}
 	return translations(chainMapped, m)
@@ -71,7 +72,7 @@ func mappingRules(m *rules.Mapping) []*rule {
 func translations(chain string, m *rules.Mapping) []*rule {
 	var list []*rule
 	for _, clients := range clientsOf(m) {
-		if !m.Restricted() && len(m.TargetsIn(clients.families)) == 1 {
+		if !facts.Restricted(m) && len(facts.TargetsIn(m, clients.families)) == 1 {
 			continue
 		}
 		ports := m.ListenPorts()
@@ -97,7 +98,7 @@ func clientsOf(m *rules.Mapping) (list []clients) {
 		switch {
 		case len(sources) > 0:
 			list = append(list, clients{rules.FamilyOf(sources[0].Addr()), sources})
-		case len(m.LocalTargets()) > 0 && !m.Sticky():
+		case len(facts.LocalTargets(m)) > 0 && !m.Sticky():
 			list = append(list, clients{families: m.Families()})
 		default:
 			for _, f := range m.Families().Each() {
@@ -112,7 +113,7 @@ func clientsOf(m *rules.Mapping) (list []clients) {
 // range has a target of its own. Of several each takes its share of the connections that reach it.
 func translating(chain string, m *rules.Mapping, c clients, ports rules.Ports) []*rule {
 	var list []*rule
-	targets := m.TargetsIn(c.families)
+	targets := facts.TargetsIn(m, c.families)
 	for i, t := range targets {
 		r := newRule(chain, label(m)).restrict(m, c)
 		if t.Remote() && !m.Listen().IsValid() {

@@ -2,26 +2,18 @@ package rules
 
 import "context"
 
-// Backend puts mappings into a kernel's packet filter. It holds no state of its own: what is live is what the kernel
-// says. One Backend is for one network namespace, and not for use by several goroutines at once.
+// Backend puts mappings into a packet filter of one network namespace. It has no state of its own. It is not for use by
+// several goroutines at once.
 type Backend interface {
-	// Name returns what `--backend` calls it.
-	Name() string
-
+	Name() string // as `--backend` calls it
 	// Supports returns nil, or why this backend cannot put a mapping into the kernel: an [*UnsupportedError].
 	Supports(Mapping) error
-
 	// Live reads what the kernel holds of ours, with counters.
 	Live(context.Context) (Live, error)
-
-	// Temporary reads the temporary mappings alone: what no file holds. It is quick however many others are live.
+	// Temporary reads only the temporary mappings. It is quick however many others are live.
 	Temporary(context.Context) ([]Mapping, error)
-
-	// Apply does the whole change in one transaction, or nothing of it. To add what is there already, in the same
-	// words, may succeed. The error is an [*UnsupportedError], [ErrDrift], or the kernel's errno, to be found by
-	// [errors.As].
+	// Apply does the whole change in one transaction, or nothing of it. To add what is there already may succeed. The
+	// error is an [*UnsupportedError], [ErrDrift], or has the kernel's errno, for [errors.As].
 	Apply(context.Context, Change) error
-
-	// Close lets go of the kernel. What is live stays.
-	Close() error
+	Close() error // what is live stays
 }

@@ -7,18 +7,13 @@ import (
 
 // Change is what a backend is asked to do, all of it or nothing.
 type Change struct {
-	// Reset takes everything of ours out of the kernel first, in the same transaction: whatever is there, whole or
-	// damaged. Remove then says what was live, for [Change.Inverse], and Add what is to be.
-	Reset  bool
-	Remove []Mapping
-	Add    []Mapping
-
-	// Before is what the caller believes to be live, from its file; nil where it does not know. A backend may spare
-	// itself a look at everything, and answers [ErrDrift] where it sees that the belief is wrong.
+	// Reset first removes all that is ours, whole or damaged. Remove then says what was live, for [Change.Inverse].
+	Reset       bool
+	Remove, Add []Mapping
+	// Before is what the caller expects to be live; nil if it does not know. A backend may trust it instead of reading
+	// everything, and returns [ErrDrift] if it sees that it is wrong.
 	Before []Mapping
-
-	// From is the Look of the [Live] that the change starts from: the backend need not read that again. It is nil if
-	// nobody looked.
+	// From is the Look of the [Live] that the change starts from, so that the backend need not read again; or nil.
 	From any
 }
 
@@ -48,6 +43,6 @@ func Minus(a, b []Mapping) []Mapping {
 	return rest
 }
 
-// ErrDrift says that a Change does not fit what the kernel holds: a mapping to remove is not there, or the place of one
-// to add is taken. Nothing was changed; read what is live and ask again.
+// ErrDrift says that a mapping to remove is not in the kernel, or the place of one to add is taken. Nothing was changed
+// then.
 var ErrDrift = errors.New("the kernel's rules are not what was saved")

@@ -27,14 +27,12 @@ func (e *InvalidError) Error() string {
 // Remedy returns what to write instead.
 func (e *InvalidError) Remedy() string { return e.Fix }
 
-// UnsupportedError names a part of the language that is read and kept, but that this version cannot put into the
-// kernel.
+// UnsupportedError names an option that a backend does not support.
 type UnsupportedError struct{ Part string }
 
 func (e *UnsupportedError) Error() string { return e.Part + ": not supported by this version" }
 
-// Printable returns s as it can be shown on one line of a terminal: whatever is not printable is escaped as in Go, and
-// a long text is cut.
+// Printable returns s for one line of a terminal: escaped as in Go, and cut.
 func Printable(s string) string {
 	const most = 200
 	if len(s) > most {

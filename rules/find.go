@@ -2,8 +2,8 @@ package rules
 
 import "strings"
 
-// Find returns the mappings that a person can mean by text: a name, a listen side ("443", "443/tcp", "192.0.2.7:443"),
-// or a mapping with or without its options. More than one means that text is ambiguous.
+// Find returns the mappings that a person can mean by text: a name, a listen side ("443", "443/tcp",
+// "192.0.2.7:443") or a mapping.
 func (s Set) Find(text string, services Services) []Mapping {
 	parser := Parser{Services: services}
 	listen := listenSide(text, services)

@@ -2,15 +2,12 @@ package rules
 
 // Live is what a backend found in the kernel.
 type Live struct {
-	Mappings []LiveMapping // sorted by [Compare]: a kernel has no order of its own
+	Mappings []LiveMapping // sorted by first listen port, then by text
 	// Damaged says, in a phrase, what is not as portmap leaves it: a rule that is missing, an entry that no mapping
-	// explains. It is empty where all is well. A Reset mends it, or is refused and names what others have put in.
+	// explains. It is empty if all is well. A Reset repairs it, unless Foreign is set.
 	Damaged string
-	// Foreign is set where a Reset is refused because of what others did: how to take it out, as the refusal says it.
-	Foreign string
-	// Look is what the backend read, in a form of its own, for a [Change] that starts from it; nil if the backend has
-	// no use for it.
-	Look any
+	Foreign string // how to take out what others have put in, because of which a Reset is refused
+	Look    any    // what the backend read, in a form of its own, for [Change]; or nil
 }
 
 // LiveMapping is a mapping that the kernel has whole.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// LoopError says that mappings form a loop: followed one after another, they lead a port back to itself.
+// LoopError says that mappings, followed one after another, form a loop.
 type LoopError struct{ Path []Mapping }
 
 func (e *LoopError) Error() string {
@@ -114,8 +114,10 @@ func (w *loopSearch) mayLoop() bool {
 	for i := range w.mappings {
 		if w.toThisHost(i) {
 			listened.add(w.mappings[i].ports)
-			for _, ports := range w.mappings[i].LocalTargets() {
-				targeted.add(ports)
+			for _, t := range w.mappings[i].servers() {
+				if !t.Addr.IsValid() {
+					targeted.add(t.Ports)
+				}
 			}
 		}
 	}

@@ -1,17 +1,15 @@
 package rules
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 )
 
 // What a mapping, and a [Set], can have at most. It bounds what a file can cost.
 const (
-	MaxText  = 1<<17 - 1 // bytes of a mapping with its options: one argument of a command (MAX_ARG_STRLEN, execve(2))
-	MaxPorts = 1 << 20   // listen ports of all mappings of a Set together
-
-	MaxTargets = 32 // targets of a mapping: the match cluster of iptables tells no more apart (xt_cluster.h)
+	MaxText    = 1<<17 - 1 // bytes of a mapping with its options: one argument of a command (MAX_ARG_STRLEN)
+	MaxPorts   = 1 << 20   // listen ports of all mappings of a Set together
+	MaxTargets = 32        // targets of a mapping: the match cluster of iptables has no more (xt_cluster.h)
 )
 
 // Target is a server.
@@ -20,8 +18,7 @@ type Target struct {
 	Ports Ports      // as many as the listen ports, in the same order
 }
 
-// Mapping is one mapping: a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does
-// not change, and is equal to another if their texts are.
+// Mapping is a listen side, a target side and options. Only [Parse], [Parser] and [New] make one. It does not change.
 type Mapping struct {
 	ports     Ports
 	target    Ports // where there is one target without an address
@@ -73,7 +70,7 @@ const (
 	direct
 )
 
-// String returns the canonical text, options included: what [Parse] reads back to an equal mapping.
+// String returns the canonical text with the options, which [Parse] reads back.
 func (m Mapping) String() string { return m.text }
 
 // Spec returns the text without the options, for example "443:8443/tcp".
@@ -81,11 +78,6 @@ func (m Mapping) Spec() string { return m.text[:m.specLen] }
 
 // Equal reports whether two mappings are the same, options included.
 func (m Mapping) Equal(o Mapping) bool { return m.text == o.text }
-
-// Compare orders mappings by their first listen port, then by their text.
-func Compare(a, b Mapping) int {
-	return cmp.Or(cmp.Compare(a.ports.First, b.ports.First), cmp.Compare(a.text, b.text))
-}
 
 // IsZero reports whether m is the zero Mapping, which maps nothing.
 func (m Mapping) IsZero() bool { return m.text == "" }
@@ -96,12 +88,10 @@ func (m Mapping) Listen() netip.Addr { return m.extra().listen }
 // ListenPorts returns the ports that clients use.
 func (m Mapping) ListenPorts() Ports { return m.ports }
 
-// TargetPorts returns the server's ports on this host; false if targets have addresses or are several, see
-// [Mapping.Targets].
+// TargetPorts returns the server's ports; false if there are [Mapping.Targets].
 func (m Mapping) TargetPorts() (Ports, bool) { return m.target, m.target != Ports{} }
 
-// TargetOf returns the port of the server on this host for one listen port, N to N. It returns false for other ports,
-// and if targets have addresses or are several.
+// TargetOf is [Mapping.TargetPorts] for one listen port; false for another one.
 func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
 	if m.target == (Ports{}) || !m.ports.Contains(listen) {
 		return 0, false
@@ -109,32 +99,15 @@ func (m Mapping) TargetOf(listen uint16) (uint16, bool) {
 	return m.target.First + (listen - m.ports.First), true
 }
 
-// LocalTargets returns the ports of the servers on this host, at the address that the packet came to: one range for
-// each server; none if targets have addresses.
-func (m Mapping) LocalTargets() []Ports {
+// servers returns all servers. That of a mapping to one server on this host has no address.
+func (m *Mapping) servers() []Target {
 	if m.target != (Ports{}) {
-		return []Ports{m.target}
+		return []Target{{Ports: m.target}}
 	}
-	var list []Ports
-	for _, t := range m.extra().targets {
-		if !t.Addr.IsValid() {
-			list = append(list, t.Ports)
-		}
-	}
-	return list
+	return m.extra().targets
 }
 
-// PortsHere returns the ports of the servers on this host, also of those at loopback addresses: one range for each
-// server; none if the servers are on other hosts.
-func (m Mapping) PortsHere() []Ports {
-	list := m.LocalTargets()
-	for _, t := range m.extra().targets {
-		if t.loopback() {
-			list = append(list, t.Ports)
-		}
-	}
-	return list
-}
+func (m *Mapping) hasRemote() bool { return slices.ContainsFunc(m.extra().targets, Target.Remote) }
 
 func (m *Mapping) hasLoopback() bool { return slices.ContainsFunc(m.extra().targets, Target.loopback) }
 
@@ -158,40 +131,13 @@ func (m *Mapping) localTargets() int {
 	return len(m.extras.targets)
 }
 
-// Targets returns the servers that have an address, or are several; sorted. None for one server on this host. All have
-// an address, or none has.
+// Targets returns the servers, sorted, if they have addresses or are several on this host, which have none.
 func (m Mapping) Targets() []Target { return slices.Clone(m.extra().targets) }
-
-// TargetsIn returns the servers that packets of one family can go to, sorted. That of a mapping to one server on this
-// host has no address.
-func (m Mapping) TargetsIn(family Families) []Target {
-	if m.target != (Ports{}) {
-		return []Target{{Ports: m.target}}
-	}
-	return slices.DeleteFunc(m.Targets(), func(t Target) bool {
-		return t.Addr.IsValid() && FamilyOf(t.Addr) != family
-	})
-}
 
 func (t Target) loopback() bool { return t.Addr.IsLoopback() }
 
 // Remote reports whether the target is on another host.
 func (t Target) Remote() bool { return t.Addr.IsValid() && !t.Addr.IsLoopback() }
-
-// RemoteFamilies returns the families over which packets go to other hosts; 0 if all servers are on this host.
-func (m Mapping) RemoteFamilies() (f Families) {
-	for _, t := range m.extra().targets {
-		if t.Remote() {
-			f |= FamilyOf(t.Addr)
-		}
-	}
-	return f
-}
-
-// ToLoopback reports whether a target is an IPv4 address that only this host itself can reach: 127.0.0.0/8.
-func (m Mapping) ToLoopback() bool {
-	return slices.ContainsFunc(m.extra().targets, func(t Target) bool { return t.Addr.Is4() && t.Addr.IsLoopback() })
-}
 
 // Protocols returns the transport protocols.
 func (m Mapping) Protocols() Protocols { return m.protocols }
@@ -211,7 +157,7 @@ func (m Mapping) Name() string { return m.name }
 // Owner returns the user or uid whose server may answer; it may be empty.
 func (m Mapping) Owner() string { return m.extra().owner }
 
-// Hide reports whether direct connections of other hosts to the target port are refused.
+// Hide reports whether other hosts cannot reach the target port directly.
 func (m Mapping) Hide() bool { return m.flags&hide != 0 }
 
 // Forward reports whether IP forwarding is to be switched on.
@@ -223,15 +169,7 @@ func (m Mapping) Sticky() bool { return m.flags&sticky != 0 }
 // Temporary reports whether the mapping is in the kernel only, never saved.
 func (m Mapping) Temporary() bool { return m.flags&temporary != 0 }
 
-// Plain reports whether there is no address and no option but name and family.
-func (m Mapping) Plain() bool { return m.extras == nil && m.flags == 0 }
-
-// Restricted reports whether a packet must have a source or an interface.
-func (m Mapping) Restricted() bool {
-	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0)
-}
-
-// Within refuses, with an [*UnsupportedError], a mapping with an option that no backend supports yet.
+// Within refuses a mapping with an option that no backend supports yet.
 func (m Mapping) Within() error {
 	switch {
 	case m.flags&reserve != 0:

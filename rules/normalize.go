@@ -57,7 +57,7 @@ func (m *Mapping) normalizeTargets() *InvalidError {
 					"; or listen on [::1] for clients on this host"}
 		}
 	}
-	if remote := m.RemoteFamilies() != 0; remote && slices.ContainsFunc(targets, Target.loopback) {
+	if remote := m.hasRemote(); remote && slices.ContainsFunc(targets, Target.loopback) {
 		return &InvalidError{Part: "target", Why: "one is on this host and one on another",
 			Fix: "use targets of one kind"}
 	} else if remote && m.extras.listen.IsLoopback() {
@@ -174,7 +174,7 @@ func (m *Mapping) checkOptions() *InvalidError {
 		return nil
 	}
 	r := m.extra()
-	elsewhere := m.RemoteFamilies() != 0
+	elsewhere := m.hasRemote()
 	for _, c := range [...]struct {
 		wrong    bool
 		part     string

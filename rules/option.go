@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Option is an option of a mapping: a flag of `portmap add`, and the same word in the file.
+// Option is an option of a mapping, which is a flag of `portmap add`, too.
 type Option struct {
 	Name      string // without dashes
 	Value     string // what a mapping has, in canonical form; empty in [Options], and for a switch
@@ -23,8 +23,7 @@ type Option struct {
 	show func(m *Mapping) []string // the values given, in canonical form; for a switch one empty value
 }
 
-// Options returns all options there are, in the order of the canonical text. Command line, file and text are made from
-// them.
+// Options returns all options there are, in the order of the canonical text.
 func Options() []Option {
 	return []Option{
 		{Name: "name", Argument: "NAME", Usage: "a label, unique",

@@ -36,8 +36,7 @@ func (r Refusal) String() string {
 	return [...]string{"not refused", "reset", "unreachable", "silent"}[r]
 }
 
-// Route says where a packet goes. No decision means that it passes on untouched. It is the definition that every
-// backend is tested against; it looks at the mappings one by one.
+// Route says where a packet goes; false if it passes on untouched. It defines what every backend is tested against.
 func (s Set) Route(p Packet) (Decision, bool) {
 	if !p.DestinationLocal {
 		return Decision{}, false
@@ -48,14 +47,17 @@ func (s Set) Route(p Packet) (Decision, bool) {
 		}
 	}
 	for _, m := range s.mappings {
-		if m.Hides(p) {
+		if m.hides(p) {
 			return Decision{Mapping: m, Refused: refusalOf(p.Protocol)}, true
 		}
 	}
 	return Decision{}, false
 }
 
-// AnsweredBy says what the client gets if a socket of a user answers at the new destination.
+// Route is [Set.Route] of a Set with only this mapping.
+func (m Mapping) Route(p Packet) (Decision, bool) { return Set{[]Mapping{m}}.Route(p) }
+
+// AnsweredBy says what the client gets if a socket of this user answers.
 func (d Decision) AnsweredBy(uid uint32) Refusal {
 	if d.Refused == NotRefused && !d.Mapping.MayAnswer(uid) {
 		return Silent
@@ -70,23 +72,24 @@ func refusalOf(p Protocols) Refusal {
 	return Unreachable
 }
 
-// Claims reports whether the packet, if it is for this host, is the mapping's. A packet to a loopback address has one
-// as its source, too, with which it cannot leave for another host: it is not one of a mapping to there.
+// Claims reports whether the packet, if it is for this host, is the mapping's.
 func (m Mapping) Claims(p Packet) bool {
+	// A packet to a loopback address has one as its source, too, with which it cannot leave for another host.
 	source, destination := p.Source.Unmap(), p.Destination.Addr().Unmap()
 	return m.ports.Contains(p.Destination.Port()) && m.arrives(p) &&
-		(m.extras == nil || !destination.IsLoopback() || m.RemoteFamilies() == 0) &&
+		(m.extras == nil || !destination.IsLoopback() || !m.hasRemote()) &&
 		(len(m.extra().sources) == 0 || slices.ContainsFunc(m.extra().sources, func(n netip.Prefix) bool {
 			return n.Contains(source)
 		}))
 }
 
-// Hides reports whether the packet, if it is for this host and no mapping claims it, is refused since it goes to the
-// target port itself. What the mapping asks of the source does not matter: a target port is hidden from all other
-// hosts. It is not hidden at addresses, on interfaces and over families that the mapping is not for.
-func (m Mapping) Hides(p Packet) bool {
+// hides reports whether the packet goes to a target port that the mapping hides: from all sources, but not at
+// addresses, on interfaces and over families that the mapping is not for.
+func (m *Mapping) hides(p Packet) bool {
 	return m.Hide() && p.Interface != "" && m.arrives(p) &&
-		slices.ContainsFunc(m.PortsHere(), func(t Ports) bool { return t.Contains(p.Destination.Port()) })
+		slices.ContainsFunc(m.servers(), func(t Target) bool {
+			return !t.Remote() && t.Ports.Contains(p.Destination.Port())
+		})
 }
 
 // arrives reports whether the packet has the protocol, the family, the address and the interface of the mapping.
@@ -97,20 +100,14 @@ func (m *Mapping) arrives(p Packet) bool {
 		(!e.listen.IsValid() || e.listen == destination) && (e.iface == "" || e.iface == p.Interface)
 }
 
-// Destinations returns where the mapping can send a packet that it claims: with several targets, to any one of these.
-func (m Mapping) Destinations(p Packet) []netip.AddrPort {
-	if !m.Claims(p) {
-		return nil
-	}
-	return m.destinations(p)
-}
-
 func (m Mapping) destinations(p Packet) []netip.AddrPort {
 	offset, address := p.Destination.Port()-m.ports.First, p.Destination.Addr().Unmap()
 	var to []netip.AddrPort
-	for _, t := range m.TargetsIn(FamilyOf(address)) {
+	for _, t := range m.servers() {
 		if !t.Addr.IsValid() {
 			t.Addr = address
+		} else if FamilyOf(t.Addr) != FamilyOf(address) {
+			continue
 		}
 		to = append(to, netip.AddrPortFrom(t.Addr, t.Ports.First+offset))
 	}

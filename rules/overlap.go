@@ -22,7 +22,7 @@ func overlap(a, b *Mapping) bool {
 	return a.ports.Overlaps(b.ports) && sharesClients(a, b)
 }
 
-// SharesClients reports whether there could be a packet that both mappings claim if they had the same listen ports.
+// SharesClients reports whether both claim a packet if their ports do not count.
 func (m Mapping) SharesClients(o Mapping) bool { return sharesClients(&m, &o) }
 
 func sharesClients(a, b *Mapping) bool {

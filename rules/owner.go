@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Users resolves the name of a user to a uid. The error says why that is not possible.
+// Users resolves the name of a user. The error says why that is not possible.
 type Users func(name string) (uid uint32, err error)
 
 // noUser is the uid that no user has: (uid_t)-1 says "no change" to chown(2) and setreuid(2).
@@ -39,8 +39,7 @@ func isNumber(s string) bool {
 	return s != ""
 }
 
-// UID returns the uid of the owner. It returns false, and a uid that no socket has, if there is no owner or if its name
-// is not resolved.
+// UID returns the owner's uid; false if there is none, or it is not resolved.
 func (m Mapping) UID() (uint32, bool) {
 	if e := m.extra(); e.known {
 		return e.uid, true
@@ -48,10 +47,8 @@ func (m Mapping) UID() (uint32, bool) {
 	return noUser, false
 }
 
-// Resolve returns the mapping with the uid that its owner has now. A mapping without an owner, or with a uid for one,
-// comes back as it is. The error is an [*InvalidError] if there is no such user.
-//
-// The uid is no part of the text: two mappings are equal even if their owner had another uid when each was resolved.
+// Resolve looks up the uid of an owner with a name. The uid is no part of the text, nor of [Mapping.Equal]. The error
+// is an [*InvalidError] if there is no such user.
 func (m Mapping) Resolve(users Users) (Mapping, error) {
 	if m.extras == nil || m.extras.owner == "" || isNumber(m.extras.owner) {
 		return m, nil
@@ -78,26 +75,14 @@ func (m *Mapping) resolve(users Users) *InvalidError {
 	return nil
 }
 
-// Resolved refuses mappings with an owner that is not resolved, with an [*InvalidError].
-func Resolved(mappings []Mapping) error {
-	for i := range mappings {
-		if m := &mappings[i]; m.extras != nil && m.extras.owner != "" && !m.extras.known {
-			return &InvalidError{Mapping: m.Spec(), Part: "--owner " + m.extras.owner,
-				Why: "a user whose uid was not looked up", Fix: "write the uid"}
-		}
-	}
-	return nil
-}
-
-// MayAnswer reports whether a socket of a user may answer on the mapping: with an owner, one of that user or of root.
-// If the owner is not resolved, only root's may.
+// MayAnswer reports whether a socket of this user may answer: any without an owner; else root's, and the owner's if it
+// is resolved.
 func (m Mapping) MayAnswer(uid uint32) bool {
 	e := m.extra()
 	return e.owner == "" || uid == 0 || e.known && uid == e.uid
 }
 
-// OwnerError says that the answers of two mappings look alike, and that their owners differ. Such mappings differ only
-// in the clients that they are for: one server answers all of them.
+// OwnerError says that one server answers for two mappings whose owners differ.
 type OwnerError struct {
 	Mapping Mapping // the new one
 	With    Mapping // the one that was there
@@ -165,7 +150,9 @@ func (f *fitting) owners() error {
 }
 
 // sharesServer reports whether another mapping can have answers with the same ports and addresses.
-func (m *Mapping) sharesServer() bool { return m.extras != nil && (m.Restricted() || m.hasLoopback()) }
+func (m *Mapping) sharesServer() bool {
+	return m.extras != nil && (m.extras.iface != "" || len(m.extras.sources) > 0 || m.hasLoopback())
+}
 
 // answerListen returns the listen address as far as answers show it.
 func (m *Mapping) answerListen() netip.Addr {
@@ -179,12 +166,15 @@ func (m *Mapping) answerListen() netip.Addr {
 func (f *fitting) owner(at int, seen map[answerKey]*answerers) error {
 	m := &f.mappings[at]
 	var keys []answerKey
-	for _, target := range m.PortsHere() {
+	for _, target := range m.servers() {
+		if target.Remote() {
+			continue
+		}
 		for i := range uint16(m.ports.Count()) {
 			for _, protocol := range m.protocols.Each() {
 				for _, family := range [...]Families{IPv4, IPv6} {
 					if m.families.Has(family) {
-						keys = append(keys, answerKey{protocol, family, m.ports.First + i, target.First + i})
+						keys = append(keys, answerKey{protocol, family, m.ports.First + i, target.Ports.First + i})
 					}
 				}
 			}

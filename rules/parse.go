@@ -4,11 +4,10 @@ import (
 	"strings"
 )
 
-// Parser reads mappings. The zero Parser knows no service names. One Parser is not for use by several goroutines at
-// once.
+// Parser reads mappings. It is not for use by several goroutines at once.
 type Parser struct {
-	Services Services
-	Users    Users // resolves owners; nil leaves names as they are, see [Mapping.Resolve]
+	Services Services // nil: only numbers
+	Users    Users    // resolves owners; nil leaves names as they are, see [Mapping.Resolve]
 	options  []Option
 	words    []string
 }
@@ -19,8 +18,8 @@ func Parse(text string) (Mapping, error) {
 	return p.Parse(text)
 }
 
-// Parse reads one mapping from a line: the mapping itself and its options, in any order, as [Mapping.String] writes
-// them. A comment may follow, which begins with '#'. The error is an [*InvalidError].
+// Parse reads one mapping, its options, in any order, and a comment that begins with '#'. The error is an
+// [*InvalidError].
 func (p *Parser) Parse(text string) (Mapping, error) {
 	p.words = appendWords(p.words[:0], text)
 	return p.ParseWords(p.words)

@@ -5,13 +5,11 @@ import (
 	"slices"
 )
 
-// Parts are what a mapping is made of. Only the ports are required: the zero value of another field asks for nothing.
-// Of a single port, Last may be 0.
+// Parts are what a mapping is made of. Only the ports are required.
 type Parts struct {
-	Listen      netip.Addr // an address of this host; zero: every one
-	ListenPorts Ports      // that clients use
-	// of the server on this host, at the address that the packet came to; zero: there are Targets
-	TargetPorts Ports
+	Listen      netip.Addr     // an address of this host; zero: every one
+	ListenPorts Ports          // that clients use; of a single port, Last may be 0
+	TargetPorts Ports          // of the server on this host, at the address that the packet came to; zero: Targets
 	Targets     []Target       // servers that have an address, or several on this host, which have none
 	Protocols   Protocols      // zero: TCP
 	Families    Families       // only IPv4, or only IPv6; zero: what the addresses allow
@@ -19,8 +17,8 @@ type Parts struct {
 	Interface   string         // that packets must arrive on; empty: any, and connections of this host itself
 	Name        string         // a label
 	Owner       string         // the user or uid whose server may answer
-
-	Hide, Forward, Sticky, Temporary bool // see [Options]
+	// see [Options]
+	Hide, Forward, Sticky, Temporary bool
 }
 
 // Parts returns what the mapping is made of: [New] makes an equal mapping of it.
@@ -35,8 +33,7 @@ func (m Mapping) Parts() Parts {
 	}
 }
 
-// New makes a mapping. It takes what [Parse] takes, with the same errors: an [*InvalidError] names each part as it is
-// written in text.
+// New makes a mapping. The error is an [*InvalidError], as that of [Parse].
 func New(p Parts) (Mapping, error) {
 	p.ListenPorts, p.TargetPorts = single(p.ListenPorts), single(p.TargetPorts)
 	p.Targets = slices.Clone(p.Targets)

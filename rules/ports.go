@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Ports is a range of ports, both ends included, 1-65535. A single port has First equal to Last. The zero Ports are
-// none.
+// Ports is a range, 1-65535, both ends included. The zero Ports are none.
 type Ports struct{ First, Last uint16 }
 
 // Count returns how many ports there are.
@@ -34,7 +33,7 @@ func (p Ports) append(b []byte) []byte {
 	return b
 }
 
-// Services finds the port of a service name such as "https": [net.LookupPort] fits. A nil Services knows no names.
+// Services finds the port of a name such as "https", as [net.LookupPort] does.
 type Services func(network, name string) (port int, err error)
 
 // parsePorts reads "443", "8000-8010" or a service name that all of protocols agree about.

@@ -25,8 +25,7 @@ func (p Protocols) Each() []Protocols {
 	return each
 }
 
-// Number returns the protocol number of the IP header (IANA): 6 for TCP, 17 for UDP, 0 for a set that is not exactly
-// one of them.
+// Number returns the protocol number of the IP header: 6, 17, or 0 for both.
 func (p Protocols) Number() uint8 {
 	switch p {
 	case TCP:

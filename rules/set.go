@@ -9,8 +9,7 @@ import (
 // itself. The zero Set is empty. A Set does not change: its methods return another.
 type Set struct{ mappings []Mapping }
 
-// NewSet checks mappings against each other and keeps their order. A mapping that is there twice is there once. The
-// error is that of [Set.Add].
+// NewSet is [Set.Add] to an empty Set.
 func NewSet(mappings ...Mapping) (Set, error) { return Set{}.Add(mappings...) }
 
 // Misfit is a mapping that does not go with others.
@@ -20,8 +19,7 @@ type Misfit struct {
 }
 
 // Fit returns the Set of those mappings that go together, and the others in the order of the list. Of two with one
-// name, or that claim the same packet, it leaves out the later; of a loop the first. A mapping that is there twice is
-// there once. The time is little more than proportional to the length of the list. The error is that of the context.
+// name, or that claim the same packet, it leaves out the later; of a loop the first. The error is that of ctx.
 func Fit(ctx context.Context, mappings []Mapping) (Set, []Misfit, error) {
 	f := fitting{ctx: ctx, mappings: mappings, all: true}
 	kept, err := f.run(0)
@@ -47,9 +45,8 @@ func (s Set) Has(m Mapping) bool {
 	return slices.ContainsFunc(s.mappings, m.Equal)
 }
 
-// Add returns the Set with more mappings behind its own. Those that it has already are passed over. The error is a
-// [*ConflictError], an [*OwnerError], a [*LoopError], or an [*InvalidError] where there are too many; in a conflict,
-// With is a mapping that came before. The slice belongs to the Set from then on.
+// Add returns the Set with more mappings behind its own. The error is a [*ConflictError], an [*OwnerError], a
+// [*LoopError], or an [*InvalidError] if there are too many. The slice belongs to the Set from then on.
 func (s Set) Add(more ...Mapping) (Set, error) {
 	if len(more) == 0 {
 		return s, nil // many callers have none, and a large Set
@@ -66,8 +63,7 @@ func (s Set) Add(more ...Mapping) (Set, error) {
 	return Set{kept}, err
 }
 
-// Replace returns the Set with more mappings, each in the place of those that were in its way, and those, in the order
-// of more. The error is a [*ConflictError] within more, or a [*LoopError].
+// Replace is [Set.Add] in the place of those in the way, which it returns, too.
 func (s Set) Replace(more ...Mapping) (Set, [][]Mapping, error) {
 	replaced := make([][]Mapping, len(more))
 	gone := map[int]bool{}

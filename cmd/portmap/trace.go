@@ -190,8 +190,9 @@ func (a *app) traceText(m rules.Mapping, p *trace.Packet) error {
 }
 
 func expectedOf(m rules.Mapping, p *trace.Packet) []netip.AddrPort {
-	return m.Destinations(rules.Packet{Protocol: p.Protocol, Source: p.From.Addr(), Destination: p.To,
+	decision, _ := m.Route(rules.Packet{Protocol: p.Protocol, Source: p.From.Addr(), Destination: p.To,
 		DestinationLocal: true, Interface: interfaceOf(p.In)})
+	return decision.To
 }
 
 func arrivedOn(p *trace.Packet) string {

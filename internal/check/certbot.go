@@ -11,6 +11,7 @@ import (
 	"portmap/internal/servers"
 	"portmap/internal/shell"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 const (
@@ -24,7 +25,7 @@ func certbotStandalone(root string, mappings []rules.Mapping, found servers.Foun
 	files, _ := filepath.Glob(filepath.Join("/", root, renewals, "*.conf"))
 	for _, m := range mappings {
 		target, here := m.TargetOf(httpPort)
-		if !here || !m.Protocols().Has(rules.TCP) || m.Restricted() || m.Listen().IsLoopback() {
+		if !here || !m.Protocols().Has(rules.TCP) || facts.Restricted(&m) || m.Listen().IsLoopback() {
 			continue
 		}
 		for _, file := range files {

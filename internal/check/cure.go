@@ -7,6 +7,7 @@ import (
 	"portmap/internal/others"
 	"portmap/internal/shell"
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +66,7 @@ func (s stop) match(m rules.Mapping, w *Way) string {
 		return fmt.Sprintf("meta l4proto %s ct status dnat ct direction reply", protocol)
 	case !s.translated(w):
 		return fmt.Sprintf("%s dport %s fib daddr type local", protocol, m.ListenPorts())
-	case m.RemoteFamilies() != 0:
+	case facts.RemoteFamilies(&m) != 0:
 		return fmt.Sprintf("meta l4proto %s ct status dnat ct original proto-dst %s", protocol, m.ListenPorts())
 	}
 	return fmt.Sprintf("%s dport %s ct status dnat", protocol, shownTargets(m))
@@ -74,7 +75,7 @@ func (s stop) match(m rules.Mapping, w *Way) string {
 // shownTargets lists the target ports on this host.
 func shownTargets(m rules.Mapping) string {
 	var texts []string
-	for _, ports := range m.PortsHere() {
+	for _, ports := range facts.PortsHere(&m) {
 		texts = append(texts, ports.String())
 	}
 	if len(texts) > 1 {

@@ -11,6 +11,7 @@ import (
 	"portmap/internal/others"
 	"portmap/internal/probe"
 	"portmap/internal/trace"
+	"portmap/rules/facts"
 )
 
 // explain returns why a way does not lead to a server, as far as packets show it.
@@ -42,9 +43,9 @@ func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
 	case w.answer.Outcome == probe.Answered:
 		return w.about(finding.NotTranslated, "somebody answers, and it is not the mapping's server: the packet was "+
 			"not translated")
-	case w.Mapping.RemoteFamilies() != 0 && slices.Contains(w.Expected, to) && w.answer.Outcome == probe.Refused:
+	case facts.RemoteFamilies(&w.Mapping) != 0 && slices.Contains(w.Expected, to) && w.answer.Outcome == probe.Refused:
 		return w.about(finding.TargetRefuses, "%s refuses the connection", to)
-	case w.Mapping.RemoteFamilies() != 0 && silent && w.out != nil && w.out.Last() != nil:
+	case facts.RemoteFamilies(&w.Mapping) != 0 && silent && w.out != nil && w.out.Last() != nil:
 		return w.about(finding.TargetSilent, "%s does not answer", addresses(w.Expected))
 	case silent && seen.reason() != "":
 		return w.about(finding.KernelDrops, "no rule dropped it, and the kernel counts %s", seen.reason())

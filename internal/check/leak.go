@@ -10,6 +10,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/servers"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // portLeaked tells of an answer that sends clients to the server's own port, past the mapping. header is that of an
@@ -50,7 +51,7 @@ func listenOf(m rules.Mapping, port string) (listen uint16, leaked bool) {
 	if err != nil || m.ListenPorts().Contains(uint16(n)) {
 		return 0, false
 	}
-	for _, ports := range m.PortsHere() {
+	for _, ports := range facts.PortsHere(&m) {
 		if ports.Contains(uint16(n)) {
 			return m.ListenPorts().First + uint16(n) - ports.First, true
 		}

@@ -9,6 +9,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 const (
@@ -40,7 +41,7 @@ func ephemeralPort(k kernel, mappings []rules.Mapping) []finding.Finding {
 	var about []rules.Mapping
 	for _, m := range mappings {
 		before := len(loose)
-		for _, ports := range m.PortsHere() {
+		for _, ports := range facts.PortsHere(&m) {
 			loose = append(loose, outside(common(ports, given[0]), reserved)...)
 		}
 		if len(loose) > before {

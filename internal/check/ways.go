@@ -10,6 +10,7 @@ import (
 	"portmap/internal/servers"
 	"portmap/internal/trace"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Way is how a client comes to a mapping: at one address, by one protocol; and what became of a packet of the probe's
@@ -87,7 +88,7 @@ const (
 
 func (w *Way) question() probe.Question {
 	q := probe.Question{Protocol: w.Protocol, To: w.To, Patience: patience}
-	if w.Protocol == rules.UDP && w.Mapping.RemoteFamilies() == 0 {
+	if w.Protocol == rules.UDP && facts.RemoteFamilies(&w.Mapping) == 0 {
 		q.Patience = patienceLocal
 	}
 	return q
@@ -95,8 +96,9 @@ func (w *Way) question() probe.Question {
 
 // expect sets where the mapping sends the packet.
 func (w *Way) expect(from netip.Addr) {
-	w.Expected = w.Mapping.Destinations(rules.Packet{Protocol: w.Protocol, Source: from, Destination: w.To,
+	decision, _ := w.Mapping.Route(rules.Packet{Protocol: w.Protocol, Source: from, Destination: w.To,
 		DestinationLocal: true, Interface: "another"})
+	w.Expected = decision.To
 }
 
 // judge says whether a server got the packet. A datagram that nothing stopped, and that nobody refused, did.

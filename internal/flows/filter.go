@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -67,7 +68,7 @@ func (x portIndex) addHidden(mappings []rules.Mapping) {
 		if !m.Hide() {
 			continue
 		}
-		for _, target := range m.PortsHere() {
+		for _, target := range facts.PortsHere(m) {
 			for k := range target.Count() {
 				port := target.First + uint16(k)
 				x[port] = append(x[port], m)
@@ -130,7 +131,7 @@ func (f *filter) sentBy(by portIndex, w flow) bool {
 	for _, m := range by[listen] {
 		packet := w.first
 		packet.Interface = m.Interface()
-		if slices.Contains(m.Destinations(packet), w.to) && f.claims(m, w, true) {
+		if decision, _ := m.Route(packet); slices.Contains(decision.To, w.to) && f.claims(m, w, true) {
 			return true
 		}
 	}
@@ -155,7 +156,7 @@ func (f *filter) hides(w flow) bool {
 		if packet.Interface = iface; !known && m.Interface() == "" {
 			packet.Interface = "some" // flows of this host are known
 		}
-		if m.Hides(packet) {
+		if decision, _ := m.Route(packet); decision.Refused != rules.NotRefused {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Advise says, for each mapping that was asked about, which rules of others meet its packets, and who gets them.
@@ -88,7 +89,7 @@ func (m Met) winner(mapping rules.Mapping, system System) (id finding.ID, text s
 	case m.Priority == ours && (system == Tables || m.System != system):
 		return finding.ForeignRuleTied,
 			fmt.Sprintf("whether new connections go to %s instead depends on which chain was made first", target)
-	case mapping.Restricted():
+	case facts.Restricted(&mapping):
 		return finding.ForeignRuleShadowed,
 			fmt.Sprintf("new connections that the mapping is for go to %s instead", target)
 	}

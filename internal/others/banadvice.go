@@ -9,6 +9,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/shell"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Bans tells, in one finding, of sources that a firewall bans and that reach mappings all the same: the firewall sees
@@ -64,7 +65,7 @@ func sourcesText(bans []ban) string {
 
 func portBehind(b ban) uint16 {
 	target := b.packet.listen
-	if list := b.mapping.TargetsIn(b.packet.family); len(list) > 0 {
+	if list := facts.TargetsIn(b.mapping, b.packet.family); len(list) > 0 {
 		target += list[0].Ports.First - b.mapping.ListenPorts().First
 	}
 	return target

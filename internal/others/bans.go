@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"golang.org/x/sys/unix"
 )
@@ -211,7 +212,7 @@ func (w way) stops(p packet, m *rules.Mapping) bool {
 	mapped := p
 	mapped.translated = true
 	hook := uint32(unix.NF_INET_LOCAL_IN)
-	for _, t := range m.TargetsIn(p.family) {
+	for _, t := range facts.TargetsIn(m, p.family) {
 		mapped.port = t.Ports.First + p.listen - m.ListenPorts().First
 		if t.Remote() {
 			hook = unix.NF_INET_FORWARD

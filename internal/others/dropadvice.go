@@ -8,6 +8,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/shell"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Dropped says, once for each firewall, that its policy keeps other hosts from servers of this host, and which rule
@@ -113,12 +114,12 @@ func (d *Drop) opening(stopped []rules.Mapping, families rules.Families) string 
 func translatedTo(mappings []rules.Mapping) string {
 	first := mappings[0]
 	for _, m := range mappings {
-		if !slices.Equal(m.LocalTargets(), first.LocalTargets()) || m.Protocols() != first.Protocols() {
+		if !slices.Equal(facts.LocalTargets(&m), facts.LocalTargets(&first)) || m.Protocols() != first.Protocols() {
 			return ""
 		}
 	}
 	ports := portsText(first)
-	if len(first.LocalTargets()) > 1 {
+	if len(facts.LocalTargets(&first)) > 1 {
 		ports = "{ " + ports + " }"
 	}
 	if first.Protocols().Number() == 0 {
@@ -130,7 +131,7 @@ func translatedTo(mappings []rules.Mapping) string {
 // portsText lists the target ports of a mapping to this host: "8443, 9443".
 func portsText(m rules.Mapping) string {
 	var texts []string
-	for _, ports := range m.LocalTargets() {
+	for _, ports := range facts.LocalTargets(&m) {
 		texts = append(texts, ports.String())
 	}
 	return strings.Join(texts, ", ")

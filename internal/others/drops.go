@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,9 +89,9 @@ func (d *Drop) stops(m rules.Mapping) (stopped rules.Families) {
 // targets returns the ports of the servers that are behind the chain.
 func (d *Drop) targets(m *rules.Mapping, family rules.Families) (ports []rules.Ports) {
 	if !d.forward {
-		return m.LocalTargets()
+		return facts.LocalTargets(m)
 	}
-	for _, t := range m.TargetsIn(family) {
+	for _, t := range facts.TargetsIn(m, family) {
 		if t.Remote() {
 			ports = append(ports, t.Ports)
 		}

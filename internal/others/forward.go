@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Forwarded tells of the chains whose policy drops connections of mappings to other hosts, as Docker sets it: one
@@ -34,7 +35,7 @@ func Forwarded(found Rules) (advice []finding.Finding) {
 // the port that the client used, and who answers.
 func (d *Drop) pass(m *rules.Mapping, families rules.Families) (commands []string) {
 	for _, family := range families.Each() {
-		for _, t := range m.TargetsIn(family) {
+		for _, t := range facts.TargetsIn(m, family) {
 			for _, protocol := range m.Protocols().Each() {
 				if d.System != Tables {
 					commands = append(commands, fmt.Sprintf("sudo %s -I %s -p %s -m conntrack --ctstate DNAT "+

@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // AddOptions say how Add treats what is there.
@@ -66,7 +67,7 @@ func (h *Host) Add(ctx context.Context, add []rules.Mapping, o AddOptions) (Repo
 // rights.
 func (h *Host) supports(ctx context.Context, add []rules.Mapping) error {
 	for _, m := range add {
-		if m.Plain() {
+		if facts.Plain(&m) {
 			continue
 		}
 		filter, err := h.Filter(ctx, false)

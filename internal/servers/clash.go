@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,7 @@ func eachTargetPort(m *rules.Mapping, do func(port uint16)) {
 	if !m.Protocols().Has(rules.TCP) {
 		return
 	}
-	for _, target := range m.LocalTargets() {
+	for _, target := range facts.LocalTargets(m) {
 		for n := range target.Count() {
 			do(target.First + uint16(n))
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Incoming is a mapping that is to be added, with those in whose place it comes.
@@ -74,7 +75,7 @@ func Guard(incoming []Incoming, found *Found) error {
 
 func (f *Found) guard(in *Incoming) (err error) {
 	f.eachLosing(in, func(s socket, listen uint16) {
-		for _, ports := range in.LocalTargets() { // what another host answers is not to be seen from here
+		for _, ports := range facts.LocalTargets(&in.Mapping) { // what another host answers is not to be seen from here
 			target := ports.First + (listen - in.ListenPorts().First)
 			if err != nil {
 				return
@@ -85,7 +86,7 @@ func (f *Found) guard(in *Incoming) (err error) {
 				err = &SSHError{in.Mapping, server}
 			}
 		}
-		if len(in.LocalTargets()) == 0 && err == nil && f.named(s).SSH {
+		if len(facts.LocalTargets(&in.Mapping)) == 0 && err == nil && f.named(s).SSH {
 			err = &SSHError{in.Mapping, f.named(s)}
 		}
 	})
@@ -107,7 +108,7 @@ func (f *Found) eachLosing(in *Incoming, visit func(s socket, listen uint16)) {
 		visit(s, s.local.Port())
 	})
 	for _, old := range in.Old {
-		for _, target := range old.LocalTargets() {
+		for _, target := range facts.LocalTargets(&old) {
 			f.each(&old, target, func(s socket) {
 				listen := old.ListenPorts().First + (s.local.Port() - target.First)
 				if in.ListenPorts().Contains(listen) && in.Protocols().Has(s.protocol) &&

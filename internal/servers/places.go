@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	vnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -48,7 +49,7 @@ func (f *Found) serversAt(m *rules.Mapping, address netip.Addr) []Server {
 
 // remoteAt returns the targets on other hosts to which clients come from an address.
 func remoteAt(m rules.Mapping, address netip.Addr) (list []netip.AddrPort) {
-	for _, t := range m.TargetsIn(rules.FamilyOf(address)) {
+	for _, t := range facts.TargetsIn(&m, rules.FamilyOf(address)) {
 		if t.Remote() {
 			list = append(list, netip.AddrPortFrom(t.Addr, t.Ports.First))
 		}
@@ -73,7 +74,7 @@ func placesOf(m rules.Mapping) (list []netip.Addr) {
 			list = append(list, address)
 		}
 	}
-	if len(list) == 0 && m.RemoteFamilies() == 0 { // from a loopback address no packet reaches another host
+	if len(list) == 0 && facts.RemoteFamilies(&m) == 0 { // from a loopback address no packet reaches another host
 		return local
 	}
 	return list

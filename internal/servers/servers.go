@@ -12,6 +12,7 @@ import (
 
 	"portmap/internal/accounts"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // Server is a process that listens.
@@ -119,7 +120,7 @@ func (f Found) eachBehind(m *rules.Mapping, visit func(socket)) {
 
 // targetsHere returns the servers on this host, each at the address to which packets come.
 func targetsHere(m *rules.Mapping) (list []rules.Target) {
-	for _, ports := range m.LocalTargets() {
+	for _, ports := range facts.LocalTargets(m) {
 		list = append(list, rules.Target{Addr: m.Listen(), Ports: ports})
 	}
 	for _, t := range m.Targets() {
@@ -144,7 +145,7 @@ func (f Found) Shadowed(m rules.Mapping) []Server {
 func (f Found) eachShadowed(m *rules.Mapping, visit func(socket)) {
 	f.each(m, m.ListenPorts(), func(s socket) {
 		// Mappings to other hosts, and those with --interface, leave connections to a loopback address alone.
-		if m.Interface() == "" && m.RemoteFamilies() == 0 || !s.loopback() {
+		if m.Interface() == "" && facts.RemoteFamilies(m) == 0 || !s.loopback() {
 			visit(s)
 		}
 	})

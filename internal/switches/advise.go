@@ -7,6 +7,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/shell"
 	"portmap/rules"
+	"portmap/rules/facts"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 func Advise(added []rules.Mapping, typed func(words ...string) string) (advice []finding.Finding) {
 	var forwards rules.Families
 	for _, m := range added {
-		families := m.RemoteFamilies()
+		families := facts.RemoteFamilies(&m)
 		if families == 0 {
 			continue
 		}

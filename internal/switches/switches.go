@@ -10,6 +10,7 @@ import (
 
 	"portmap/internal/rundir"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // The switches, by their paths below /proc/sys/net. Each is 0 or 1 (Documentation/networking/ip-sysctl.rst).
@@ -31,12 +32,12 @@ func Needed(mappings []rules.Mapping) (list []string) {
 	var forward rules.Families
 	for i := range mappings {
 		m := &mappings[i]
-		if m.Plain() {
+		if facts.Plain(m) {
 			continue
 		}
-		loopback = loopback || m.ToLoopback() && !m.Listen().IsLoopback()
+		loopback = loopback || facts.ToLoopback(m) && !m.Listen().IsLoopback()
 		if m.Forward() {
-			forward |= m.RemoteFamilies()
+			forward |= facts.RemoteFamilies(m)
 		}
 	}
 	for _, s := range [...]struct {

@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/filters"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // memory is a packet filter that holds mappings and no packets: the least that the table of filters needs.
@@ -57,7 +58,7 @@ func (m *memory) Apply(_ context.Context, c rules.Change) error {
 }
 
 func liveOf(set rules.Set) (live rules.Live) {
-	for _, m := range slices.SortedFunc(slices.Values(set.Mappings()), rules.Compare) {
+	for _, m := range slices.SortedFunc(slices.Values(set.Mappings()), facts.Compare) {
 		live.Mappings = append(live.Mappings, rules.LiveMapping{Mapping: m})
 	}
 	return live
