@@ -63,7 +63,7 @@ reach the server only by the mapping.`,
 			if err != nil {
 				a.say("%v", err) // advice is all that is lost
 			}
-			return what(a.runAdd(cmd.Context(), mappings, &found, o, force), "add %s", list(mappings))
+			return wrap(a.runAdd(cmd.Context(), mappings, &found, o, force), "add %s", list(mappings))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

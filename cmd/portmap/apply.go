@@ -41,10 +41,10 @@ With --backend nft or iptables the mappings move there, and the file says so; --
 			}
 			content, err := a.content(file)
 			if err != nil {
-				return what(err, "apply")
+				return wrap(err, "apply")
 			}
 			o.Exists = !keepGoing // at boot a file that is missing is success
-			return what(a.with(func(h *reconcile.Host) error {
+			return wrap(a.with(func(h *reconcile.Host) error {
 				h.KeepGoing = keepGoing
 				if !force {
 					h.Guard = a.guard
@@ -112,7 +112,7 @@ is 3.`,
 			differs, err := a.printDiff(cmd, file)
 			switch {
 			case err != nil:
-				if code := a.report(cmd.Context(), what(err, "diff")); code == exitNotPermitted {
+				if code := a.report(cmd.Context(), wrap(err, "diff")); code == exitNotPermitted {
 					return exitError(exitNotPermitted)
 				}
 				return exitError(exitUsage)
@@ -174,7 +174,7 @@ func (a *app) flush() *cobra.Command {
 		Example:    "  portmap flush\n  portmap apply      # brings it back",
 		Args:       noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return what(a.with(func(h *reconcile.Host) error {
+			return wrap(a.with(func(h *reconcile.Host) error {
 				report, err := h.Flush(cmd.Context(), dryRun)
 				if err != nil {
 					return err

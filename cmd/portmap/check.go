@@ -59,7 +59,7 @@ The exit code is 0 if nothing was found but hints, 1 if something was, 3 if it m
 			if o.fix && o.output == "json" {
 				return usageError{fmt.Errorf("--fix and -o json: write one of them")}
 			}
-			return what(a.runCheck(cmd.Context(), args, o), "check")
+			return wrap(a.runCheck(cmd.Context(), args, o), "check")
 		},
 		ValidArgsFunction: a.completeMappings,
 	}
@@ -115,7 +115,7 @@ func (a *app) look(ctx context.Context, selectors []string, probe bool) (report 
 		if err != nil {
 			return err
 		}
-		found.Name()
+		found.ResolveProcesses()
 		host := a.boot()
 		boots := host.Advice(boot.Change{File: a.savedAt(), First: true, Legacy: listing.Legacy, Shared: listing.Shared,
 			Switches: len(switches.Needed(mappings)) > 0})

@@ -24,7 +24,7 @@ func (a *app) demo() *cobra.Command {
 			if guards {
 				script = demo.Guards
 			}
-			return what(demo.Run(cmd.Context(), os.Stdout, script), "demo")
+			return wrap(demo.Run(cmd.Context(), os.Stdout, script), "demo")
 		},
 	}
 	cmd.Flags().BoolVar(&guards, "guards", false, "show --owner and --hide: a squatter on the target port is muted")

@@ -29,7 +29,7 @@ Refused are a masked unit, a portmap command that another user could replace, an
 			if err := a.bootsOwnFile(); err != nil {
 				return err
 			}
-			return what(a.with(func(h *reconcile.Host) error {
+			return wrap(a.with(func(h *reconcile.Host) error {
 				filter, err := h.Filter(cmd.Context(), false)
 				if err != nil {
 					return err
@@ -56,7 +56,7 @@ func (a *app) disable() *cobra.Command {
 			if err := a.bootsOwnFile(); err != nil {
 				return err
 			}
-			return what(a.tell(a.boot().Disable()), "disable")
+			return wrap(a.tell(a.boot().Disable()), "disable")
 		},
 	}
 }

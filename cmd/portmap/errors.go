@@ -245,29 +245,30 @@ func (a *app) explain(err error) (text, remedy string, code int) {
 	return err.Error(), "", exitFailed
 }
 
-// whatError says what was being done when an error came: the WHAT of a message.
-type whatError struct {
-	what string
+// doingError says what was being done when an error came: the WHAT of a message.
+type doingError struct {
+	doing string
 	error
 }
 
-func (e *whatError) Error() string { return e.what + ": " + e.error.Error() }
+func (e *doingError) Error() string { return e.doing + ": " + e.error.Error() }
 
-func (e *whatError) Unwrap() error { return e.error }
+func (e *doingError) Unwrap() error { return e.error }
 
-func what(err error, format string, args ...any) error {
+// wrap says what was being done, unless the error names the mapping itself.
+func wrap(err error, format string, args ...any) error {
 	if err == nil || as[*rules.InvalidError](err) || as[*rules.UnsupportedError](err) ||
 		as[*rules.ConflictError](err) ||
 		as[*rules.LoopError](err) || as[*sshError](err) || as[*refusal](err) {
 		return err // these begin with the mapping themselves
 	}
-	return &whatError{fmt.Sprintf(format, args...), err}
+	return &doingError{fmt.Sprintf(format, args...), err}
 }
 
 func subject(err error) string {
-	var w *whatError
+	var w *doingError
 	if errors.As(err, &w) {
-		return w.what + ": "
+		return w.doing + ": "
 	}
 	return ""
 }

@@ -19,7 +19,7 @@ import (
 // What a person reads of what cannot be made to happen in a transcript.
 func TestSentences(t *testing.T) {
 	nftables := func(errno syscall.Errno) error {
-		return what(fmt.Errorf("nf_tables: %w", errno), "add 443:8443/tcp")
+		return wrap(fmt.Errorf("nf_tables: %w", errno), "add 443:8443/tcp")
 	}
 	for _, c := range []struct {
 		err  error
@@ -34,16 +34,16 @@ func TestSentences(t *testing.T) {
 		{nftables(syscall.EOPNOTSUPP), 1,
 			"portmap: add 443:8443/tcp: this kernel has no nf_tables, or lacks a part of it\n" +
 				"  load it with `sudo modprobe nf_tables`; Linux 5.11 or newer has all that is needed\n"},
-		{what(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1,
+		{wrap(fmt.Errorf("look for servers: %w", syscall.EPROTONOSUPPORT), "list"), 1,
 			"portmap: list: look for servers: protocol not supported\n"},
 		{nftables(syscall.ENOMEM), 1,
 			"portmap: add 443:8443/tcp: the kernel has no memory for that many rules; nothing was changed\n" +
 				"  as root in the first user namespace the limits are higher\n"},
-		{what(&fs.PathError{Op: "write", Path: "f", Err: syscall.EROFS}, "remove 443"), 1,
+		{wrap(&fs.PathError{Op: "write", Path: "f", Err: syscall.EROFS}, "remove 443"), 1,
 			"portmap: remove 443: write f: read-only file system\n" +
 				"  nothing was changed; make the file system writable, then do it again\n"},
 		{nftables(syscall.EINVAL), 1, "portmap: add 443:8443/tcp: nf_tables: invalid argument\n"},
-		{what(rules.ErrDrift, "add 443:8443/tcp"), 1,
+		{wrap(rules.ErrDrift, "add 443:8443/tcp"), 1,
 			"portmap: add 443:8443/tcp: the kernel's rules are not what was saved\n" +
 				"  `sudo portmap diff` shows the difference, `sudo portmap apply` removes it\n"},
 		{&fs.PathError{Op: "write", Path: "/etc/portmap/portmap.conf", Err: syscall.EACCES}, 3,
@@ -64,7 +64,7 @@ func TestSentences(t *testing.T) {
 		// as root without the right to read all
 		{&fs.PathError{Op: "read", Path: "p", Err: syscall.EACCES}, 3,
 			"portmap: read p: permission denied\n  sudo chmod o+r p\n"},
-		{what(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1,
+		{wrap(&store.UndoError{Cause: syscall.ENOSPC, What: "the kernel", Err: syscall.EPERM}, "add"), 1,
 			"portmap: add: no space left on device; and the kernel could not be put back: operation not permitted\n" +
 				"  `sudo portmap diff` shows what differs; to have it as the file says: sudo portmap apply\n"},
 		{errors.New("two\nlines"), 1, "portmap: two lines\n"},

@@ -42,7 +42,7 @@ there.`,
 			if err == nil {
 				err = kinds[kind].Export(a.out, saved, family)
 			}
-			return what(err, "export")
+			return wrap(err, "export")
 		},
 	}
 	cmd.Flags().BoolVarP(&ipv6, "ipv6", "6", false, "with --format iptables: the rules of IPv6, not those of IPv4")

@@ -55,7 +55,7 @@ error.`,
 			if !ok {
 				return usageError{fmt.Errorf("-o %s: not a format: write table, wide, json or plain", output)}
 			}
-			return what(a.with(func(h *reconcile.Host) error {
+			return wrap(a.with(func(h *reconcile.Host) error {
 				if watch {
 					return a.watchList(cmd.Context(), h, show)
 				}

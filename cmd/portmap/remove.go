@@ -32,7 +32,7 @@ func (a *app) remove() *cobra.Command {
 			if all {
 				subject = "--all"
 			}
-			return what(a.with(func(h *reconcile.Host) error {
+			return wrap(a.with(func(h *reconcile.Host) error {
 				var report reconcile.Report
 				var err error
 				if all {

@@ -53,7 +53,7 @@ Of TCP the way begins before all rules; of UDP behind connection tracking, since
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return what(a.runTrace(cmd.Context(), args[0], o), "trace %s", args[0])
+			return wrap(a.runTrace(cmd.Context(), args[0], o), "trace %s", args[0])
 		},
 		ValidArgsFunction: a.completeMappings,
 	}

@@ -22,7 +22,7 @@ import (
 const watchInterval = 2 * time.Second
 
 func (a *app) watch() *cobra.Command {
-	var lasting time.Duration
+	var duration time.Duration
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Stay, put back what others flush, and apply the file when it is edited",
@@ -36,17 +36,17 @@ It also puts back what portmap flush takes away: end it first.`,
   portmap watch --for 30s`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if lasting < 0 {
-				return usageError{fmt.Errorf("--for %s: must not be negative", lasting)}
+			if duration < 0 {
+				return usageError{fmt.Errorf("--for %s: must not be negative", duration)}
 			}
-			return what(a.with(func(h *reconcile.Host) error { return a.stay(cmd.Context(), h, lasting) }), "watch")
+			return wrap(a.with(func(h *reconcile.Host) error { return a.runWatch(cmd.Context(), h, duration) }), "watch")
 		},
 	}
-	cmd.Flags().DurationVar(&lasting, "for", 0, "end after this `TIME`, such as 30s or 5m; 0 is never")
+	cmd.Flags().DurationVar(&duration, "for", 0, "end after this `TIME`, such as 30s or 5m; 0 is never")
 	return cmd
 }
 
-func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration) error {
+func (a *app) runWatch(ctx context.Context, h *reconcile.Host, duration time.Duration) error {
 	debug.SetGCPercent(100) // unlike the other commands, this one does not end soon
 	debug.SetMemoryLimit(math.MaxInt64)
 	signal.Reset(syscall.SIGHUP) // for the other commands it is an end
@@ -70,7 +70,7 @@ func (a *app) stay(ctx context.Context, h *reconcile.Host, lasting time.Duration
 		Repairer: repairer, Log: a.watchLog(), File: file, Reload: hangup,
 		Supervisor: watch.SupervisorOf(a.getenv, os.Getpid()),
 		Drifted:    func() bool { return switches.Lost(h.Run) },
-		Interval:   watchInterval, For: lasting, Now: time.Now, CPU: watch.ProcessCPU,
+		Interval:   watchInterval, For: duration, Now: time.Now, CPU: watch.ProcessCPU,
 	}
 	if err := w.Run(ctx); ctx.Err() == nil {
 		return err
@@ -83,7 +83,7 @@ func (a *app) watchLog() *watch.Log {
 	return &watch.Log{
 		Out: a.err, Journal: isFile && watch.ToJournal(a.getenv, file), Quiet: a.quiet,
 		Explain: func(err error) (text, remedy string) {
-			text, remedy, _ = a.explain(what(a.withoutQuotes(err), "watch"))
+			text, remedy, _ = a.explain(wrap(a.withoutQuotes(err), "watch"))
 			return oneLine(text), oneLine(remedy)
 		},
 	}

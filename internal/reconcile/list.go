@@ -214,7 +214,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	if err != nil {
 		return Listing{}, err
 	}
-	behind.Name()
+	behind.ResolveProcesses()
 	for i := range l.Rows {
 		row := &l.Rows[i]
 		row.Servers = behind.Of(row.Mapping)

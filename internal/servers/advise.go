@@ -27,7 +27,7 @@ func Advise(added []rules.Mapping, found Found, typed func(words ...string) stri
 			behind := found.Of(m)
 			return len(found.Shadowed(m)) > 0 || onlyLoopback(behind) || len(Blocked(m, behind)) > 0
 		}) {
-		found.Name() // a walk over /proc, for when somebody has to be named
+		found.ResolveProcesses() // a walk over /proc, for when somebody has to be named
 	}
 	var advice []finding.Finding
 	said := map[string]bool{}

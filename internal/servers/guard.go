@@ -200,7 +200,7 @@ func (f *Found) leadsToSSH(target uint16) bool {
 func (f *Found) named(s socket) Server {
 	if f.who == nil || !f.wanted[s.inode] {
 		f.wanted[s.inode] = true
-		f.Name()
+		f.ResolveProcesses()
 	}
 	return f.server(s)
 }

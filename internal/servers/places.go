@@ -26,7 +26,7 @@ func (f *Found) Places(m rules.Mapping) (places []Place) {
 		return nil
 	}
 	if f.who == nil {
-		f.Name()
+		f.ResolveProcesses()
 	}
 	for _, address := range placesOf(m) {
 		places = append(places, Place{address, f.serversAt(&m, address), remoteAt(m, address)})

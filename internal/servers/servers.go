@@ -84,9 +84,9 @@ func Find(mappings []rules.Mapping) (Found, error) {
 	return f, nil
 }
 
-// Name finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no
+// ResolveProcesses finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no
 // command.
-func (f *Found) Name() {
+func (f *Found) ResolveProcesses() {
 	f.who = map[uint32]process{}
 	if len(f.wanted) > 0 {
 		f.who = processes("/proc", f.wanted)

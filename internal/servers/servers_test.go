@@ -21,7 +21,7 @@ func find(t testing.TB, h *lab.Host, mappings ...rules.Mapping) (f Found) {
 	var err error
 	h.Do(func() {
 		f, err = Find(mappings)
-		f.Name()
+		f.ResolveProcesses()
 	})
 	if err != nil {
 		t.Fatal(err)
