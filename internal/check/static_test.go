@@ -26,7 +26,7 @@ func TestStaticFindings(t *testing.T) {
 			if in.Servers, err = servers.Find(in.Mappings); err != nil {
 				t.Error(err)
 			}
-			in.Servers.Name()
+			in.Servers.ResolveProcesses()
 			if in.Others, err = others.Look(context.Background(), in.Mappings); err != nil {
 				t.Error(err)
 			}
