@@ -53,8 +53,9 @@ func TestSchemaIsStrict(t *testing.T) {
 		t.Fatal(err)
 	}
 	const (
-		finding = `{"id":"no-server","severity":"broken","mapping":null,"text":"x","seen":null,"remedy":null,"undo":null}`
-		report  = `{"clean":false,"mappings":[],"host":[` + finding + `],"unprobed":null,"left":0}`
+		finding = `{"id":"no-server","severity":"broken","mapping":null,"text":"x",` +
+			`"seen":null,"remedy":null,"undo":null}`
+		report = `{"clean":false,"mappings":[],"host":[` + finding + `],"unprobed":null,"left":0}`
 	)
 	for _, c := range [...]struct {
 		old, new string
