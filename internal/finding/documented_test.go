@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"go/ast"
 	"os"
 	"regexp"
 	"slices"
@@ -9,7 +10,7 @@ import (
 
 // elsewhere returns the IDs that check does not print: changes and lists of the other commands do, and its errors.
 func elsewhere() []ID {
-	return []ID{SharedTarget, SourceHidden, SwitchOff, WatchRunning, OtherBackend, OtherVariant, FamilyMissing,
+	return []ID{SharedTarget, SourceHidden, WatchRunning, OtherBackend, OtherVariant, FamilyMissing,
 		ConntrackStale, TemporaryLost, NoMappings, FileMissing, FileInvalid, LineLeftOut, ChangeLeftover, OtherFile,
 		OtherFileKeeps, OtherFileConflict, OtherFileUnreadable}
 }
@@ -34,4 +35,23 @@ func TestEachIDIsDocumented(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the table has\n%q\ncheck can print\n%q", got, want)
 	}
+}
+
+// What the package check makes is printed by check.
+func TestCheckPrintsWhatItMakes(t *testing.T) {
+	ids := constants(t)
+	goFiles(t, "../check", func(path string, file *ast.File) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			pair, ok := n.(*ast.KeyValueExpr)
+			if !ok {
+				return true
+			}
+			key, _ := pair.Key.(*ast.Ident)
+			value, _ := pair.Value.(*ast.SelectorExpr)
+			if key != nil && key.Name == "ID" && value != nil && slices.Contains(elsewhere(), ids[value.Sel.Name]) {
+				t.Errorf("%s makes %s", path, ids[value.Sel.Name])
+			}
+			return true
+		})
+	})
 }
