@@ -251,14 +251,16 @@ func hostsFiltered() []brokenHost {
 		on            func() backend
 	}{
 		{"a policy to drop, iptables-nft", "for v in iptables ip6tables; do $v-nft -A INPUT -m conntrack --ctstate " +
-			"ESTABLISHED -j ACCEPT; $v-nft -P INPUT DROP; done", finding.FirewallDrops, onIPTables},
+			"ESTABLISHED -j ACCEPT; $v-nft -P INPUT DROP; done; ip6tables-nft -A INPUT -p ipv6-icmp -j ACCEPT",
+			finding.FirewallDrops, onIPTables},
 		{"a rule that drops, iptables-nft", "for v in iptables ip6tables; do $v-nft -A INPUT -p tcp --dport 8443 " +
 			"-j DROP; done", finding.RuleDrops, onIPTables},
 		{"a rule that rejects, iptables-nft, beside nft", "iptables-nft -A INPUT -s 192.0.2.77 -j DROP; " +
 			"iptables-nft -A INPUT -p tcp --dport 8443 -j REJECT", finding.RuleDrops, onTables},
 		{"ip6tables drops", "ip6tables-nft -A INPUT -p tcp --dport 8443 -j DROP", finding.RuleDrops, onIPTables},
 		{"a policy to drop, iptables-legacy", "for v in iptables ip6tables; do $v-legacy -A INPUT -m conntrack " +
-			"--ctstate ESTABLISHED -j ACCEPT; $v-legacy -P INPUT DROP; done", finding.FirewallDrops, onLegacy},
+			"--ctstate ESTABLISHED -j ACCEPT; $v-legacy -P INPUT DROP; done; ip6tables-legacy -A INPUT -p ipv6-icmp " +
+			"-j ACCEPT", finding.FirewallDrops, onLegacy},
 		{"a rule that drops, iptables-legacy", "iptables-legacy -A INPUT -p tcp --dport 8443 -j DROP",
 			finding.RuleDrops, onLegacy},
 		{"a rule that drops, iptables-legacy, beside nft", "iptables-legacy -A INPUT -p tcp --dport 8443 -j DROP",

@@ -39,7 +39,8 @@ It also puts back what portmap flush takes away: end it first.`,
 			if duration < 0 {
 				return usageError{fmt.Errorf("--for %s: must not be negative", duration)}
 			}
-			return wrap(a.with(func(h *reconcile.Host) error { return a.runWatch(cmd.Context(), h, duration) }), "watch")
+			watch := func(h *reconcile.Host) error { return a.runWatch(cmd.Context(), h, duration) }
+			return wrap(a.with(watch), "watch")
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "for", 0, "end after this `TIME`, such as 30s or 5m; 0 is never")

@@ -63,19 +63,19 @@ func stoppedBy(s stop, w *Way) []finding.Finding {
 	if s.system == others.Tables && s.table == "portmap" {
 		return nil // the mapping's own guard: who listens is known by the sockets
 	}
-	id, what := finding.RuleDrops, "drops"
+	id, what := finding.RuleDrops, "a rule drops"
 	if s.rejects {
-		what = "rejects"
+		what = "a rule rejects"
 	}
 	if s.policy() {
-		id = finding.FirewallDrops
+		id, what = finding.FirewallDrops, "a policy drops"
 	}
 	whom := "clients of " + w.Mapping.Spec()
 	if s.answer {
 		id, whom = finding.AnswerDropped, "the answers of "+w.Mapping.Spec()
 	}
 	c := cureFor(s, w.Mapping, w)
-	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: fmt.Sprintf("%s %s %s", s, what, whom),
+	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: fmt.Sprintf("%s %s: %s", what, whom, s),
 		Remedy: c.remedy, Undo: c.undo, Seen: w.evidence()}}
 }
 

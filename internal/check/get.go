@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // getWithin bounds how long a server may take to answer a GET.
-const getWithin = 2 * time.Second
+const getWithin = 500 * time.Millisecond
 
 // leaks gets the first page of a web server over the mapping, and tells if it names its own port. What does not speak
 // HTTP/1.1 leaks nothing that can be seen so.
@@ -33,7 +34,12 @@ func (w *Way) leaks(ctx context.Context, client *probe.Client, found *servers.Fo
 	if err != nil {
 		return nil
 	}
-	defer conn.Close()
+	defer func() {
+		_ = conn.Close()
+		if from, known := conn.LocalAddr().(*net.TCPAddr); known {
+			_, _ = probe.Entries([]probe.Answer{{Question: w.question(), From: from.AddrPort()}}) // which forgets it
+		}
+	}()
 	response, err := httpget.Get(ctx, conn, config, strings.TrimSuffix(w.To.String(), fmt.Sprintf(":%d", w.To.Port())))
 	if err != nil {
 		return nil

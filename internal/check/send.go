@@ -47,10 +47,13 @@ func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters,
 		}
 		assign(ways, packets)
 	}
+	asked := map[string]bool{} // one family says what the other would
 	for i := range ways {
-		ways[i].judge()
-		if ways[i].Reached && ways[i].Protocol == rules.TCP {
-			ways[i].leaked = ways[i].leaks(ctx, client, found)
+		w := &ways[i]
+		w.judge()
+		if w.Reached && w.Protocol == rules.TCP && !asked[w.Mapping.String()] {
+			asked[w.Mapping.String()] = true
+			w.leaked = w.leaks(ctx, client, found)
 		}
 	}
 	return seen, ctx.Err()

@@ -147,7 +147,7 @@ func (s stop) fullTable() string {
 // policy reports whether no rule ended the packet, but the end of a chain.
 func (s stop) policy() bool { return s.number == 0 && s.handle == 0 }
 
-// String names the rule and whose it is.
+// String names the rule, where it is, and whose it is.
 func (s stop) String() string {
 	what := s.text
 	if s.policy() {
@@ -157,5 +157,5 @@ func (s stop) String() string {
 	if whose == "" {
 		whose = "by hand"
 	}
-	return fmt.Sprintf("%s: %s (%s)", s.where(), rules.Printable(what), whose)
+	return fmt.Sprintf("%s, in %s (%s)", rules.Printable(what), s.where(), whose)
 }

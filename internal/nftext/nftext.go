@@ -40,14 +40,14 @@ func Read(family byte, table, chain string, handle uint64) (Rule, error) {
 	}
 	for i, r := range list {
 		if r.Handle == handle {
-			return ruleOf(r, family, i+1), nil
+			w := writer{family: family, loaded: map[uint32]loaded{}, conn: conn, table: t}
+			return w.rule(r, i+1), nil
 		}
 	}
 	return Rule{}, fmt.Errorf("chain %s has no such rule any more", rules.Printable(chain))
 }
 
-func ruleOf(r *nftables.Rule, family byte, number int) Rule {
-	w := writer{family: family, loaded: map[uint32]loaded{}}
+func (w *writer) rule(r *nftables.Rule, number int) Rule {
 	for _, e := range r.Exprs {
 		w.expression(e)
 	}
@@ -58,6 +58,8 @@ func ruleOf(r *nftables.Rule, family byte, number int) Rule {
 
 // writer goes through the expressions of a rule: some load a field into a register, others compare it.
 type writer struct {
+	conn     *nftables.Conn
+	table    *nftables.Table
 	family   byte
 	protocol byte // that was asked for
 	loaded   map[uint32]loaded
@@ -317,7 +319,7 @@ func (w *writer) lookup(e *expr.Lookup) {
 	field := loaded{name: w.fields(register(e.SourceRegister))}
 	set := "@" + rules.Printable(e.SetName)
 	if strings.HasPrefix(e.SetName, "__") {
-		set = "{ ... }"
+		set = w.elementsText(e.SetName, w.loaded[register(e.SourceRegister)])
 	}
 	if e.Invert {
 		set = "!= " + set

@@ -23,12 +23,13 @@ func TestAsNftWritesIt(t *testing.T) {
 		`iifname "eth0" drop`, `iifname "wg*" drop`, `iifname != "lo" tcp dport 443 drop`,
 		`ip saddr 10.0.0.0/8 drop`, `ip saddr 10.1.2.3 drop`, `ip saddr 10.1.0.0/20 drop`,
 		`ip daddr 192.0.2.1 tcp dport 443 drop`, `ip6 saddr 2001:db8::/32 drop`, `ip6 daddr 2001:db8::1 drop`,
-		`ip saddr @bad drop`, `tcp dport { ... } drop`, `jump d`, `goto d`, `return`, `meta skuid 1000 drop`,
+		`ip saddr @bad drop`, `tcp dport { 80, 443 } drop`, `tcp dport != { 22, 80-90 } drop`,
+		`ip saddr { 192.0.2.1, 192.0.2.9 } drop`, `jump d`, `goto d`, `return`, `meta skuid 1000 drop`,
 		`fib daddr type local drop`, `limit rate over 10/second drop`, `log drop`, `meta mark 7 drop`,
 		`meta nfproto ipv6 drop`, `tcp sport 443 drop`,
 	}
 	for _, line := range lines {
-		host.Run("nft", "add rule inet t c "+strings.Replace(line, "{ ... }", "{ 80, 443 }", 1)+` comment "by us"`)
+		host.Run("nft", "add rule inet t c "+line+` comment "by us"`)
 	}
 	host.Do(func() {
 		conn, err := nftables.New()

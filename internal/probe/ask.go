@@ -39,8 +39,8 @@ type Answer struct {
 	Took    time.Duration // until the answer came
 }
 
-// Ask sends all questions at once, and returns their answers in the same order. A TCP connection that is made is reset
-// at once.
+// Ask sends all questions at once, and returns their answers in the same order. A TCP connection that is made is ended
+// at once, in order if the server joins in.
 func (c *Client) Ask(ctx context.Context, questions []Question) []Answer {
 	answers := make([]Answer, len(questions))
 	for i, q := range questions {
@@ -73,6 +73,7 @@ type sent struct {
 	fd     int
 	at     time.Time
 	answer *Answer
+	ending bool // it is answered, and the client has ended the connection
 }
 
 // send opens a socket and sends. It returns nil if the answer is known already.
@@ -112,17 +113,25 @@ func wait(open []*sent) (still []*sent) {
 	polled := make([]unix.PollFd, len(open))
 	for i, s := range open {
 		polled[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN | unix.POLLOUT}
-		if s.answer.Protocol == rules.UDP {
+		if s.answer.Protocol == rules.UDP || s.ending {
 			polled[i].Events = unix.POLLIN
 		}
 	}
 	_, _ = unix.Poll(polled, int(longest.Milliseconds())) // an error is an early end of the wait
 	for i, s := range open {
 		switch took := time.Since(s.at); {
+		case s.ending && (polled[i].Revents == 0 || !s.ended()) && took < s.answer.Took+goodbye:
+			still = append(still, s)
+		case s.ending:
+			_ = unix.Close(s.fd)
 		case polled[i].Revents != 0:
 			s.answer.Took = took
 			s.answer.Outcome, s.answer.Err = s.outcome()
-			_ = unix.Close(s.fd)
+			if s.end() {
+				still = append(still, s)
+			} else {
+				_ = unix.Close(s.fd)
+			}
 		case took > s.answer.Patience:
 			_ = unix.Close(s.fd)
 		default:
@@ -130,6 +139,27 @@ func wait(open []*sent) (still []*sent) {
 		}
 	}
 	return still
+}
+
+// goodbye is how long a server may take to end a connection that the client has ended. Then it is reset: the client is
+// gone soon, and the server would wait for the rest. To a reset at once some servers are not equal.
+const goodbye = 100 * time.Millisecond
+
+// end ends a connection on the client's side, and reports whether there is one.
+func (s *sent) end() bool {
+	s.ending = s.answer.Outcome == Answered && s.answer.Protocol == rules.TCP &&
+		unix.Shutdown(s.fd, unix.SHUT_WR) == nil
+	return s.ending
+}
+
+// ended reports whether the server has ended the connection, too. What it says before is of no interest.
+func (s *sent) ended() bool {
+	for {
+		n, err := unix.Read(s.fd, make([]byte, 4096))
+		if n <= 0 {
+			return err == nil || !errors.Is(err, unix.EAGAIN)
+		}
+	}
 }
 
 func (s *sent) outcome() (Outcome, error) {
@@ -159,7 +189,7 @@ func socketFor(protocol rules.Protocols, to netip.Addr) (int, error) {
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err == nil && kind == unix.SOCK_STREAM {
-		// By a reset: the server would wait for the rest of an orderly end, and the client is gone.
+		// Whatever has not ended in order is reset.
 		err = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	return fd, err

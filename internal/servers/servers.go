@@ -84,8 +84,8 @@ func Find(mappings []rules.Mapping) (Found, error) {
 	return f, nil
 }
 
-// ResolveProcesses finds the processes of all that was found, in one walk over /proc. Without it servers have no PID and no
-// command.
+// ResolveProcesses finds the processes of all that was found, in one walk over /proc. Without it servers have no PID
+// and no command.
 func (f *Found) ResolveProcesses() {
 	f.who = map[uint32]process{}
 	if len(f.wanted) > 0 {
