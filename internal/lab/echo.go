@@ -29,6 +29,11 @@ func (h *Host) EchoAs(uid int, network string, addresses ...string) (end func())
 			var serve func()
 			var err error
 			server, serve, err = echo(network, address)
+			// A program that starts has its parent's sockets until execve(2), also one that was just closed.
+			for end := time.Now().Add(answerWithin); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+				server, serve, err = echo(network, address)
+			}
 			if listening <- err; err == nil {
 				serve()
 			}

@@ -69,12 +69,18 @@ func entryOf(conn *netlink.Conn, a Answer) (e Entry, err error) {
 		if len(m.Data) < 4 {
 			continue
 		}
+		asked, to := netip.AddrPort{}, netip.AddrPort{}
 		attributes(m.Data[4:], func(kind uint16, value []byte) {
-			if kind == tupleReply {
-				e.Found, e.To = true, sourceOf(value)
-				e.Translated = e.To != a.To
+			switch kind {
+			case tupleOriginal:
+				asked = sourceOf(value)
+			case tupleReply:
+				to = sourceOf(value)
 			}
 		})
+		if asked == a.From { // else an answer made the entry, since what was asked is not tracked
+			e = Entry{Found: true, Translated: to != a.To, To: to}
+		}
 	}
 	_, err = conntrack(conn, conntrackDelete, a)
 	if errors.Is(err, unix.ENOENT) { // its time was over
