@@ -155,3 +155,29 @@ func (b backend) flat(first, last int) []string {
 	}
 	return []string{text.String()}
 }
+
+// How long a check takes: of the one mapping of a healthy host, of one of 60,000, and of all of these, of which some are
+// tried.
+func BenchmarkCheck(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		count int
+		args  []string
+	}{
+		{"one mapping", 1, nil}, {"one of 60,000", 60000, []string{"1000"}}, {"60,000", 60000, nil},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			host, _ := backends()[0].barePair(b)
+			host.Echo("tcp", "[::]:999")
+			p := backends()[0].command(b, host)
+			apply := p.cmd("apply", "-q", "-f", "-")
+			apply.Stdin = strings.NewReader(manyMappings(c.count))
+			if r := host.TryCommand(apply); r.Code != 0 {
+				b.Fatal(r.Err)
+			}
+			for b.Loop() {
+				p.run(append([]string{"check"}, c.args...)...)
+			}
+		})
+	}
+}

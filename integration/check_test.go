@@ -99,6 +99,16 @@ func (s *checkedHost) reached(q question, within time.Duration) bool {
 	return err == nil && answer.Server.IsValid() && answer.Server.Port() != 443
 }
 
+// comes reports whether the client is answered soon: an interface that was just brought up loses packets.
+func (s *checkedHost) comes(q question) bool {
+	for range 10 {
+		if s.reached(q, time.Second) {
+			return true
+		}
+	}
+	return false
+}
+
 // direct says what becomes of a client that goes past the mapping.
 func (s *checkedHost) direct() string {
 	answer, err := s.client.AskWithin(silence, "tcp", "", "192.0.2.1:8443")
@@ -195,9 +205,9 @@ func TestCheckNamesTheCause(t *testing.T) {
 		if h.users {
 			needUsers(t)
 		}
-		s := h.site(t)
+		s := h.make(t)
 		for _, q := range s.asks {
-			if !h.now && !s.reached(q, time.Second) {
+			if !h.now && !s.comes(q) {
 				t.Fatalf("%s is not answered before anything is wrong", q)
 			}
 		}
@@ -216,17 +226,25 @@ func TestCheckNamesTheCause(t *testing.T) {
 		}) {
 			t.Error("clients are answered all the same")
 		}
-		s.cure(h, first)
+		rules := s.cure(h, first)
 		if again := s.check(h.only...); again.Code != 0 || len(again.ids()) > 0 {
 			t.Errorf("after the cure: exit %d, %+v", again.Code, again.findings())
+		}
+		if first.Undo == "" {
+			return
+		}
+		s.run(first.Undo)
+		if after := s.ruleset(); after != rules {
+			t.Errorf("after %s the rules are not what they were:\n%s", first.Undo, lineDiff(rules, after))
 		}
 	})
 }
 
-// cure types the remedy of a finding, or does what no command does, and looks at what came of it.
-func (s *checkedHost) cure(h brokenHost, f checkedFinding) {
+// cure types the remedy of a finding, or does what no command does, and looks at what came of it. It returns the rules
+// as they were before, if the cure can be taken back.
+func (s *checkedHost) cure(h brokenHost, f checkedFinding) (rules string) {
 	s.Helper()
-	before, rules := s.direct(), ""
+	before := s.direct()
 	if f.Undo != "" {
 		rules = s.ruleset()
 	}
@@ -244,22 +262,58 @@ func (s *checkedHost) cure(h brokenHost, f checkedFinding) {
 		}
 	}
 	for _, q := range s.asks {
-		if !s.reached(q, 2*time.Second) {
+		if !s.comes(q) {
 			s.Errorf("%s is not answered after %s", q, cmp.Or(f.Remedy, "the cure"))
 		}
 	}
 	if after := s.direct(); h.hand == nil && !h.cutOff && before != "answered" && after != before {
 		s.Errorf("8443 itself was %s, and is %s after %s", before, after, f.Remedy)
 	}
-	if f.Undo == "" {
-		return
-	}
-	s.run(f.Undo)
-	if after := s.ruleset(); after != rules {
-		s.Errorf("after %s the rules are not what they were:\n%s", f.Undo, lineDiff(rules, after))
-	}
-	s.run(f.Remedy)
-	if h.then != nil {
-		h.then(s)
-	}
+	return rules
+}
+
+// twoCauses is a host with two faults.
+type twoCauses struct {
+	name   string
+	breaks func(*checkedHost)
+	want   []finding.ID
+}
+
+// Of two causes both are named, in the order in which a packet meets them. A server that answers in the place of the
+// mapping's is not taken for it.
+func TestCheckNamesBothCauses(t *testing.T) {
+	policy := inputOf("drop", "")
+	notrack := tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack")
+	each(t, []twoCauses{
+		{"not tracked, and nobody listens", func(s *checkedHost) { loaded(notrack)(s); s.endServers() },
+			[]finding.ID{finding.Untracked, finding.NoServer}},
+		{"not tracked, and another server answers", func(s *checkedHost) {
+			loaded(notrack)(s)
+			s.serve("tcp [::]:443")
+		}, []finding.ID{finding.Untracked, finding.ServerShadowed}},
+		{"dropped, and listens on loopback only", func(s *checkedHost) {
+			loaded(inputOf("accept", "tcp dport 8443 drop"))(s)
+			s.endServers()
+			s.serve("tcp 127.0.0.1:8443")
+		}, []finding.ID{finding.RuleDrops, finding.LoopbackOnly}},
+		{"flushed, and a policy to drop", func(s *checkedHost) {
+			s.b.flush(s.host)
+			loaded(policy)(s)
+		}, []finding.ID{finding.RulesMissing, finding.FirewallDrops}},
+		{"dropped before it is translated, and by a policy", twoDrops,
+			[]finding.ID{finding.RuleDrops, finding.FirewallDrops}},
+	}, func(c twoCauses) string { return c.name }, func(t *testing.T, c twoCauses) {
+		s := brokenHost{}.make(t)
+		c.breaks(s)
+		found := s.check()
+		if found.Code != 1 || !slices.Equal(found.ids(), c.want) || found.Mappings[0].Status == "reachable" {
+			t.Errorf("exit %d, %s, found %+v", found.Code, found.Mappings[0].Status, found.findings())
+		}
+	})
+}
+
+// twoDrops drops clients at two places. Both cures can be taken back.
+func twoDrops(s *checkedHost) {
+	loaded(tableOf("inet early", "pre", "filter hook prerouting priority raw", "tcp dport 443 drop") + "\n" +
+		inputOf("drop", ""))(s)
 }

@@ -32,8 +32,8 @@ type brokenHost struct {
 	users  bool         // needs several users
 }
 
-// site makes the host, without its fault.
-func (h brokenHost) site(t *testing.T) *checkedHost {
+// make makes the host, without its fault.
+func (h brokenHost) make(t *testing.T) *checkedHost {
 	t.Helper()
 	if h.on == nil {
 		h.on = onTables
@@ -82,7 +82,7 @@ func typed(script string) func(*checkedHost) { return func(s *checkedHost) { s.r
 // inputOf returns a chain by hand on the way to servers.
 func inputOf(policy, rules string) string {
 	return tableOf("inet filter", "input", "filter hook input priority filter; policy "+policy,
-		"ct state established,related accept\n"+rules)
+		"ct state established,related accept\nicmpv6 type != echo-request accept\n"+rules)
 }
 
 // brokenHosts is the table. No host of it has a fault that a network namespace cannot have: a full table of
@@ -101,8 +101,6 @@ func hostsWithoutRules() []brokenHost {
 	return []brokenHost{
 		{cause: "flushed, nft", finds: finding.RulesMissing, breaks: func(s *checkedHost) { s.b.flush(s.host) }},
 		{cause: "flushed, iptables-nft", finds: finding.RulesMissing, on: onIPTables,
-			breaks: func(s *checkedHost) { s.b.flush(s.host) }},
-		{cause: "flushed, iptables-legacy", finds: finding.RulesMissing, on: onLegacy,
 			breaks: func(s *checkedHost) { s.b.flush(s.host) }},
 		{cause: "flushed, and a proxy on the listen port", finds: finding.RulesMissing,
 			also:   []finding.ID{finding.ServerShadowed},
@@ -220,9 +218,6 @@ func hostsTranslated() []brokenHost {
 		{cause: "not tracked", finds: finding.Untracked,
 			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack")),
 			hand:   typed("nft delete table inet fast")},
-		{cause: "not tracked, iptables-nft", finds: finding.Untracked, on: onIPTables,
-			breaks: typed("iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"),
-			hand:   typed("iptables-nft -t raw -F PREROUTING")},
 	}
 }
 
@@ -251,7 +246,7 @@ func hostsFiltered() []brokenHost {
 		on            func() backend
 	}{
 		{"a policy to drop, iptables-nft", "for v in iptables ip6tables; do $v-nft -A INPUT -m conntrack --ctstate " +
-			"ESTABLISHED -j ACCEPT; $v-nft -P INPUT DROP; done; ip6tables-nft -A INPUT -p ipv6-icmp -j ACCEPT",
+			"ESTABLISHED -j ACCEPT; $v-nft -P INPUT DROP; done; ip6tables-nft -A INPUT -p icmpv6 -j ACCEPT",
 			finding.FirewallDrops, onIPTables},
 		{"a rule that drops, iptables-nft", "for v in iptables ip6tables; do $v-nft -A INPUT -p tcp --dport 8443 " +
 			"-j DROP; done", finding.RuleDrops, onIPTables},
@@ -259,7 +254,7 @@ func hostsFiltered() []brokenHost {
 			"iptables-nft -A INPUT -p tcp --dport 8443 -j REJECT", finding.RuleDrops, onTables},
 		{"ip6tables drops", "ip6tables-nft -A INPUT -p tcp --dport 8443 -j DROP", finding.RuleDrops, onIPTables},
 		{"a policy to drop, iptables-legacy", "for v in iptables ip6tables; do $v-legacy -A INPUT -m conntrack " +
-			"--ctstate ESTABLISHED -j ACCEPT; $v-legacy -P INPUT DROP; done; ip6tables-legacy -A INPUT -p ipv6-icmp " +
+			"--ctstate ESTABLISHED -j ACCEPT; $v-legacy -P INPUT DROP; done; ip6tables-legacy -A INPUT -p icmpv6 " +
 			"-j ACCEPT", finding.FirewallDrops, onLegacy},
 		{"a rule that drops, iptables-legacy", "iptables-legacy -A INPUT -p tcp --dport 8443 -j DROP",
 			finding.RuleDrops, onLegacy},

@@ -1,0 +1,131 @@
+package integration
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"portmap/internal/lab"
+)
+
+// healthyHost is a host on which all is well.
+type healthyHost struct {
+	shape string
+	host  brokenHost // without its fault
+	also  func(*checkedHost)
+}
+
+func healthyHosts() []healthyHost {
+	dnat := "-m conntrack --ctstate DNAT --ctorigdstport 443 -j ACCEPT\n"
+	return []healthyHost{
+		{shape: "bare"},
+		{"ufw with the cure", brokenHost{on: onIPTables}, func(s *checkedHost) {
+			ufw(s)
+			s.run("iptables-nft -I ufw-before-input " + dnat + "ip6tables-nft -I ufw6-before-input " + dnat)
+		}},
+		{"firewalld", brokenHost{}, loaded(tableOf("inet firewalld", "filter_INPUT",
+			"filter hook input priority filter + 10", "ct state established,related accept\nct status dnat accept\n"+
+				"iifname lo accept\nicmpv6 type nd-neighbor-solicit accept\nreject with icmpx admin-prohibited"))},
+		{"Docker", brokenHost{on: onIPTables}, typed("iptables-nft -P FORWARD DROP\niptables-nft -N DOCKER-USER\n" +
+			"iptables-nft -A FORWARD -j DOCKER-USER\niptables-nft -t nat -N DOCKER\n" +
+			"iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n" +
+			"iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80")},
+		{"router", brokenHost{build: router, add: "443:10.0.0.5:8443"}, nil},
+		{"iptables-legacy", brokenHost{on: onLegacy, add: "443:8443/tcp,udp",
+			serve: []string{"tcp [::]:8443", "udp [::]:8443"}}, nil},
+	}
+}
+
+// Where all is well, check finds nothing.
+func TestCheckOfHealthyHosts(t *testing.T) {
+	each(t, healthyHosts(), func(h healthyHost) string { return h.shape }, func(t *testing.T, h healthyHost) {
+		s := h.host.make(t)
+		if h.also != nil {
+			h.also(s)
+		}
+		found := s.check()
+		if found.Code != 0 || len(found.findings()) > 0 || found.Mappings[0].Status != "reachable" {
+			t.Errorf("exit %d, %s, found %+v", found.Code, found.Mappings[0].Status, found.findings())
+		}
+	})
+}
+
+// Of many mappings some are tried, and it is said that others are not.
+func TestCheckOfManyMappings(t *testing.T) {
+	s := brokenHost{add: "443:999", serve: []string{"tcp [::]:999"}}.make(t)
+	apply := s.p.cmd("apply", "-q", "-f", "-")
+	apply.Stdin = strings.NewReader(manyMappings(150))
+	if r := s.host.TryCommand(apply); r.Code != 0 {
+		t.Fatal(r.Err)
+	}
+	if found := s.check(); found.Code != 0 || found.Left != 50 || found.Mappings[99].Status != "reachable" ||
+		found.Mappings[100].Status != "not tried" {
+		t.Errorf("exit %d, %d left, found %+v", found.Code, found.Left, found.findings())
+	}
+	if r := s.p.try("check"); !strings.Contains(r.Err, "sent for 100 mappings; 50 more were not tried") {
+		t.Errorf("check says %s", r.Err)
+	}
+	if named := s.check("1149"); named.Left != 0 || named.Mappings[0].Status != "reachable" {
+		t.Errorf("check of one of them: %+v", named)
+	}
+}
+
+// manyMappings returns lines for mappings to one server.
+func manyMappings(count int) string {
+	var text strings.Builder
+	for i := range count {
+		fmt.Fprintf(&text, "%d:999\n", 1000+i)
+	}
+	return text.String()
+}
+
+// --fix types the cures that can be undone, and says how to. It types nothing without a yes.
+func TestCheckFixes(t *testing.T) {
+	s := brokenHost{}.make(t)
+	twoDrops(s)
+	before := s.ruleset()
+	fix := func(input string, args ...string) lab.Result {
+		cmd := s.p.cmd(append([]string{"check", "--fix"}, args...)...)
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+		cmd.Stdin = strings.NewReader(input)
+		return s.host.TryCommand(cmd)
+	}
+	for _, input := range []string{"", "n\nno\n", "\n\n"} {
+		r := fix(input)
+		if r.Code != 1 || !strings.Contains(r.Out, "type it? [y/N] not typed") || s.ruleset() != before {
+			t.Errorf("after %q: exit %d\n%s%s", input, r.Code, r.Out, r.Err)
+		}
+	}
+	r := fix("", "--yes")
+	if r.Code != 0 || strings.Count(r.Out, "typed, and it is cured") != 2 || !s.reached(ask4, silence) ||
+		!s.reached(ask6, silence) || s.direct() != "dropped" {
+		t.Errorf("--yes: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	}
+	var undo []string
+	for line := range strings.Lines(r.Out) {
+		if _, command, is := strings.Cut(line, "to undo: "); is {
+			undo = append(undo, command)
+		}
+	}
+	s.run(strings.Join(undo, ""))
+	if after := s.ruleset(); len(undo) != 2 || after != before {
+		t.Errorf("after %q the rules are not what they were:\n%s", undo, lineDiff(before, after))
+	}
+}
+
+// An ordinary user is told what can be found out without root: 3 if that is nothing wrong.
+func TestCheckAsAnOrdinaryUser(t *testing.T) {
+	needUsers(t)
+	s := brokenHost{}.make(t)
+	mode(t, filepath.Dir(filepath.Dir(s.p.file)), 0o755)
+	check := func() lab.Result { return s.host.TryCommand(lab.Unprivileged(s.p.cmd("check"))) }
+	r := check()
+	if r.Code != 3 || !strings.Contains(r.Out, "443:8443/tcp") || !strings.Contains(r.Err, "sudo portmap") {
+		t.Errorf("healthy: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	}
+	s.endServers()
+	if r = check(); r.Code != 1 || !strings.Contains(r.Out, "no server listens on port 8443") {
+		t.Errorf("nobody listens: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	}
+}
