@@ -40,6 +40,7 @@ const (
 	invalidChain = "PORTMAP-INVALID" // in mangle: segments that arrive and belong to no connection
 	listenChain  = "PORTMAP-LISTEN"  // in mangle: those of them for this host, by listen port
 	targetChain  = "PORTMAP-TARGET"  // in mangle: segments that leave and belong to no connection, by target port
+	serverChain  = "PORTMAP-SERVER"  // in mangle: those that arrive from servers on other hosts, by target port
 
 	masqueradeChain = "PORTMAP-MASQ"     // in nat: connections to other hosts, by target port
 	loopbackChain   = "PORTMAP-LOOPBACK" // in mangle: packets of other hosts to or from loopback addresses
@@ -117,7 +118,7 @@ func (id chainID) own() bool {
 	case id.table == filter && (id.name == hideChain || id.name == refuseChain):
 		return true
 	case id.table == mangle:
-		trees = []string{listenChain, targetChain, ownerChain + "-T", ownerChain + "-U"}
+		trees = []string{listenChain, targetChain, serverChain, ownerChain + "-T", ownerChain + "-U"}
 	case id.table == filter:
 		trees = []string{hideChain + "-T", hideChain + "-U"}
 	}

@@ -19,6 +19,9 @@ import (
 //
 // So the table mangle drops them, before a packet's way is decided and behind connection tracking: TCP for the listen
 // side of a mapping, and TCP from the target ports of one, in either case only where the mapping is for such packets.
+// A server on another host knows this host as its client, and so its segment comes here, where nobody has its port. The
+// answer would be a reset, to the server. It is dropped by where it comes from.
+//
 // Other packets meet one rule, and most of the dropped ones few: ports side by side are one rule.
 
 // condition is what a mapping asks of a packet beside its protocol and port.
@@ -35,12 +38,49 @@ func dropping(mappings, near []rules.Mapping, family rules.Families) []chain {
 	}
 	arriving := &tree{table: mangle, near: near, portsOf: listenPorts}
 	at := arriving.open(invalidChain)
+	remote := droppingRemote(mappings, near, family)
+	if len(remote) > 0 {
+		arriving.add(at, rule{to: here, verdict: jump, chain: serverChain}, -1)
+		arriving.add(at, rule{to: hereInVRF, verdict: jump, chain: serverChain}, -1)
+	}
 	arriving.add(at, rule{to: here, verdict: goTo, chain: listenChain}, -1)
 	arriving.add(at, rule{to: hereInVRF, verdict: goTo, chain: listenChain}, -1)
 	arriving.drops(listenChain, mappings, family)
 	leaving := &tree{table: mangle, answers: true, near: near, portsOf: localPorts}
 	leaving.drops(targetChain, mappings, family)
-	return append(arriving.chains, leaving.chains...)
+	return slices.Concat(arriving.chains, remote, leaving.chains)
+}
+
+// droppingRemote returns the chains that drop what comes from servers on other hosts.
+func droppingRemote(mappings, near []rules.Mapping, family rules.Families) []chain {
+	ports := map[netip.Addr][]rules.Ports{}
+	for i := range mappings {
+		m := &mappings[i]
+		if facts.Plain(m) || !m.Protocols().Has(rules.TCP) || !facts.RemoteFamilies(m).Has(family) {
+			continue
+		}
+		for _, t := range facts.TargetsIn(m, family) {
+			if t.Remote() {
+				ports[t.Addr] = append(ports[t.Addr], t.Ports)
+			}
+		}
+	}
+	if len(ports) == 0 {
+		return nil
+	}
+	var entries []dnatEntry
+	for address, list := range ports {
+		it := dnatEntry{mapping: -1, protocol: rules.TCP, drops: true, address: address, text: address.String(),
+			comment: dropComment}
+		for _, it.listen = range joined(list) {
+			entries = append(entries, it)
+		}
+	}
+	t := &tree{table: mangle, answers: true, near: near, portsOf: remotePorts, kind: serverChain}
+	t.grow(serverChain, portRange{rules.TCP, everyPort}, pointers(entries), func(b portRange) string {
+		return fmt.Sprintf("%s-%d-%d", serverChain, b.ports.First, b.ports.Last)
+	})
+	return t.chains
 }
 
 // drops reports whether there is something to drop for a mapping.

@@ -64,7 +64,8 @@ func (l *labels) ours(in chainID, r *rule) bool {
 	case in == textID:
 		return *r == rule{comment: r.comment} && l.note(r.comment)
 	case in == chainID{mangle, invalidChain}:
-		return *r == rule{to: r.to, verdict: goTo, chain: listenChain} && r.to != anywhere
+		return r.to != anywhere && (*r == rule{to: r.to, verdict: goTo, chain: listenChain} ||
+			*r == rule{to: r.to, verdict: jump, chain: serverChain})
 	case in == refuseID:
 		return *r == rule{protocol: tcp, verdict: reset} ||
 			*r == rule{when: r.when, verdict: r.verdict} && (r.verdict == unreachable || r.verdict == unreachable6)

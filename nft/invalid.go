@@ -13,6 +13,9 @@ import (
 // answer to both is a reset, and the connection ends. If the segment is dropped, it is sent again, and the connection
 // goes on.
 //
+// A server on another host knows this host as its client, and so its segment comes here, where nobody has its port. The
+// answer would be a reset, to the server. It is found by where it comes from.
+//
 // Both guards ask for the state first, so all other packets pay for one comparison. They look into sets of their
 // own: a lookup in a map is counted in its element (nft_lookup.c, nft_lookup_eval), and that counter is for
 // connections.
@@ -37,12 +40,44 @@ func guardLeaving() []*rule {
 	}
 }
 
-// dropMapped returns the rules that drop the invalid segments to ports that the maps have.
+// dropMapped returns the rules that drop the invalid segments to ports that the maps have, and those of servers on other
+// hosts.
 func dropMapped() []*rule {
 	var list []*rule
 	for _, p := range maps() {
 		r := newRule(chainInvalid, p.comment).ofFamilies(p.families).protocol(rules.TCP)
 		list = append(list, r.inSet(p.key, p.tcpSet()).drop())
+	}
+	for _, s := range serverSets() {
+		r := newRule(chainInvalid, s.comment).family(s.key.address).protocol(rules.TCP)
+		list = append(list, r.inSet(s.key, s.name).drop())
+	}
+	return list
+}
+
+// serverSet is a set of TCP servers on other hosts.
+type serverSet struct {
+	name    string
+	comment string // of the rule that looks a segment up
+	key     key
+}
+
+func serverSets() []serverSet {
+	return []serverSet{
+		{"servers4", "of servers on other hosts, IPv4", key{address: rules.IPv4, source: true}},
+		{"servers6", "of servers on other hosts, IPv6", key{address: rules.IPv6, source: true}},
+	}
+}
+
+// elements returns the elements of a mapping in the set: one for each target on another host and port.
+func (s serverSet) elements(list []keyRange, m *rules.Mapping) []keyRange {
+	if facts.Plain(m) || !m.Protocols().Has(rules.TCP) || !facts.RemoteFamilies(m).Has(s.key.address) {
+		return list
+	}
+	for _, t := range facts.TargetsIn(m, s.key.address) {
+		if t.Remote() {
+			list = append(list, keyRange{address: t.Addr, protocol: rules.TCP, ports: t.Ports})
+		}
 	}
 	return list
 }

@@ -28,6 +28,9 @@ type key struct {
 	// the address, of this family, and the port where it goes.
 	target rules.Families
 
+	// source makes it the key of a segment that comes from a server: address and port are those of the source.
+	source bool
+
 	// answer makes it the key of an answer: the address is the source, the port is the one that its client used, and
 	// behind it stands the source port.
 	answer bool
@@ -67,7 +70,7 @@ func (k key) fields() (list []keyField) {
 		list = append(list, metaField(nftables.TypeNFProto, "meta nfproto", expr.MetaKeyNFPROTO))
 	}
 	if k.address != 0 {
-		addressField(k.address, k.answer)
+		addressField(k.address, k.answer || k.source)
 	}
 	list = append(list, metaField(nftables.TypeInetProto, "meta l4proto", expr.MetaKeyL4PROTO))
 	if k.target != 0 || k.answer {
@@ -76,7 +79,7 @@ func (k key) fields() (list []keyField) {
 	if k.target != 0 {
 		addressField(k.target, false)
 	}
-	if k.answer {
+	if k.answer || k.source {
 		list = append(list, payloadField(port, "th sport", sourcePortField))
 	} else {
 		list = append(list, payloadField(port, "th dport", portField))

@@ -91,6 +91,10 @@ func places() []place {
 		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true,
 			lingers: isAny})
 	}
+	for _, s := range serverSets() {
+		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true,
+			lingers: isAny})
+	}
 	for _, s := range guardSets() {
 		list = append(list, place{name: s.name, kind: isSet, key: s.key, elements: s.elements, shared: true})
 	}

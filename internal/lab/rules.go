@@ -27,7 +27,7 @@ func (h *Host) Foreign() string {
 		all += h.Run(save)
 	}
 	const own = `PORTMAP(?:-TEXT|-INVALID|-MASQ|-LOOPBACK|-REFUSE|` +
-		`-(?:M?TCP|M?UDP|LISTEN|TARGET|(?:OWNER|HIDE)(?:-[TU])?)[-0-9]*|-[PSA][0-9a-f]{16})?`
+		`-(?:M?TCP|M?UDP|LISTEN|TARGET|SERVER|(?:OWNER|HIDE)(?:-[TU])?)[-0-9]*|-[PSA][0-9a-f]{16})?`
 	for _, ours := range [...]string{
 		`(?ms)^table inet portmap \{\n.*?^\}\n`, // nft
 		// iptables-nft, as nft lists it
