@@ -23,6 +23,7 @@ type Packet struct {
 
 	id   uint32
 	last time.Time
+	over bool           // its ID is that of another packet now
 	to   netip.AddrPort // at the hook of the last report
 }
 
@@ -113,9 +114,13 @@ func (t *Tracer) take(m netlink.Message) {
 		return
 	}
 	if e.hop.Table == t.table { // a new packet: IDs are used again
-		if p == nil || len(p.Hops) > 0 {
+		if p == nil || len(p.Hops) > 0 || p.Arrived.IsValid() {
 			p = &Packet{id: e.id, At: now}
+			if old := t.open[e.id]; old != nil {
+				old.over = true
+			}
 			t.open[e.id] = p
+			t.queue = append(t.queue, p)
 		}
 		p.begin(e)
 		p.last = now

@@ -18,9 +18,10 @@ type Tracer struct {
 	owner  *netlink.Conn // keeps the table
 	events *netlink.Conn
 	table  string
-	owned  bool // the kernel takes the table away with its socket
-	open   map[uint32]*Packet
-	Lost   bool // the kernel reported more than could be read
+	owned  bool               // the kernel takes the table away with its socket
+	open   map[uint32]*Packet // by their IDs
+	queue  []*Packet          // those that were not handed out yet, the oldest first
+	Lost   bool               // the kernel reported more than could be read
 }
 
 // tableOwner is NFT_TABLE_F_OWNER (linux/netfilter/nf_tables.h).
@@ -108,9 +109,8 @@ func (t *Tracer) Rest() (packets []*Packet, err error) {
 			return packets, err
 		}
 	}
-	for len(t.open) > 0 {
-		packets = append(packets, t.ended(time.Now().Add(time.Hour)))
-	}
+	packets, t.queue = t.queue, nil
+	clear(t.open)
 	return packets, nil
 }
 
@@ -119,16 +119,17 @@ const rest = 50 * time.Millisecond
 
 // ended takes the oldest packet, if it has ended.
 func (t *Tracer) ended(now time.Time) *Packet {
-	var first *Packet
-	for _, p := range t.open {
-		if first == nil || p.At.Before(first.At) {
-			first = p
-		}
-	}
-	if first == nil || !first.Dropped() && !first.Arrived.IsValid() && now.Sub(first.last) < rest {
+	if len(t.queue) == 0 {
 		return nil
 	}
-	delete(t.open, first.id)
+	first := t.queue[0]
+	if !first.over && !first.Dropped() && !first.Arrived.IsValid() && now.Sub(first.last) < rest {
+		return nil
+	}
+	t.queue = t.queue[1:]
+	if t.open[first.id] == first {
+		delete(t.open, first.id)
+	}
 	return first
 }
 
