@@ -36,6 +36,8 @@ func newNetwork(t *testing.T) network {
 	for number, member := range map[string]*lab.Host{"5": w.one, "6": w.two, "7": w.neighbour} {
 		port, _ := n.Link(w.host, member, "10.0.0."+number+"/24", "2001:db8:5::"+number+"/64")
 		w.host.Run("ip", "link", "set", port, "master", "br0")
+		// Else a frame that br_netfilter translates on the bridge does not go back to the port by which it came.
+		w.host.Run("ip", "link", "set", port, "type", "bridge_slave", "hairpin", "on")
 		member.Route("192.0.2.0/24", "10.0.0.1")
 		member.Run("ip", "-6", "route", "add", "2001:db8::/64", "via", "2001:db8:5::1")
 		for _, network := range []string{"tcp", "udp"} {
@@ -91,6 +93,8 @@ func TestRemoteTarget(t *testing.T) {
 			{"a range", w.client, "", "192.0.2.1:447", "10.0.0.6:8443", "10.0.0.1"},
 			{"a neighbour of the server", w.neighbour, "", "10.0.0.1:443", "10.0.0.5:8443", "10.0.0.1"},
 			{"a neighbour, IPv6", w.neighbour, "", "[2001:db8:5::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
+			{"the server itself", w.one, "", "192.0.2.1:443", "10.0.0.5:8443", "10.0.0.1"},
+			{"the server, IPv6", w.one, "", "[2001:db8:5::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
 			{"the host", w.host, "", "192.0.2.1:443", "10.0.0.5:8443", "10.0.0.1"},
 			{"the host, IPv6", w.host, "", "[2001:db8::1]:443", "[2001:db8:5::5]:8443", "2001:db8:5::1"},
 			{"the host, by a loopback address", w.host, "", "127.0.0.1:443", "127.0.0.1:443", "127.0.0.1"},

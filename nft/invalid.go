@@ -40,8 +40,8 @@ func guardLeaving() []*rule {
 	}
 }
 
-// dropMapped returns the rules that drop the invalid segments to ports that the maps have, and those of servers on other
-// hosts.
+// dropMapped returns the rules that drop the invalid segments to ports that the maps have, and those of servers on
+// other hosts.
 func dropMapped() []*rule {
 	var list []*rule
 	for _, p := range maps() {
