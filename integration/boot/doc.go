@@ -3,7 +3,7 @@
 //
 //	test.sh      what `make test-boot` runs: tools, image, packages, then the tests
 //	image.sh     makes the root file systems of the guests, once; they are kept in the user's cache
-//	guest/       what is put into a guest; steps.sh says what each step does
+//	guest/       what is put into a guest; steps.sh and its parts say what each step does
 //	paste_test   what the README and the pages in docs/ have a user paste, pasted in a guest
 //	plan_test    the plans: which steps a guest goes through, with reboots between, and what must come of them
 //	nspawn_test  a guest in systemd-nspawn: this machine's kernel, two boots in a second or two
