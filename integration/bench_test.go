@@ -156,8 +156,8 @@ func (b backend) flat(first, last int) []string {
 	return []string{text.String()}
 }
 
-// How long a check takes: of the one mapping of a healthy host, of one of 60,000, and of all of these, of which some are
-// tried.
+// How long a check takes: of the one mapping of a healthy host, of one of 60,000, and of all of these, of which some
+// are tried.
 func BenchmarkCheck(b *testing.B) {
 	for _, c := range []struct {
 		name  string

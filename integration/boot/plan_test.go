@@ -32,8 +32,8 @@ func judge() plan {
 	}
 }
 
-// onItsOwn is what depends on the kernel, on a machine with Debian's: modules that are loaded inside the unit's sandbox,
-// a true reboot, and a network card in a VRF, which the kernel of a machine on which tests run need not have. What the
+// onItsOwn is what depends on the kernel, on a machine with Debian's: modules that are loaded in the unit's sandbox, a
+// true reboot, and a network card in a VRF, which the kernel of a machine on which tests run need not have. What the
 // package does is the same in a container, where it takes a tenth of the time.
 func onItsOwn() plan {
 	return plan{"serve", "firewall nftables", "install", "add", "reboot", "restored", "again nftables restart", "vrf",
