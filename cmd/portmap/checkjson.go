@@ -52,6 +52,7 @@ type jsonFinding struct {
 	Text     string  `json:"text"`
 	Seen     *string `json:"seen"`
 	Remedy   *string `json:"remedy"`
+	Keep     *string `json:"keep"`
 	Undo     *string `json:"undo"`
 }
 
@@ -99,7 +100,7 @@ func findingsJSON(list []finding.Finding) []jsonFinding {
 	for _, f := range list {
 		out = append(out, jsonFinding{ID: string(f.ID), Severity: string(f.Severity()),
 			Mapping: orNull(f.Mapping.Spec()), Text: f.Text, Seen: orNull(f.Seen), Remedy: orNull(f.Remedy),
-			Undo: orNull(f.Undo)})
+			Keep: orNull(f.Keep), Undo: orNull(f.Undo)})
 	}
 	return out
 }

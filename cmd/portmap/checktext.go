@@ -123,7 +123,7 @@ func tookOf(one *check.Result) []string {
 func (a *app) printFindings(list []finding.Finding) {
 	for _, f := range list {
 		fmt.Fprintf(a.out, "  %-6s  %s\n", f.Severity(), f.Text)
-		for _, line := range [...]struct{ title, text string }{{"seen", f.Seen}, {"cure", f.Remedy}} {
+		for _, line := range [...]struct{ title, text string }{{"seen", f.Seen}, {"cure", f.Remedy}, {"keep", f.Keep}} {
 			if line.text != "" {
 				fmt.Fprintf(a.out, "  %6s  %s\n", line.title, line.text)
 			}

@@ -177,9 +177,17 @@ func (r *Report) spread(explained, others []finding.Finding) {
 	for i := range r.Results {
 		one := &r.Results[i]
 		one.weigh(r.Host)
-		sortFindings(one.Findings)
+		finish(one.Findings)
 	}
-	sortFindings(r.Host)
+	finish(r.Host)
+}
+
+// finish orders findings, and says how their remedies last.
+func finish(list []finding.Finding) {
+	sortFindings(list)
+	for i := range list {
+		list[i].Keep = keepOf(list[i].Remedy)
+	}
 }
 
 // weigh holds what was found without a packet to what became of the packets. The host's own findings can be a cause,

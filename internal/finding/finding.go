@@ -8,6 +8,7 @@ type Finding struct {
 	Mapping rules.Mapping // the one that it is about; the zero Mapping for the host, and for several mappings
 	Text    string        // one sentence, without a full stop
 	Remedy  string        // a command that can be pasted, with sudo where it needs root; empty if there is none
+	Keep    string        // what makes the remedy last over a reboot; empty if it does by itself
 	Undo    string        // the command that takes the remedy back; empty if no command is sure to do that
 	Seen    string        // by what it was found out: a rule, a counter, a file; empty where the text says it
 }
