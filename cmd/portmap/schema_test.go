@@ -54,7 +54,7 @@ func TestSchemaIsStrict(t *testing.T) {
 	}
 	const (
 		finding = `{"id":"no-server","severity":"broken","mapping":null,"text":"x",` +
-			`"seen":null,"remedy":null,"undo":null}`
+			`"seen":null,"remedy":null,"keep":null,"undo":null}`
 		report = `{"clean":false,"mappings":[],"host":[` + finding + `],"unprobed":null,"left":0}`
 	)
 	for _, c := range [...]struct {
