@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"portmap/internal/others"
@@ -23,7 +24,7 @@ func cureFor(s stop, m rules.Mapping, w *Way) cure {
 	case s.tool == "ufw":
 		return ufwCure(s, m)
 	case s.tool == "firewalld":
-		return cure{} // what it rejects was meant so
+		return firewalldCure(firewalldConf)
 	case s.system == others.Tables:
 		return tableCure(s, m, w)
 	}
@@ -114,6 +115,23 @@ func (s stop) option(m rules.Mapping, w *Way) string {
 		return fmt.Sprintf("-p %s --dport %s -m addrtype --dst-type LOCAL -j ACCEPT", w.Protocol, ports)
 	}
 	return fmt.Sprintf("-p %s -m conntrack --ctstate DNAT --ctorigdstport %s -j ACCEPT", w.Protocol, ports)
+}
+
+// firewalldConf is the configuration of firewalld.
+const firewalldConf = "/etc/firewalld/firewalld.conf"
+
+// firewalldCure has firewalld let pass what is translated, as it does unless StrictForwardPorts is set
+// (firewalld.conf(5)). What it rejects else was meant so.
+func firewalldCure(file string) cure {
+	content, _ := os.ReadFile(file)
+	if !strings.Contains("\n"+string(content), "\nStrictForwardPorts=yes") {
+		return cure{}
+	}
+	set := func(from, to string) string {
+		return "sudo " + shell.Join("sed", "-i", "s/^StrictForwardPorts="+from+"/StrictForwardPorts="+to+"/", file) +
+			" && sudo firewall-cmd --reload"
+	}
+	return cure{remedy: set("yes", "no"), undo: set("no", "yes")}
 }
 
 // ufwCure adds a rule to those that ufw loads before all others.
