@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,9 +48,10 @@ func fetch(page string, within time.Duration) string {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	response, err := get(ctx, page)
+	var failed net.Error
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return noAnswer
+	case ctx.Err() != nil && err != nil, errors.As(err, &failed) && failed.Timeout():
+		return noAnswer // the time of a connection can be over a moment before that of the context
 	case err != nil:
 		return reason(err)
 	}
