@@ -72,7 +72,7 @@ func (p portmap) watch(flags ...string) watching {
 // within waits for something that must come.
 func (w watching) within(what string, come func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(w.patience); !come(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(w.patience); !come(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("%s: not within %s; the log is\n%s", what, w.patience, w.log)
 		}

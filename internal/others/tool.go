@@ -21,7 +21,7 @@ func ToolOf(table, chain, comment string) string {
 	}
 	tools := map[string]string{
 		"firewalld": "firewalld", "docker-bridges": "Docker", "kube-proxy": "Kubernetes", "netavark": "Podman",
-		"libvirt_network": "libvirt", "f2b-table": "fail2ban", "fw4": "OpenWrt", "portmap": "portmap",
+		"libvirt_network": "libvirt", "f2b-table": "fail2ban", "fw4": "OpenWrt",
 	}
 	if tool, known := tools[table]; known {
 		return tool

@@ -113,8 +113,11 @@ func (t *Tracer) take(m netlink.Message) {
 		}
 		return
 	}
-	if e.hop.Table == t.table { // a new packet: IDs are used again
-		if p == nil || len(p.Hops) > 0 || p.Arrived.IsValid() {
+	if e.hop.Table == t.table {
+		if p != nil && e.hop.Handle == 0 { // on its way through the chains that mark others
+			return
+		}
+		if p == nil || len(p.Hops) > 0 || p.Arrived.IsValid() { // a new packet: IDs are used again
 			p = &Packet{id: e.id, At: now}
 			if old := t.open[e.id]; old != nil {
 				old.over = true
