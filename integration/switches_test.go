@@ -2,6 +2,7 @@ package integration
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,11 @@ func pasted(t *testing.T, output, lead string) []string {
 	t.Helper()
 	for line := range strings.Lines(output) {
 		if _, command, found := strings.Cut(line, lead+": sudo "); found {
-			return strings.Fields(strings.NewReplacer("'", "", "&& sudo ", "&& ").Replace(command))
+			words := strings.Fields(strings.NewReplacer("'", "", "&& sudo ", "&& ").Replace(command))
+			if i := slices.Index(words, "--config"); i >= 0 { // which the command of the test has
+				words = slices.Delete(words, i, i+2)
+			}
+			return words
 		}
 	}
 	t.Fatalf("nothing to paste behind %q in\n%s", lead, output)

@@ -24,7 +24,10 @@ func (a *app) notes(list ...finding.Finding) {
 
 // pointToCheck names the command that says more, if something that was said keeps clients from a server.
 func (a *app) pointToCheck(words ...string) {
-	broken := func(id finding.ID) bool { return finding.Finding{ID: id}.Severity() == finding.Broken }
+	ofRules := []finding.ID{finding.RulesMissing, finding.RulesDamaged, finding.RulesForeign} // their remedy is all
+	broken := func(id finding.ID) bool {
+		return finding.Finding{ID: id}.Severity() == finding.Broken && !slices.Contains(ofRules, id)
+	}
 	if slices.ContainsFunc(a.said, broken) {
 		a.note("to find out what keeps clients away: %s", a.here(append([]string{"check"}, words...)...))
 	}

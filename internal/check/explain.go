@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"portmap/internal/finding"
-	"portmap/internal/others"
 	"portmap/internal/probe"
 	"portmap/internal/trace"
 	"portmap/rules/facts"
@@ -60,7 +59,7 @@ func (w *Way) about(id finding.ID, format string, args ...any) []finding.Finding
 }
 
 func stoppedBy(s stop, w *Way) []finding.Finding {
-	if s.system == others.Tables && s.table == "portmap" {
+	if s.own() {
 		return nil // the mapping's own guard: who listens is known by the sockets
 	}
 	id, what := finding.RuleDrops, "a rule drops"

@@ -60,6 +60,9 @@ func stopAt(ctx context.Context, p *trace.Packet, number int) stop {
 	if s.tool = others.ToolOf(s.table, s.chain, comment); s.tool == "" && hop.Policy {
 		s.tool = policyOf(p, hop)
 	}
+	if s.own() {
+		s.tool = "portmap"
+	}
 	return s
 }
 
@@ -124,6 +127,11 @@ func legacyStops(seen counters, family rules.Families) (list []stop) {
 		}
 	}
 	return list
+}
+
+// own reports whether the table is portmap's.
+func (s stop) own() bool {
+	return s.system == others.Tables && s.family == unix.NFPROTO_INET && s.table == "portmap"
 }
 
 // where names the chain: "table inet filter, chain input" or "chain INPUT of iptables".
