@@ -20,7 +20,7 @@ import (
 )
 
 // tracesPerSecond bounds how many packets are followed: each that is costs the kernel some microseconds a rule.
-const tracesPerSecond = 20
+const tracesPerSecond = 10
 
 // traceOptions are the flags of trace.
 type traceOptions struct {
