@@ -90,7 +90,7 @@ func (a *app) runCheck(ctx context.Context, selectors []string, o checkOptions) 
 		return err
 	case !report.Clean():
 		return exitError(exitFailed)
-	case report.Denied:
+	case report.Denied, report.Failed:
 		return exitError(exitNotPermitted)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"portmap/internal/finding"
 	"portmap/internal/others"
@@ -34,6 +35,7 @@ type Report struct {
 	Results  []Result
 	Host     []finding.Finding // those that are about no mapping in particular
 	Unprobed string            // why no packet was sent; "" if some were
+	Failed   bool              // some should have been, and could not
 	Denied   bool              // because it is not permitted
 	Left     int               // mappings for which no packet was sent, since others were enough
 }
@@ -61,12 +63,9 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	}
 	var explained []finding.Finding
 	if r.Probe {
-		explained, err = report.probe(ctx, &r.Facts.Servers)
-		if err != nil && !errors.Is(err, unix.EPERM) {
-			return report, err
-		}
-		if err != nil {
-			report.Unprobed, report.Denied = fmt.Sprintf("no packet was sent: %v", err), true
+		if explained, err = report.probe(ctx, &r.Facts.Servers); err != nil { // what else was found is still of use
+			report.Unprobed = fmt.Sprintf("no packet was sent: %v", err)
+			report.Failed, report.Denied = true, errors.Is(err, unix.EPERM)
 		}
 	} else {
 		report.Unprobed = "no packet was sent, since --no-probe asks for that"
@@ -221,7 +220,7 @@ func add(list []finding.Finding, f finding.Finding) []finding.Finding {
 		switch {
 		case old.ID != f.ID || old.Text != f.Text:
 			continue
-		case f.Remedy != "" && f.Remedy != old.Remedy:
+		case !strings.Contains(old.Remedy, f.Remedy):
 			old.Remedy += " && " + f.Remedy
 			if f.Undo != "" {
 				old.Undo += " && " + f.Undo

@@ -21,6 +21,8 @@ type cure struct{ remedy, undo string }
 // where its tool keeps rules.
 func cureFor(s stop, m rules.Mapping, w *Way) cure {
 	switch {
+	case s.number == 0 && !s.policy(): // the rule is gone already
+		return cure{}
 	case s.tool == "ufw":
 		return ufwCure(s, m)
 	case s.tool == "firewalld":
@@ -41,7 +43,7 @@ func tableCure(s stop, m rules.Mapping, w *Way) cure {
 		return cure{} // nft would read something else
 	}
 	match := s.match(m, w)
-	mark := `comment "portmap ` + m.ListenPorts().String() + `"`
+	comment := fmt.Sprintf(`"portmap %s/%s"`, m.ListenPorts(), w.Protocol) // by which the undo finds it
 	words := []string{"sudo", "nft", "insert", "rule"}
 	words = append(words, strings.Fields(place)...)
 	if s.policy() {
@@ -50,12 +52,12 @@ func tableCure(s stop, m rules.Mapping, w *Way) cure {
 		words = append(words, "handle", fmt.Sprint(s.handle))
 	}
 	words = append(words, strings.Fields(match)...)
-	words = append(words, "accept", "comment", `"portmap `+m.ListenPorts().String()+`"`)
+	words = append(words, "accept", "comment", comment)
 	list := "sudo " + shell.Join(append([]string{"nft", "-a", "list", "chain"}, strings.Fields(place)...)...)
 	return cure{
 		remedy: shell.Join(words...),
-		undo: fmt.Sprintf("sudo %s handle $(%s | sed -n 's/.*%s # handle //p')",
-			shell.Join(append([]string{"nft", "delete", "rule"}, strings.Fields(place)...)...), list, mark),
+		undo: fmt.Sprintf("sudo %s handle $(%s | sed -n 's|.*comment %s # handle ||p')",
+			shell.Join(append([]string{"nft", "delete", "rule"}, strings.Fields(place)...)...), list, comment),
 	}
 }
 

@@ -7,10 +7,14 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
 )
+
+// mostRead is how much of an answer is read: who answers may be no friend.
+const mostRead = 256 << 10
 
 // Get sends a GET for the first page of a host, and returns the answer. With a configuration it speaks TLS. It uses
 // HTTP/1.1, and closes nothing: the answer's body is read from conn.
@@ -32,5 +36,5 @@ func Get(ctx context.Context, conn net.Conn, config *tls.Config, host string) (*
 	if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host); err != nil {
 		return nil, err
 	}
-	return http.ReadResponse(bufio.NewReader(conn), nil)
+	return http.ReadResponse(bufio.NewReader(io.LimitReader(conn, mostRead)), nil)
 }
