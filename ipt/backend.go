@@ -14,14 +14,14 @@ import (
 // Options say where and how iptables is found. The zero value is right for a host.
 type Options struct {
 	Variant Variant       // the one to use; empty to find out
-	Folders []string      // where programs are; empty for [SystemFolders]
+	Folders []string      // where programs are; empty for those of the system
 	Wait    time.Duration // how long to wait for the xtables lock, in whole seconds; 0 for ten
 	Users   rules.Users   // resolves the owners that rules name; without it such a mapping looks damaged
 }
 
 func (o Options) folders() []string {
 	if len(o.Folders) == 0 {
-		return SystemFolders()
+		return systemFolders()
 	}
 	return o.Folders
 }

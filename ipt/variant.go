@@ -21,9 +21,9 @@ const (
 	Legacy   Variant = "iptables-legacy" // rules in x_tables; before iptables 1.8 there was no other
 )
 
-// SystemFolders returns the folders in which programs are looked for. The environment's PATH is not asked: with root's
+// systemFolders returns the folders in which programs are looked for. The environment's PATH is not asked: with root's
 // rights nobody else may choose what runs.
-func SystemFolders() []string {
+func systemFolders() []string {
 	return []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/run/current-system/sw/bin"}
 }
 
@@ -78,6 +78,9 @@ func programsOf(name string, folders []string) programs {
 	}
 	return p
 }
+
+// Program returns the path of a program of the system; "" if there is none. It looks where the backend looks.
+func Program(name string) string { return find(name, systemFolders()) }
 
 func find(name string, folders []string) string {
 	for _, folder := range folders {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,24 +56,13 @@ func legacyCounters(ctx context.Context) (list []counted) {
 		if text, err := os.ReadFile("/proc/thread-self/net/" + names); err != nil || len(text) == 0 {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, systemProgram(program+"-save"), "-c")
+		cmd := exec.CommandContext(ctx, ipt.Program(program+"-save"), "-c")
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 		if text, err := cmd.Output(); err == nil {
 			list = append(list, stopsIn(program, string(text))...)
 		}
 	}
 	return list
-}
-
-// systemProgram looks where the backend looks: never in the environment's PATH.
-func systemProgram(name string) string {
-	for _, folder := range ipt.SystemFolders() {
-		path := filepath.Join(folder, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return path
-		}
-	}
-	return name
 }
 
 // stopsIn reads the output of iptables-save -c.

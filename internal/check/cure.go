@@ -39,7 +39,7 @@ func (s stop) translated(w *Way) bool { return s.answer || s.at != w.To.Port() |
 // tableCure inserts a rule of nft before the one that drops; behind all others where a policy drops.
 func tableCure(s stop, m rules.Mapping, w *Way) cure {
 	place := s.fullTable() + " " + s.chain
-	if strings.Count(place, " ") != 2 || strings.IndexFunc(place, notInNames) >= 0 {
+	if strings.Count(place, " ") != 2 || strings.IndexFunc(place, others.NotInNames) >= 0 {
 		return cure{} // nft would read something else
 	}
 	match := s.match(m, w)
@@ -85,11 +85,6 @@ func shownTargets(m rules.Mapping) string {
 		return "{ " + strings.Join(texts, ", ") + " }"
 	}
 	return strings.Join(texts, "")
-}
-
-// notInNames reports whether a name of nft cannot have a character without quotes.
-func notInNames(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(" _-", r)
 }
 
 // iptablesCure inserts a rule at the place of the one that drops; behind all others where a policy drops.

@@ -10,6 +10,7 @@ import (
 	"portmap/internal/nftext"
 	"portmap/internal/others"
 	"portmap/internal/trace"
+	"portmap/ipt"
 	"portmap/rules"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,7 @@ func systemOf(p *trace.Packet, hop *trace.Hop) (others.System, string) {
 
 // iptablesRule returns a rule as iptables-nft lists it.
 func iptablesRule(ctx context.Context, s stop) string {
-	cmd := exec.CommandContext(ctx, systemProgram(s.program), "-t", s.table, "-S", s.chain)
+	cmd := exec.CommandContext(ctx, ipt.Program(s.program), "-t", s.table, "-S", s.chain)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	text, err := cmd.Output()
 	if err != nil {

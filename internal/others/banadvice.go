@@ -8,6 +8,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/internal/shell"
+	"portmap/ipt"
 	"portmap/rules"
 	"portmap/rules/facts"
 )
@@ -90,7 +91,7 @@ func banCommands(bans []ban) (remedy, undo string) {
 			remove = append(remove, "sudo "+program+" -t raw -D"+rule)
 		}
 	}
-	if slices.ContainsFunc(bans, func(b ban) bool { return b.rule.System == Legacy }) || find("nft") == "" {
+	if slices.ContainsFunc(bans, func(b ban) bool { return b.rule.System == Legacy }) || ipt.Program("nft") == "" {
 		return strings.Join(add, " && "), strings.Join(remove, " && ")
 	}
 	table := banTable + " { chain prerouting { type filter hook prerouting priority raw; " +

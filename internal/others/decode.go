@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"portmap/internal/attribute"
 	"portmap/rules"
 
 	"github.com/google/nftables/expr"
@@ -39,10 +40,10 @@ type decoder struct {
 func decode(t table, expressions []byte) rule {
 	d := decoder{table: t, fields: map[uint32]field{}, values: map[uint32][]byte{}, possible: true}
 	d.rule.match = anyPacket()
-	attributes(expressions, func(_ uint16, expression []byte) {
+	attribute.Each(expressions, func(_ uint16, expression []byte) {
 		var name string
 		var content []byte
-		attributes(expression, func(kind uint16, value []byte) {
+		attribute.Each(expression, func(kind uint16, value []byte) {
 			switch kind {
 			case unix.NFTA_EXPR_NAME:
 				name = unix.ByteSliceToString(value)

@@ -78,7 +78,7 @@ func (d *Drop) opening(stopped []rules.Mapping, families rules.Families) string 
 	var commands []string
 	if d.System == Tables && !d.ufw {
 		place := d.Table + " " + d.Chain
-		if strings.Count(place, " ") != 2 || strings.IndexFunc(place, notInNames) >= 0 {
+		if strings.Count(place, " ") != 2 || strings.IndexFunc(place, NotInNames) >= 0 {
 			return "" // nft would read something else
 		}
 		words := strings.Fields(place + translatedTo(stopped) + " ct status dnat accept")
@@ -137,8 +137,8 @@ func portsText(m rules.Mapping) string {
 	return strings.Join(texts, ", ")
 }
 
-// notInNames reports whether a name of nft cannot have a character without quotes.
-func notInNames(r rune) bool {
+// NotInNames reports whether a name of nft cannot have a character without quotes. The space is between names.
+func NotInNames(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(" _-", r)
 }
 

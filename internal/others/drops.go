@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"portmap/ipt"
 	"portmap/rules"
 	"portmap/rules/facts"
 
@@ -110,7 +111,7 @@ func (d *Drop) program(family rules.Families) string {
 
 // Variant returns the program of iptables-nft: iptables may be the other one.
 func Variant(program string) string {
-	if find(program+"-nft") != "" {
+	if ipt.Program(program+"-nft") != "" {
 		return program + "-nft"
 	}
 	return program

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,7 +87,7 @@ func (r *Rules) legacyDrops(chains map[string][]rule, program string, families r
 // legacyRules runs `iptables-legacy -S`. Where there are more rules than are to be looked at, it ends the
 // program, and there are none.
 func legacyRules(ctx context.Context, program, table string) (map[string][]rule, error) {
-	path := find(program)
+	path := ipt.Program(program)
 	if path == "" {
 		return nil, nil
 	}
@@ -110,17 +109,6 @@ func legacyRules(ctx context.Context, program, table string) (map[string][]rule,
 		return nil, nil
 	}
 	return chains, cmd.Wait()
-}
-
-// find looks where the backend looks: never in the environment's PATH.
-func find(program string) string {
-	for _, folder := range ipt.SystemFolders() {
-		path := filepath.Join(folder, program)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return path
-		}
-	}
-	return ""
 }
 
 func readRules(output io.Reader) (chains map[string][]rule, complete bool) {

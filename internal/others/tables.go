@@ -2,13 +2,12 @@ package others
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"sort"
 
+	"portmap/internal/attribute"
 	"portmap/rules"
 
-	"github.com/mdlayher/netlink"
 	vnetlink "github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -158,7 +157,7 @@ func chains() (map[chainName]chain, error) {
 	all := map[chainName]chain{}
 	err := dump(unix.NFPROTO_UNSPEC, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, nil, func(family uint8, b []byte) {
 		c := chain{table: table{family: family}}
-		attributes(b, func(kind uint16, value []byte) {
+		attribute.Each(b, func(kind uint16, value []byte) {
 			switch kind {
 			case unix.NFTA_CHAIN_TABLE:
 				c.table.name = unix.ByteSliceToString(value)
@@ -167,17 +166,17 @@ func chains() (map[chainName]chain, error) {
 			case unix.NFTA_CHAIN_TYPE:
 				c.kind = unix.ByteSliceToString(value)
 			case unix.NFTA_CHAIN_POLICY:
-				c.drops = number(value) == 0 // NF_DROP, linux/netfilter.h
+				c.drops = attribute.Uint32(value) == 0 // NF_DROP, linux/netfilter.h
 			case unix.NFTA_CHAIN_USE:
-				c.uses = number(value)
+				c.uses = attribute.Uint32(value)
 			case unix.NFTA_CHAIN_HOOK:
 				c.base = true
-				attributes(value, func(kind uint16, value []byte) {
+				attribute.Each(value, func(kind uint16, value []byte) {
 					switch kind {
 					case unix.NFTA_HOOK_HOOKNUM:
-						c.hook = number(value)
+						c.hook = attribute.Uint32(value)
 					case unix.NFTA_HOOK_PRIORITY:
-						c.priority = int32(number(value))
+						c.priority = int32(attribute.Uint32(value))
 					}
 				})
 			}
@@ -193,7 +192,7 @@ func rulesOf(c chainName) (list []rule, err error) {
 	request := nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(c.table.name)).Serialize()
 	request = append(request, nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(c.name)).Serialize()...)
 	err = dump(c.family, unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, request, func(_ uint8, b []byte) {
-		attributes(b, func(kind uint16, value []byte) {
+		attribute.Each(b, func(kind uint16, value []byte) {
 			if kind == unix.NFTA_RULE_EXPRESSIONS {
 				list = append(list, decode(c.table, value))
 			}
@@ -217,11 +216,11 @@ func elements(t table, set string) (keys []key, all bool) {
 	request = append(request, nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(set)).Serialize()...)
 	all = true
 	err := dump(t.family, unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, request, func(_ uint8, b []byte) {
-		attributes(b, func(kind uint16, list []byte) {
+		attribute.Each(b, func(kind uint16, list []byte) {
 			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return
 			}
-			attributes(list, func(_ uint16, element []byte) {
+			attribute.Each(list, func(_ uint16, element []byte) {
 				if all = all && len(keys) < maxElements; all {
 					keys = append(keys, keyOf(element))
 				}
@@ -232,28 +231,13 @@ func elements(t table, set string) (keys []key, all bool) {
 }
 
 func keyOf(element []byte) (k key) {
-	attributes(element, func(kind uint16, value []byte) {
+	attribute.Each(element, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_SET_ELEM_KEY:
-			attributes(value, func(_ uint16, v []byte) { k.value = v })
+			attribute.Each(value, func(_ uint16, v []byte) { k.value = v })
 		case unix.NFTA_SET_ELEM_FLAGS:
-			k.end = number(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			k.end = attribute.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		}
 	})
 	return k
-}
-
-func number(value []byte) uint32 {
-	if len(value) != 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(value)
-}
-
-// attributes calls each for every netlink attribute in b. What does not hold together ends it.
-func attributes(b []byte, each func(kind uint16, value []byte)) {
-	d, err := netlink.NewAttributeDecoder(b)
-	for err == nil && d.Next() {
-		each(d.Type(), d.Bytes())
-	}
 }

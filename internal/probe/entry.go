@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"portmap/internal/attribute"
 	"portmap/rules"
 
 	"github.com/mdlayher/netlink"
@@ -70,7 +71,7 @@ func entryOf(conn *netlink.Conn, a Answer) (e Entry, err error) {
 			continue
 		}
 		asked, to := netip.AddrPort{}, netip.AddrPort{}
-		attributes(m.Data[4:], func(kind uint16, value []byte) {
+		attribute.Each(m.Data[4:], func(kind uint16, value []byte) {
 			switch kind {
 			case tupleOriginal:
 				asked = sourceOf(value)
@@ -126,8 +127,8 @@ func tupleOf(a Answer) []byte {
 func sourceOf(tuple []byte) netip.AddrPort {
 	var address netip.Addr
 	var port uint16
-	attributes(tuple, func(kind uint16, part []byte) {
-		attributes(part, func(inner uint16, value []byte) {
+	attribute.Each(tuple, func(kind uint16, part []byte) {
+		attribute.Each(part, func(inner uint16, value []byte) {
 			switch {
 			case kind == tupleIP && (inner == source4 || inner == source6):
 				address, _ = netip.AddrFromSlice(value)
@@ -137,12 +138,4 @@ func sourceOf(tuple []byte) netip.AddrPort {
 		})
 	})
 	return netip.AddrPortFrom(address, port)
-}
-
-// attributes calls each for every netlink attribute in b. What does not hold together ends it.
-func attributes(b []byte, each func(kind uint16, value []byte)) {
-	d, err := netlink.NewAttributeDecoder(b)
-	for err == nil && d.Next() {
-		each(d.Type(), d.Bytes())
-	}
 }

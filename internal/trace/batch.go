@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"portmap/internal/attribute"
+
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -138,12 +140,5 @@ func eachAttribute(data []byte, each func(kind uint16, value []byte)) {
 	if len(data) < 4 {
 		return
 	}
-	attributes(data[4:], each)
-}
-
-func attributes(b []byte, each func(kind uint16, value []byte)) {
-	d, err := netlink.NewAttributeDecoder(b)
-	for err == nil && d.Next() {
-		each(d.Type(), d.Bytes())
-	}
+	attribute.Each(data[4:], each)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"portmap/internal/attribute"
 	"portmap/rules"
 
 	"github.com/mdlayher/netlink"
@@ -149,9 +150,9 @@ func eventOf(m netlink.Message) (e event) {
 	eachAttribute(m.Data, func(kind uint16, value []byte) {
 		switch kind {
 		case unix.NFTA_TRACE_ID:
-			e.id = number(value)
+			e.id = attribute.Uint32(value)
 		case unix.NFTA_TRACE_TYPE:
-			e.kind = number(value)
+			e.kind = attribute.Uint32(value)
 		case unix.NFTA_TRACE_TABLE:
 			e.hop.Table = unix.ByteSliceToString(value)
 		case unix.NFTA_TRACE_CHAIN:
@@ -161,38 +162,31 @@ func eventOf(m netlink.Message) (e event) {
 				e.hop.Handle = binary.BigEndian.Uint64(value)
 			}
 		case unix.NFTA_TRACE_VERDICT:
-			attributes(value, func(kind uint16, value []byte) {
+			attribute.Each(value, func(kind uint16, value []byte) {
 				switch kind {
 				case unix.NFTA_VERDICT_CODE:
-					verdict = int32(number(value))
+					verdict = int32(attribute.Uint32(value))
 				case unix.NFTA_VERDICT_CHAIN:
 					e.hop.Jump = unix.ByteSliceToString(value)
 				}
 			})
 		case unix.NFTA_TRACE_POLICY:
-			verdict = int32(number(value))
+			verdict = int32(attribute.Uint32(value))
 		case unix.NFTA_TRACE_NETWORK_HEADER:
 			e.network = value
 		case unix.NFTA_TRACE_TRANSPORT_HEADER:
 			e.transport = value
 		case unix.NFTA_TRACE_NFPROTO:
-			e.protocol = number(value)
+			e.protocol = attribute.Uint32(value)
 		case unix.NFTA_TRACE_IIF:
-			e.in = number(value)
+			e.in = attribute.Uint32(value)
 		case unix.NFTA_TRACE_OIF:
-			e.out = number(value)
+			e.out = attribute.Uint32(value)
 		}
 	})
 	e.hop.Verdict = verdictOf(verdict)
 	e.hop.Policy = e.kind == tracePolicy
 	return e
-}
-
-func number(value []byte) uint32 {
-	if len(value) != 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(value)
 }
 
 // begin takes what is known where the way begins.
