@@ -43,8 +43,8 @@ func TestFirewalldCure(t *testing.T) {
 	}
 }
 
-// A rule that drops both protocols in both families is one cause: each rule that lets pass is inserted once, and the undo
-// finds each by a comment of its own.
+// A rule that drops both protocols in both families is one cause: each rule that lets pass is inserted once, and the
+// undo finds each by a comment of its own.
 func TestCuresOfOneCause(t *testing.T) {
 	m := lab.Mappings(t, "443:8443/tcp,udp")[0]
 	s := stop{family: unix.NFPROTO_INET, table: "filter", chain: "input", handle: 7, number: 1, at: 8443}
