@@ -80,6 +80,10 @@ func TestTrace(t *testing.T) {
 				}
 				parts := ""
 				for _, step := range one.Path {
+					words := strings.HasPrefix(step.Text, "-A ") || strings.HasPrefix(step.Text, "policy ")
+					if b.name == "iptables-nft" && !words && !strings.HasPrefix(step.Place, "inet ") {
+						t.Errorf("not in the words of iptables: %s: %s", step.Place, step.Text)
+					}
 					if step.Parts {
 						parts = " at " + step.Place + ": " + step.Text
 					}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 
 	"portmap/rules"
 	"portmap/rules/facts"
@@ -41,10 +42,12 @@ func hiding(mappings, near []rules.Mapping, family rules.Families) []chain {
 		return nil
 	}
 	var entries []dnatEntry
-	for _, h := range slices.SortedFunc(maps.Keys(ports), compareHidden) {
+	keys := slices.Collect(maps.Keys(ports))
+	sort.Slice(keys, func(i, k int) bool { return compareHidden(keys[i], keys[k]) < 0 })
+	for _, h := range keys {
 		e := dnatEntry{mapping: -1, protocol: h.protocol, refuses: true, address: h.address, iface: h.iface,
 			text: fmt.Sprint(h), comment: dropComment}
-		for _, e.listen = range joined(ports[h]) {
+		for _, e.listen = range facts.Join(ports[h]) {
 			entries = append(entries, e)
 		}
 	}

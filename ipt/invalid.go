@@ -1,7 +1,6 @@
 package ipt
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -72,7 +71,7 @@ func droppingRemote(mappings, near []rules.Mapping, family rules.Families) []cha
 	for address, list := range ports {
 		it := dnatEntry{mapping: -1, protocol: rules.TCP, drops: true, address: address, text: address.String(),
 			comment: dropComment}
-		for _, it.listen = range joined(list) {
+		for _, it.listen = range facts.Join(list) {
 			entries = append(entries, it)
 		}
 	}
@@ -115,7 +114,7 @@ func (t *tree) drops(root string, mappings []rules.Mapping, family rules.Familie
 		default:
 			it.sourceChain = t.sourceChainOf(c)
 		}
-		for _, it.listen = range joined(list) {
+		for _, it.listen = range facts.Join(list) {
 			entries = append(entries, it)
 		}
 	}
@@ -187,19 +186,4 @@ func conditionOf(m *rules.Mapping, family rules.Families) (condition, []netip.Pr
 		c.sources = fmt.Sprint(sources)
 	}
 	return c, sources
-}
-
-// joined returns the same ports in as few ranges as possible, sorted. It changes the list.
-func joined(list []rules.Ports) []rules.Ports {
-	slices.SortFunc(list, func(a, b rules.Ports) int { return cmp.Compare(a.First, b.First) })
-	n := 0
-	for _, p := range list[1:] {
-		if int(p.First) <= int(list[n].Last)+1 {
-			list[n].Last = max(list[n].Last, p.Last)
-			continue
-		}
-		n++
-		list[n] = p
-	}
-	return list[:n+1]
 }

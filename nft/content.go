@@ -1,9 +1,11 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -60,9 +62,12 @@ func endsFirst(a, b bool) int {
 }
 
 func (s setContent) sorted() []element {
-	return slices.SortedFunc(slices.Values(s.elements), func(a, b element) int {
-		return cmp.Or(slices.Compare(a.key, b.key), endsFirst(a.end, b.end))
+	list := slices.Clone(s.elements)
+	sort.Slice(list, func(i, k int) bool {
+		a, b := list[i], list[k]
+		return cmp.Or(bytes.Compare(a.key, b.key), endsFirst(a.end, b.end)) < 0
 	})
+	return list
 }
 
 // String writes the elements in one order.

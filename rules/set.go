@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"slices"
+	"sort"
 )
 
 // Set is a list of mappings of which no two claim the same packet, no two have the same name and none leads back to
@@ -30,7 +31,7 @@ func Fit(ctx context.Context, mappings []Mapping) (Set, []Misfit, error) {
 	for at, err := range f.out {
 		misfits = append(misfits, Misfit{at, err})
 	}
-	slices.SortFunc(misfits, func(a, b Misfit) int { return a.At - b.At })
+	sort.Slice(misfits, func(i, k int) bool { return misfits[i].At < misfits[k].At })
 	return Set{kept}, misfits, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"portmap/internal/check"
 	"portmap/internal/finding"
+	"portmap/internal/trace"
 )
 
 // The form of `check -o json` is a promise to scripts, as docs/check.schema.json has it: fields may be added, none is
@@ -29,14 +30,22 @@ type jsonResult struct {
 }
 
 type jsonWay struct {
-	Protocol     string    `json:"protocol"`
-	Family       string    `json:"family"`
-	Address      string    `json:"address"`
-	Expected     []string  `json:"expected"`
-	Reached      bool      `json:"reached"`
-	Result       string    `json:"result"`
-	Milliseconds *float64  `json:"milliseconds"`
-	Path         []jsonHop `json:"path"`
+	Protocol     string         `json:"protocol"`
+	Family       string         `json:"family"`
+	Address      string         `json:"address"`
+	Expected     []string       `json:"expected"`
+	Reached      bool           `json:"reached"`
+	Result       string         `json:"result"`
+	Milliseconds *float64       `json:"milliseconds"`
+	Path         []jsonHop      `json:"path"`
+	Conntrack    *jsonConntrack `json:"conntrack"`
+}
+
+type jsonConntrack struct {
+	ID    uint32 `json:"id"`
+	State string `json:"state"`
+	Reply bool   `json:"reply"`
+	DNAT  bool   `json:"dnat"`
 }
 
 type jsonHop struct {
@@ -81,11 +90,12 @@ func resultJSON(one *check.Result) jsonResult {
 
 func wayJSON(w *check.Way) jsonWay {
 	out := jsonWay{Protocol: w.Protocol.String(), Family: familyWord(w.Family()), Address: w.To.String(),
-		Reached: w.Reached, Result: w.Result(), Expected: []string{}, Path: []jsonHop{}}
+		Reached: w.Reached, Result: w.Result(), Expected: []string{}, Path: []jsonHop{},
+		Conntrack: conntrackJSON(w.Tracked())}
 	for _, e := range w.Expected {
 		out.Expected = append(out.Expected, e.String())
 	}
-	for _, hop := range w.Path() {
+	for _, hop := range w.Path {
 		out.Path = append(out.Path, jsonHop(hop))
 	}
 	if w.Took > 0 {
@@ -93,6 +103,14 @@ func wayJSON(w *check.Way) jsonWay {
 		out.Milliseconds = &ms
 	}
 	return out
+}
+
+// conntrackJSON returns nil where the kernel does not tell.
+func conntrackJSON(c trace.Connection) *jsonConntrack {
+	if c.State == "" {
+		return nil
+	}
+	return &jsonConntrack{ID: c.ID, State: c.State, Reply: c.Answer, DNAT: c.Translated}
 }
 
 func findingsJSON(list []finding.Finding) []jsonFinding {

@@ -9,6 +9,7 @@ import (
 
 	"portmap/internal/check"
 	"portmap/internal/finding"
+	"portmap/internal/trace"
 	"portmap/rules"
 )
 
@@ -134,8 +135,16 @@ func (a *app) printFindings(list []finding.Finding) {
 // printWay prints the whole way of a packet, and where it should go.
 func (a *app) printWay(w *check.Way) {
 	fmt.Fprintf(a.out, "  %s  %s -> %s, expected at %s\n", w.Protocol, w.Sender(), w.To, joinAddresses(w.Expected))
-	a.printSteps(w.Path())
-	fmt.Fprintf(a.out, "    %s\n", w.Result())
+	a.printSteps(w.Path)
+	fmt.Fprintf(a.out, "    %s%s\n", w.Result(), conntrackText(w.Tracked()))
+}
+
+// conntrackText is what connection tracking knows of a packet, behind what became of it.
+func conntrackText(c trace.Connection) string {
+	if text := c.String(); text != "" {
+		return "; conntrack: " + text
+	}
+	return ""
 }
 
 // printSteps prints the rules that a packet met, and marks where its way parts from that of the mapping.

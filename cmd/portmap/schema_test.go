@@ -15,22 +15,25 @@ const docs = "../../docs/"
 // strictSchema returns a schema of docs that takes no field which it does not describe: one that is added to the output
 // must be described, too.
 func strictSchema(name string) (*jsonschema.Schema, error) {
-	file, err := os.Open(docs + name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	text, err := jsonschema.UnmarshalJSON(file)
-	if err != nil {
-		return nil, err
-	}
-	for _, definition := range text.(map[string]any)["$defs"].(map[string]any) {
-		definition.(map[string]any)["additionalProperties"] = false
-	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
-	if err := compiler.AddResource(name, text); err != nil {
-		return nil, err
+	compiler.AssertFormat()
+	for _, each := range [...]string{"check.schema.json", "trace.schema.json"} { // one refers to the other
+		file, err := os.Open(docs + each)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		text, err := jsonschema.UnmarshalJSON(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, definition := range text.(map[string]any)["$defs"].(map[string]any) {
+			definition.(map[string]any)["additionalProperties"] = false
+		}
+		if err := compiler.AddResource(each, text); err != nil {
+			return nil, err
+		}
 	}
 	return compiler.Compile(name)
 }

@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
-	"time"
 
-	"portmap/internal/check"
 	"portmap/internal/reconcile"
 	"portmap/internal/trace"
 	"portmap/rules"
@@ -66,11 +61,8 @@ Of TCP the way begins before all rules; of UDP behind connection tracking, since
 }
 
 func (a *app) runTrace(ctx context.Context, selector string, o traceOptions) error {
-	show := a.traceText
 	switch o.output {
-	case "text":
-	case "json":
-		show = a.traceJSON
+	case "text", "json":
 	default:
 		return usageError{fmt.Errorf("-o %s: not a format: write text or json", o.output)}
 	}
@@ -94,7 +86,13 @@ func (a *app) runTrace(ctx context.Context, selector string, o traceOptions) err
 	}
 	defer tracer.Close()
 	a.note("waiting for new connections to %s; Ctrl-C ends", m.Spec())
-	err = a.follow(ctx, tracer, m, o.count, show)
+	print := tracePrinter{app: a, mapping: m}
+	defer print.texts.Close()
+	show := print.text
+	if o.output == "json" {
+		show = print.json
+	}
+	err = a.follow(ctx, tracer, o.count, show)
 	if tracer.Lost {
 		a.note("the kernel reported more than could be read: some packets are missing")
 	}
@@ -102,8 +100,8 @@ func (a *app) runTrace(ctx context.Context, selector string, o traceOptions) err
 }
 
 // follow prints packets until there are enough, or until it is interrupted, which is how it is meant to end.
-func (a *app) follow(ctx context.Context, tracer *trace.Tracer, m rules.Mapping, count int,
-	show func(rules.Mapping, *trace.Packet) error) error {
+func (a *app) follow(ctx context.Context, tracer *trace.Tracer, count int,
+	show func(context.Context, *trace.Packet) error) error {
 	for shown := 0; count == 0 || shown < count; shown++ {
 		p, err := tracer.Next(ctx)
 		if ctx.Err() != nil {
@@ -112,7 +110,7 @@ func (a *app) follow(ctx context.Context, tracer *trace.Tracer, m rules.Mapping,
 		if err != nil {
 			return err
 		}
-		if err := show(m, p); err != nil {
+		if err := show(ctx, p); err != nil {
 			return err
 		}
 		if err := a.flushOutput(); err != nil {
@@ -175,77 +173,4 @@ func networks(texts []string) (list []netip.Prefix, err error) {
 		list = append(list, network.Masked())
 	}
 	return list, nil
-}
-
-func (a *app) traceText(m rules.Mapping, p *trace.Packet) error {
-	fmt.Fprintf(a.out, "%s  %s  %s -> %s%s\n", p.At.Format(time.TimeOnly), p.Protocol, p.From, p.To, arrivedOn(p))
-	expected := expectedOf(m, p)
-	a.printSteps(check.Steps(p, expected))
-	end := endOf(p)
-	if last := p.Last(); last != nil && !p.Dropped() && len(expected) > 0 && !slices.Contains(expected, last.To) {
-		end += ", not to " + joinAddresses(expected)
-	}
-	fmt.Fprintf(a.out, "    %s\n", end)
-	return nil
-}
-
-func expectedOf(m rules.Mapping, p *trace.Packet) []netip.AddrPort {
-	decision, _ := m.Route(rules.Packet{Protocol: p.Protocol, Source: p.From.Addr(), Destination: p.To,
-		DestinationLocal: true, Interface: interfaceOf(p.In)})
-	return decision.To
-}
-
-func arrivedOn(p *trace.Packet) string {
-	if name := interfaceOf(p.In); name != "" {
-		return " on " + rules.Printable(name)
-	}
-	return ""
-}
-
-func interfaceOf(index uint32) string {
-	link, err := net.InterfaceByIndex(int(index))
-	if err != nil {
-		return ""
-	}
-	return link.Name
-}
-
-// endOf says what became of a packet.
-func endOf(p *trace.Packet) string {
-	switch {
-	case p.Dropped():
-		return "dropped"
-	case !p.Arrived.IsValid():
-		return "not seen behind the rules: iptables-legacy or the kernel dropped it"
-	case p.Arrived == p.To:
-		return "not translated"
-	}
-	return "went to " + p.Arrived.String()
-}
-
-type jsonTrace struct {
-	Time      string    `json:"time"`
-	Mapping   string    `json:"mapping"`
-	Protocol  string    `json:"protocol"`
-	Source    string    `json:"source"`
-	Address   string    `json:"address"`
-	Interface *string   `json:"interface"`
-	Expected  []string  `json:"expected"`
-	Path      []jsonHop `json:"path"`
-	Result    string    `json:"result"`
-}
-
-func (a *app) traceJSON(m rules.Mapping, p *trace.Packet) error {
-	out := jsonTrace{Time: p.At.Format(time.RFC3339Nano), Mapping: m.Spec(), Protocol: p.Protocol.String(),
-		Source: p.From.String(), Address: p.To.String(), Interface: orNull(interfaceOf(p.In)), Expected: []string{},
-		Path: []jsonHop{}, Result: endOf(p)}
-	for _, e := range expectedOf(m, p) {
-		out.Expected = append(out.Expected, e.String())
-	}
-	for _, step := range check.Steps(p, expectedOf(m, p)) {
-		out.Path = append(out.Path, jsonHop(step))
-	}
-	encoder := json.NewEncoder(a.out)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(out)
 }

@@ -140,15 +140,16 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 	if err != nil {
 		return nil, err
 	}
+	var texts Texts
 	var list []finding.Finding
 	for i := range ways {
-		one := &r.Results[of[i]]
-		why := slices.Concat(explain(ctx, &ways[i], seen), ways[i].leaked)
-		ways[i].explained = len(why) > 0
-		one.Ways = append(one.Ways, ways[i])
+		w, one := &ways[i], &r.Results[of[i]]
+		why := slices.Concat(texts.explain(ctx, w, seen), w.leaked)
+		w.explained, w.Path = len(why) > 0, texts.pathOf(ctx, w)
+		one.Ways = append(one.Ways, *w)
 		list = append(list, why...)
 	}
-	return list, nil
+	return list, texts.Close()
 }
 
 // spread gives each mapping its findings: first those that packets explained, which settle some of the others.

@@ -14,14 +14,14 @@ import (
 )
 
 // explain returns why a way does not lead to a server, as far as packets show it.
-func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
+func (t *Texts) explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
 	if w.Reached {
 		return nil
 	}
-	if s, stopped := stopOf(ctx, w.out); stopped {
+	if s, stopped := t.stopOf(ctx, w.out); stopped {
 		return stoppedBy(s, w)
 	}
-	if s, stopped := stopOf(ctx, w.back); stopped {
+	if s, stopped := t.stopOf(ctx, w.back); stopped {
 		s.answer = true
 		return stoppedBy(s, w)
 	}
@@ -30,7 +30,7 @@ func explain(ctx context.Context, w *Way, seen counters) []finding.Finding {
 	if stops := legacyStops(seen, w.Family()); silent && !passed && len(stops) > 0 {
 		return stoppedBy(stops[0], w)
 	}
-	to, by := w.destination(), w.translator(ctx)
+	to, by := w.destination(), t.translator(ctx, w)
 	switch {
 	case w.answer.Outcome == probe.Unsent:
 		return w.about(finding.ProbeUnsent, "the probe could not send: %v", w.answer.Err)
@@ -101,7 +101,7 @@ func (w *Way) destination() netip.AddrPort {
 }
 
 // translator names the rule of another tool that translated the packet; "" if there is none.
-func (w *Way) translator(ctx context.Context) string {
+func (t *Texts) translator(ctx context.Context, w *Way) string {
 	if w.out == nil {
 		return ""
 	}
@@ -109,7 +109,7 @@ func (w *Way) translator(ctx context.Context) string {
 		if hop.To != w.To || hop.Handle == 0 || hop.Verdict != trace.Accept {
 			continue
 		}
-		rule := stopAt(ctx, w.out, i)
+		rule := t.stopAt(ctx, w.out, i)
 		text := strings.ToLower(rule.text)
 		if rule.tool != "portmap" && (strings.Contains(text, "dnat") || strings.Contains(text, "redirect")) {
 			return rule.String()

@@ -1,11 +1,11 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"portmap/internal/nftext"
 	"portmap/internal/probe"
 	"portmap/internal/trace"
 	"portmap/rules"
@@ -18,10 +18,10 @@ type Step struct {
 	Parts bool   // here the way parts from the one that the mapping leads
 }
 
-// Path returns the rules of nf_tables that the packet of a Way met: to the server, then the answer.
-func (w *Way) Path() (steps []Step) {
-	steps = stepsOf(w.out, w.Expected)
-	for _, s := range stepsOf(w.back, nil) {
+// pathOf returns the rules of nf_tables that the packet of a Way met: to the server, then the answer.
+func (t *Texts) pathOf(ctx context.Context, w *Way) []Step {
+	steps := t.Steps(ctx, w.out, w.Expected)
+	for _, s := range t.Steps(ctx, w.back, nil) {
 		s.Place = "answer: " + s.Place
 		steps = append(steps, s)
 	}
@@ -29,15 +29,14 @@ func (w *Way) Path() (steps []Step) {
 }
 
 // Steps returns the rules that a packet met. It should come to one of the expected addresses, if there are any.
-func Steps(p *trace.Packet, expected []netip.AddrPort) []Step { return stepsOf(p, expected) }
-
-func stepsOf(p *trace.Packet, expected []netip.AddrPort) (steps []Step) {
+func (t *Texts) Steps(ctx context.Context, p *trace.Packet, expected []netip.AddrPort) (steps []Step) {
 	if p == nil {
 		return nil
 	}
 	parted := false
-	for i, hop := range p.Hops {
-		step := Step{Place: stopPlace(hop), Text: hopText(hop)}
+	for i := range p.Hops {
+		hop := &p.Hops[i]
+		step := Step{Place: stopPlace(hop), Text: t.hopText(ctx, p, hop)}
 		to := hop.To
 		if i+1 < len(p.Hops) {
 			to = p.Hops[i+1].To
@@ -54,19 +53,27 @@ func stepsOf(p *trace.Packet, expected []netip.AddrPort) (steps []Step) {
 	return steps
 }
 
-func stopPlace(hop trace.Hop) string {
+func stopPlace(hop *trace.Hop) string {
 	return stop{family: hop.Family, table: hop.Table}.fullTable() + " " + rules.Printable(hop.Chain)
 }
 
-func hopText(hop trace.Hop) string {
+func (t *Texts) hopText(ctx context.Context, p *trace.Packet, hop *trace.Hop) string {
 	if hop.Policy {
 		return "policy " + string(hop.Verdict)
 	}
-	rule, err := nftext.Read(hop.Family, hop.Table, hop.Chain, hop.Handle)
+	rule, err := t.rule(ctx, p, hop)
 	if err != nil {
 		return string(hop.Verdict)
 	}
 	return rules.Printable(rule.Text)
+}
+
+// Tracked returns what connection tracking knew of the packet.
+func (w *Way) Tracked() trace.Connection {
+	if w.out == nil {
+		return trace.Connection{}
+	}
+	return w.out.Tracked
 }
 
 // Sender returns from where the packet was sent.

@@ -1,9 +1,7 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -57,7 +55,7 @@ func ephemeralPort(k kernel, mappings []rules.Mapping) []finding.Finding {
 			"then cannot listen on it", loose[0].First),
 		Seen: fmt.Sprintf("net.ipv4.ip_local_port_range = %s, net.ipv4.ip_local_reserved_ports = %s", given[0], old),
 	}
-	if list := portsText(merged(append(reserved, loose...))); len(list) <= maxReserved {
+	if list := portsText(facts.Join(append(reserved, loose...))); len(list) <= maxReserved {
 		f.Remedy, f.Undo = sysctl(reservedPorts, list), sysctl(reservedPorts, old)
 	}
 	return []finding.Finding{f}
@@ -146,17 +144,4 @@ func outside(list, others []rules.Ports) []rules.Ports {
 		list = rest
 	}
 	return list
-}
-
-// merged sorts ranges, and makes one of those that touch.
-func merged(list []rules.Ports) (all []rules.Ports) {
-	slices.SortFunc(list, func(a, b rules.Ports) int { return cmp.Compare(a.First, b.First) })
-	for _, p := range list {
-		if last := len(all) - 1; last >= 0 && int(p.First) <= int(all[last].Last)+1 {
-			all[last].Last = max(all[last].Last, p.Last)
-		} else {
-			all = append(all, p)
-		}
-	}
-	return all
 }

@@ -7,6 +7,7 @@ import (
 	"portmap/internal/finding"
 	"portmap/internal/lab"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // set sets a setting of the host.
@@ -93,7 +94,7 @@ func TestOnly(t *testing.T) {
 func TestMerged(t *testing.T) {
 	list := []rules.Ports{{First: 9, Last: 9}, {First: 1, Last: 3}, {First: 4, Last: 5}, {First: 2, Last: 3},
 		{First: 65535, Last: 65535}, {First: 65534, Last: 65534}}
-	if got := portsText(merged(list)); got != "1-5,9,65534-65535" {
+	if got := portsText(facts.Join(list)); got != "1-5,9,65534-65535" {
 		t.Error(got)
 	}
 }

@@ -3,14 +3,11 @@ package check
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 
-	"portmap/internal/nftext"
 	"portmap/internal/others"
 	"portmap/internal/trace"
-	"portmap/ipt"
 	"portmap/rules"
 
 	"golang.org/x/sys/unix"
@@ -33,30 +30,25 @@ type stop struct {
 }
 
 // stopOf returns what dropped a packet, as nf_tables reports it.
-func stopOf(ctx context.Context, p *trace.Packet) (s stop, found bool) {
+func (t *Texts) stopOf(ctx context.Context, p *trace.Packet) (s stop, found bool) {
 	if p == nil || !p.Dropped() {
 		return s, false
 	}
-	return stopAt(ctx, p, len(p.Hops)-1), true
+	return t.stopAt(ctx, p, len(p.Hops)-1), true
 }
 
 // stopAt returns one of the hops of a packet.
-func stopAt(ctx context.Context, p *trace.Packet, number int) stop {
+func (t *Texts) stopAt(ctx context.Context, p *trace.Packet, number int) stop {
 	hop := &p.Hops[number]
 	s := stop{family: hop.Family, table: hop.Table, chain: hop.Chain, handle: hop.Handle, at: hop.To.Port()}
 	s.system, s.program = systemOf(p, hop)
 	comment := ""
 	if !hop.Policy {
-		rule, err := nftext.Read(hop.Family, hop.Table, hop.Chain, hop.Handle)
+		rule, err := t.rule(ctx, p, hop)
 		if err != nil {
 			return s // it is gone already: where it was is known
 		}
 		s.text, s.number, s.rejects, comment = rule.Text, rule.Number, rule.Rejects, rule.Comment
-		if s.system == others.IPTables {
-			if text := iptablesRule(ctx, s); text != "" {
-				s.text = text
-			}
-		}
 	}
 	if s.tool = others.ToolOf(s.table, s.chain, comment); s.tool == "" && hop.Policy {
 		s.tool = policyOf(p, hop)
@@ -93,25 +85,6 @@ func systemOf(p *trace.Packet, hop *trace.Hop) (others.System, string) {
 		}
 	}
 	return others.Tables, ""
-}
-
-// iptablesRule returns a rule as iptables-nft lists it.
-func iptablesRule(ctx context.Context, s stop) string {
-	cmd := exec.CommandContext(ctx, ipt.Program(s.program), "-t", s.table, "-S", s.chain)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-	text, err := cmd.Output()
-	if err != nil {
-		return ""
-	}
-	number := 0
-	for _, line := range strings.Split(string(text), "\n") {
-		if strings.HasPrefix(line, "-A ") {
-			if number++; number == s.number {
-				return line
-			}
-		}
-	}
-	return ""
 }
 
 // legacyStops returns what iptables-legacy counted. Packets of others may be among them.

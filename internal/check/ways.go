@@ -24,6 +24,7 @@ type Way struct {
 	Reached  bool             // a server got it, and if it had to answer, it did
 	Quiet    bool             // of Reached: nothing came back, as is usual for UDP
 	Took     time.Duration    // until the answer came
+	Path     []Step           // the rules of nf_tables that the packet met, and those that the answer met
 
 	answer    probe.Answer
 	entry     probe.Entry

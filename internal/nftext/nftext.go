@@ -3,11 +3,8 @@
 package nftext
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-
-	"portmap/rules"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -17,29 +14,8 @@ import (
 type Rule struct {
 	Text    string // "tcp dport 8443 drop"
 	Comment string
-	Number  int  // its place in its chain, from 1 on
-	Extends bool // it has parts that only iptables-nft can make and list
+	Number  int // its place in its chain, from 1 on
 	Rejects bool
-}
-
-// Read returns the rule of a chain that has a handle. It needs CAP_NET_ADMIN.
-func Read(family byte, table, chain string, handle uint64) (Rule, error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return Rule{}, err
-	}
-	t := &nftables.Table{Family: nftables.TableFamily(family), Name: table}
-	list, err := conn.GetRules(t, &nftables.Chain{Name: chain, Table: t})
-	if err != nil {
-		return Rule{}, fmt.Errorf("read chain %s: %w", rules.Printable(chain), err)
-	}
-	for i, r := range list {
-		if r.Handle == handle {
-			w := writer{family: family, loaded: map[uint32]loaded{}, conn: conn, table: t}
-			return w.rule(r, i+1), nil
-		}
-	}
-	return Rule{}, fmt.Errorf("chain %s has no such rule any more", rules.Printable(chain))
 }
 
 func (w *writer) rule(r *nftables.Rule, number int) Rule {
@@ -48,7 +24,7 @@ func (w *writer) rule(r *nftables.Rule, number int) Rule {
 	}
 	comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
 	return Rule{Text: w.String(), Comment: strings.TrimRight(comment, "\x00"), Number: number,
-		Extends: w.extends, Rejects: w.rejects}
+		Rejects: w.rejects}
 }
 
 // writer goes through the expressions of a rule: some load a field into a register, others compare it.
@@ -59,7 +35,6 @@ type writer struct {
 	protocol byte // that was asked for
 	loaded   map[uint32]loaded
 	phrases  []string
-	extends  bool
 	rejects  bool
 }
 

@@ -43,15 +43,46 @@ func TestAsNftWritesIt(t *testing.T) {
 			t.Errorf("%d rules, %v", len(list), err)
 			return
 		}
+		var reader Reader
+		defer reader.Close()
 		for i, line := range lines {
-			r, err := Read(unix.NFPROTO_INET, "t", "c", list[i].Handle)
-			if r.Text != line || err != nil || r.Comment != "by us" || r.Number != i+1 || r.Extends ||
+			r, err := reader.Rule(unix.NFPROTO_INET, "t", "c", list[i].Handle)
+			if r.Text != line || err != nil || r.Comment != "by us" || r.Number != i+1 ||
 				r.Rejects != strings.Contains(line, "reject") {
 				t.Errorf("%s: %+v, %v", line, r, err)
 			}
 		}
-		if _, err := Read(unix.NFPROTO_INET, "t", "c", 99999); err == nil {
+		if _, err := reader.Rule(unix.NFPROTO_INET, "t", "c", 99999); err == nil {
 			t.Error("a rule that is not there is read")
 		}
+	})
+}
+
+// What was read is kept until a rule changes, of whatever table.
+func TestReaderRefresh(t *testing.T) {
+	host := lab.New(t).Host("host")
+	host.Run("nft", "add table inet t; add chain inet t c; add rule inet t c tcp dport 1 drop")
+	var reader Reader
+	defer reader.Close()
+	read := func(want string, handle uint64) {
+		t.Helper()
+		if r, err := reader.Rule(unix.NFPROTO_INET, "t", "c", handle); r.Text != want || err != nil {
+			t.Errorf("%q, %v, want %q", r.Text, err, want)
+		}
+	}
+	refresh := func(want bool) {
+		t.Helper()
+		if changed, err := reader.Refresh(); changed != want || err != nil {
+			t.Errorf("changed: %v, %v", changed, err)
+		}
+	}
+	host.Do(func() {
+		refresh(true)
+		read("tcp dport 1 drop", 2)
+		refresh(false)
+		host.Run("nft", "delete table inet t; add table inet t; add chain inet t c; add rule inet t c tcp dport 2 drop")
+		read("tcp dport 1 drop", 2)
+		refresh(true)
+		read("tcp dport 2 drop", 2)
 	})
 }

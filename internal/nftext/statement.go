@@ -30,10 +30,9 @@ func (w *writer) statement(e expr.Any) {
 	case *expr.Masq:
 		w.say("masquerade")
 	case *expr.Match:
-		w.extends = true
 		w.say("[match " + e.Name + "]")
 	case *expr.Target:
-		w.extends, w.rejects = true, w.rejects || e.Name == "REJECT"
+		w.rejects = w.rejects || e.Name == "REJECT"
 		w.say("[target " + e.Name + "]")
 	case *expr.Notrack:
 		w.say("notrack")

@@ -21,6 +21,7 @@ type Packet struct {
 	In, Out  uint32          // indexes of interfaces; 0: none
 	Arrived  netip.AddrPort  // where it went when it had passed all rules; zero if it was not seen there
 	Hops     []Hop
+	Tracked  Connection
 
 	id   uint32
 	last time.Time
@@ -96,6 +97,7 @@ type event struct {
 	network, transport []byte
 	protocol           uint32 // NFPROTO_IPV4 or NFPROTO_IPV6
 	in, out            uint32
+	tracked            Connection
 }
 
 // tracePolicy is NFT_TRACETYPE_POLICY, the kind of a report on a policy.
@@ -111,6 +113,7 @@ func (t *Tracer) take(m netlink.Message) {
 	if e.hop.Table == t.table && strings.HasPrefix(e.hop.Chain, endPrefix) {
 		if p != nil {
 			p.Arrived, p.last = p.destination(e), now
+			p.track(e)
 		}
 		return
 	}
@@ -134,6 +137,7 @@ func (t *Tracer) take(m netlink.Message) {
 		return
 	}
 	p.last = now
+	p.track(e)
 	e.hop.To = p.destination(e)
 	if e.hop.Policy || e.hop.Handle != 0 { // the end of a chain, without a rule, decides nothing
 		p.Hops = append(p.Hops, e.hop)
@@ -182,6 +186,8 @@ func eventOf(m netlink.Message) (e event) {
 			e.in = attribute.Uint32(value)
 		case unix.NFTA_TRACE_OIF:
 			e.out = attribute.Uint32(value)
+		default:
+			e.tracked.take(kind, value)
 		}
 	})
 	e.hop.Verdict = verdictOf(verdict)
@@ -201,6 +207,13 @@ func (p *Packet) begin(e event) {
 		p.Protocol = rules.TCP
 	case unix.IPPROTO_UDP:
 		p.Protocol = rules.UDP
+	}
+}
+
+// track takes what connection tracking knows. Before its own hook it knows nothing.
+func (p *Packet) track(e event) {
+	if e.tracked.State != "" {
+		p.Tracked = e.tracked
 	}
 }
 

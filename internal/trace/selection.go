@@ -76,7 +76,8 @@ func (s Selection) matches() (all [][]expr.Any) {
 	return all
 }
 
-// opening matches the first packet of a connection to this host: a SYN without ACK, or a datagram that is new.
+// opening matches the first packet of a connection to this host: a SYN without ACK, or a datagram that is new. Whether
+// the address is local is asked last: that takes a look into the routing table.
 func (s Selection) opening() []expr.Any {
 	local := []expr.Any{
 		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
@@ -84,17 +85,19 @@ func (s Selection) opening() []expr.Any {
 	}
 	if s.Protocol == rules.UDP {
 		const isNew = 1 << 3 // NF_CT_STATE_BIT(IP_CT_NEW), linux/netfilter/nf_conntrack_common.h
-		return append(local,
+		return append([]expr.Any{
 			&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Xor: make([]byte, 4),
 				Mask: binary.NativeEndian.AppendUint32(nil, isNew)},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)})
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+		}, local...)
 	}
 	const flagsAt, syn, finSynRstAck = 13, 0x02, 0x17 // RFC 9293, 3.1
-	return append(local,
+	return append([]expr.Any{
 		&expr.Payload{Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1, DestRegister: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{finSynRstAck}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}})
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
+	}, local...)
 }
 
 func onInterface(key expr.MetaKey, name string) []expr.Any {

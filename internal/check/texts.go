@@ -1,0 +1,70 @@
+package check
+
+import (
+	"context"
+	"os/exec"
+	"strings"
+
+	"portmap/internal/nftext"
+	"portmap/internal/others"
+	"portmap/internal/trace"
+	"portmap/ipt"
+)
+
+// Texts has the rules that packets met, as their tools list them. What was read is kept. The zero Texts is ready.
+type Texts struct {
+	nft   nftext.Reader
+	saved map[string]string // what iptables-nft lists, by program and table
+}
+
+// Refresh forgets what was read, if rules have changed since the last call.
+func (t *Texts) Refresh() error {
+	changed, err := t.nft.Refresh()
+	if changed {
+		t.saved = nil
+	}
+	return err
+}
+
+// Close lets go of the kernel.
+func (t *Texts) Close() error { return t.nft.Close() }
+
+// rule returns the rule of a hop.
+func (t *Texts) rule(ctx context.Context, p *trace.Packet, hop *trace.Hop) (nftext.Rule, error) {
+	rule, err := t.nft.Rule(hop.Family, hop.Table, hop.Chain, hop.Handle)
+	if err != nil {
+		return rule, err
+	}
+	if system, program := systemOf(p, hop); system == others.IPTables {
+		if text := t.line(ctx, program, hop, rule.Number); text != "" {
+			rule.Text = text
+		}
+	}
+	return rule, nil
+}
+
+// line returns a rule as iptables-nft lists it: "-A INPUT -p tcp --dport 8443 -j DROP". It is "" where that cannot be.
+func (t *Texts) line(ctx context.Context, program string, hop *trace.Hop, number int) string {
+	key := program + " " + hop.Table
+	if _, known := t.saved[key]; !known {
+		cmd := exec.CommandContext(ctx, ipt.Program(program+"-save"), "-t", hop.Table)
+		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+		text, err := cmd.Output()
+		if err != nil {
+			text = nil
+		}
+		if t.saved == nil {
+			t.saved = map[string]string{}
+		}
+		t.saved[key] = string(text)
+	}
+	for line := range strings.Lines(t.saved[key]) {
+		if !strings.HasPrefix(line, "-A "+hop.Chain+" ") {
+			continue
+		}
+		if number--; number == 0 {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
