@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +40,12 @@ func eachElement(message []byte, each func(encoded []byte)) {
 
 // elementsOf lists a set or map that is small, or of which all is wanted.
 func (k *kernel) elementsOf(set string) (found []element, err error) {
-	err = k.elements(set, func() { found = found[:0] }, func(e []byte) { found = append(found, decodeElement(e)) })
+	err = k.elements(set, func() { found = found[:0] }, func(e []byte) {
+		if len(found) == cap(found) {
+			found = slices.Grow(found, 3*len(found)) // by a quarter, as append does, most of the time goes into copies
+		}
+		found = append(found, decodeElement(e))
+	})
 	return found, err
 }
 

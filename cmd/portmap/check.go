@@ -8,7 +8,6 @@ import (
 	"portmap/internal/check"
 	"portmap/internal/reconcile"
 	"portmap/internal/rundir"
-	"portmap/internal/servers"
 	"portmap/internal/switches"
 	"portmap/rules"
 
@@ -111,17 +110,12 @@ func (a *app) look(ctx context.Context, selectors []string, probe bool) (report 
 			a.notes(listing.Findings()...) // there are none, or the file has errors
 		}
 		mappings := mappingsOf(rows)
-		found, err := servers.Find(mappings)
-		if err != nil {
-			return err
-		}
-		found.ResolveProcesses()
 		host := a.boot()
 		boots := host.Advice(boot.Change{File: a.savedAt(), First: true, Legacy: listing.Legacy, Shared: listing.Shared,
 			Switches: len(switches.Needed(mappings)) > 0})
 		report, err = check.Run(ctx, check.Request{
 			Rows: rows, Listing: listing, Probe: probe, Boot: boots, Typed: a.here,
-			Facts: check.Facts{Mappings: mappings, Servers: found, Boot: host, Files: rundir.Open().Files()},
+			Facts: check.Facts{Mappings: mappings, Servers: listing.Behind, Boot: host, Files: rundir.Open().Files()},
 		})
 		if err == nil && listing.Wrong != nil {
 			return listing.Wrong

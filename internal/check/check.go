@@ -76,7 +76,8 @@ func Run(ctx context.Context, r Request) (Report, error) {
 
 // findings returns what can be found out without a packet.
 func (r *Request) findings(ctx context.Context) (list []finding.Finding, err error) {
-	var mappings []rules.Mapping
+	mappings := make([]rules.Mapping, 0, len(r.Rows))
+	list = make([]finding.Finding, 0, len(r.Rows)) // one each, if no server listens
 	for _, row := range r.Rows {
 		mappings = append(mappings, row.Mapping)
 		list = append(list, r.Listing.RulesOf(row)...)

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"portmap/internal/finding"
 	"portmap/internal/reconcile"
 )
@@ -48,10 +50,11 @@ func (r *Report) Findings() (list []finding.Finding) {
 
 // Clean reports whether nothing was found that keeps clients from a server, or may soon.
 func (r *Report) Clean() bool {
-	for _, f := range r.Findings() {
-		if f.Severity() != finding.Hint {
+	worse := func(f finding.Finding) bool { return f.Severity() != finding.Hint }
+	for i := range r.Results {
+		if slices.ContainsFunc(r.Results[i].Findings, worse) {
 			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(r.Host, worse)
 }

@@ -58,6 +58,8 @@ type Listing struct {
 	NoFile  bool   // there is no saved file
 	Denied  error  // why the kernel could not be asked: Rows has what is saved; or nil
 
+	Behind servers.Found // what listens on the ports of the rows, with its processes
+
 	repair string // the command that makes damaged rules again
 	undo   string // the command that takes all rules away again
 	save   string // the command that saves what is live
@@ -210,15 +212,14 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	for i := range l.Rows {
 		l.Rows[i].File = elsewhere.files[l.Rows[i].Mapping.String()]
 	}
-	behind, err := servers.Find(targetsOf(l.Rows))
-	if err != nil {
+	if l.Behind, err = servers.Find(targetsOf(l.Rows)); err != nil {
 		return Listing{}, err
 	}
-	behind.ResolveProcesses()
+	l.Behind.ResolveProcesses()
 	for i := range l.Rows {
 		row := &l.Rows[i]
-		row.Servers = behind.Of(row.Mapping)
-		l.judge(row, behind)
+		row.Servers = l.Behind.Of(row.Mapping)
+		l.judge(row)
 	}
 	return l, nil
 }
@@ -275,8 +276,8 @@ func rowsOf(saved rules.Set, live rules.Live) []Row {
 
 // judge sets the state that matters most, and why. Whether packets still reach one mapping of a damaged table cannot be
 // told, so damage counts for all that are live.
-func (l *Listing) judge(row *Row, behind servers.Found) {
-	reach, why := behind.Reach(row.Mapping)
+func (l *Listing) judge(row *Row) {
+	reach, why := l.Behind.Reach(row.Mapping)
 	switch {
 	case l.Denied != nil:
 		row.State, row.Reason = Unknown, "the kernel's side needs root"
