@@ -46,6 +46,9 @@ func Open() (*Client, error) {
 		}
 	}()
 	if err := <-made; err != nil {
+		if errors.Is(err, unix.ENOSPC) { // unshare(2)
+			err = errors.New("there are as many as user.max_net_namespaces allows")
+		}
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
 	err := c.join(ns)
