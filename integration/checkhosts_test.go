@@ -273,14 +273,19 @@ func hostsFiltered() []brokenHost {
 // ufwRules are those of ufw with its default, as far as a packet to a server meets them.
 const ufwRules = `*filter
 :INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:ufw%-before-forward - [0:0]
+:ufw%-user-forward - [0:0]
 :ufw%-before-input - [0:0]
 :ufw%-user-input - [0:0]
 -A INPUT -j ufw%-before-input
+-A FORWARD -j ufw%-before-forward
 -A ufw%-before-input -i lo -j ACCEPT
 -A ufw%-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ufw%-before-input -p PING -j ACCEPT
 # End required lines
 -A ufw%-before-input -j ufw%-user-input
+-A ufw%-before-forward -j ufw%-user-forward
 -A ufw%-user-input -p tcp --dport 22 -j ACCEPT
 COMMIT
 `
@@ -395,6 +400,8 @@ func routers() []brokenHost {
 			breaks: typed("sysctl -qw net.ipv4.ip_forward=0")},
 		{cause: "Docker's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
 			on: onIPTables, asks: []question{ask4}, breaks: typed("iptables-nft -P FORWARD DROP")},
+		{cause: "ufw's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
+			on: onIPTables, asks: []question{ask4}, breaks: ufw},
 		{cause: "a policy for what is forwarded, nft", finds: finding.FirewallDrops, build: router, add: mapped,
 			asks: []question{ask4}, breaks: loaded(tableOf("inet wall", "forward",
 				"filter hook forward priority filter; policy drop", ""))},

@@ -73,9 +73,9 @@ func stoppedBy(s stop, w *Way) []finding.Finding {
 	if s.answer {
 		id, whom = finding.AnswerDropped, "the answers of "+w.Mapping.Spec()
 	}
-	c := cureFor(s, w.Mapping, w)
+	c := cureFor(s, w)
 	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: fmt.Sprintf("%s %s: %s", what, whom, s),
-		Remedy: c.remedy, Undo: c.undo, Seen: w.evidence()}}
+		Remedy: c.Remedy, Undo: c.Undo, Seen: w.evidence()}}
 }
 
 // evidence is the way of the packet until it was stopped, in one line.

@@ -79,12 +79,13 @@ const banTable = "table inet bans"
 func banCommands(bans []ban) (remedy, undo string) {
 	var lines, add, remove []string
 	for _, b := range bans {
-		ports := b.mapping.ListenPorts()
-		line := fmt.Sprintf("%s saddr %s %s dport %s fib daddr type local drop; ", ipWord(b.packet.from.Addr()),
-			sourceText(b), b.packet.protocol, ports)
+		ports := b.mapping.ListenPorts().String()
+		ip := map[rules.Families]string{rules.IPv4: "ip", rules.IPv6: "ip6"}[b.packet.family]
+		line := fmt.Sprintf("%s saddr %s %s dport %s fib daddr type local drop; ", ip, sourceText(b), b.packet.protocol,
+			ports)
 		program := (&Drop{System: b.rule.System}).program(b.packet.family)
 		rule := fmt.Sprintf(" PREROUTING -s %s -p %s --dport %s -m addrtype --dst-type LOCAL -j DROP", sourceText(b),
-			b.packet.protocol, colon(ports))
+			b.packet.protocol, strings.Replace(ports, "-", ":", 1))
 		if !slices.Contains(lines, line) {
 			lines = append(lines, line)
 			add = append(add, "sudo "+program+" -t raw -I"+rule)
