@@ -169,9 +169,14 @@ func (c *Client) Address(to netip.Addr) (netip.Addr, error) {
 }
 
 // take gives the client an address. Both ends are told of each other: ARP is nothing that a host must answer, and takes
-// its time.
+// its time. The host's route back is in the table that is asked first: policy routing by the source address, as hosts
+// with several uplinks have it, would send the answer elsewhere.
 func (c *Client) take(own, to netip.Addr) error {
-	route := &netlink.Route{LinkIndex: c.near.Index, Dst: alone(own), Src: to.AsSlice(), Scope: netlink.SCOPE_LINK}
+	route := &netlink.Route{LinkIndex: c.near.Index, Dst: alone(own), Src: to.AsSlice(), Scope: netlink.SCOPE_LINK,
+		Table: unix.RT_TABLE_LOCAL}
+	if to.Is6() {
+		allowIPv6(c.near)
+	}
 	if err := netlink.RouteAdd(route); err != nil {
 		return err
 	}
@@ -180,6 +185,9 @@ func (c *Client) take(own, to netip.Addr) error {
 	}
 	var err error
 	c.Do(func() {
+		if to.Is6() {
+			allowIPv6(c.far)
+		}
 		if err = addAddress(c.far, own); err == nil {
 			err = netlink.NeighSet(neighbour(c.far, to, c.near))
 		}
@@ -188,6 +196,11 @@ func (c *Client) take(own, to netip.Addr) error {
 		}
 	})
 	return err
+}
+
+// allowIPv6 switches IPv6 on where new interfaces do not have it. If that cannot be, the next step fails, and says so.
+func allowIPv6(on *netlink.LinkAttrs) {
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+on.Name+"/disable_ipv6", []byte("0"), 0)
 }
 
 // isLocal reports whether this thread's host takes packets to an address for its own. It does so some time after it got

@@ -95,6 +95,22 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// Answers come back to the client where the host routes by the source address, as one with several uplinks does, and
+// where new interfaces have no IPv6.
+func TestAskHostsThatRouteApart(t *testing.T) {
+	host := plainHost(t)
+	host.Echo("tcp", "[::]:8443")
+	host.Run("sh", "-c", `ip rule add from 192.0.2.1 lookup 101 && ip route add default via 192.0.2.2 table 101
+		ip -6 rule add from 2001:db8::1 lookup 101 && ip -6 route add default via 2001:db8::2 table 101
+		sysctl -qw net.ipv6.conf.default.disable_ipv6=1`)
+	answers, _ := answersFor(t, host, "tcp 192.0.2.1:8443", "tcp [2001:db8::1]:8443")
+	for _, a := range answers {
+		if a.Outcome != Answered {
+			t.Errorf("%s: %v %v", a.To, a.Outcome, a.Err)
+		}
+	}
+}
+
 // A client leaves nothing behind, and takes no address that the host uses.
 func TestClientLeavesNothing(t *testing.T) {
 	host := plainHost(t)
