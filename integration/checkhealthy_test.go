@@ -31,6 +31,9 @@ func healthyHosts() []healthyHost {
 			"iptables-nft -A FORWARD -j DOCKER-USER\niptables-nft -t nat -N DOCKER\n" +
 			"iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n" +
 			"iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80")},
+		{"conntrack zones", brokenHost{}, loaded(tableOf("inet zones", "prerouting",
+			"filter hook prerouting priority raw", "ct zone set 5") + "\n" +
+			tableOf("inet zones", "output", "filter hook output priority raw", "ct zone set 5"))},
 		{"router", brokenHost{build: router, add: "443:10.0.0.5:8443"}, nil},
 		{"iptables-legacy", brokenHost{on: onLegacy, add: "443:8443/tcp,udp",
 			serve: []string{"tcp [::]:8443", "udp [::]:8443"}}, nil},

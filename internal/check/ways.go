@@ -104,7 +104,7 @@ func (w *Way) expect(from netip.Addr) {
 
 // judge says whether a server got the packet. A datagram that nothing stopped, and that nobody refused, did.
 func (w *Way) judge() {
-	arrives := w.entry.Found && slices.Contains(w.Expected, w.entry.To)
+	arrives := slices.Contains(w.Expected, w.destination())
 	w.Took = w.answer.Took
 	switch {
 	case w.answer.Outcome == probe.Answered:
