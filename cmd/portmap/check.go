@@ -36,8 +36,8 @@ A mapping that clients reach is one line. Else the cause stands below it: how ba
 was seen by, and the command that cures it. With -v, the whole way of each packet; > marks where it leaves the mapping's
 way.
 
-What it cannot see: a firewall of the hosting provider in front of this host, and rules for packets of one interface
-by its name. For these, try from another host.
+What it cannot see: a firewall of the hosting provider in front of this host. What rules do with clients whose address
+or interface they ask for: these rules are named. For both, try from another host.
 
 With --fix, only cures are typed whose undoing is known, which is printed with them.
 

@@ -195,6 +195,6 @@ func (a *app) noteBeyond(r check.Report) {
 	if url := location(tried.Mapping, address); strings.HasPrefix(url, "http") {
 		lines += "\n  curl -kv " + url
 	}
-	a.note("not seen from here: a firewall of the hosting provider, and rules for one interface by its name; "+
+	a.note("not seen from here: a firewall of the hosting provider, and what rules do with certain clients; "+
 		"to try it %s:%s", from, lines)
 }

@@ -143,9 +143,18 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 	}
 	var texts Texts
 	var list []finding.Finding
+	untold := map[int]bool{} // the results with a way of which nothing is told
+	for i := range ways {
+		texts.explain(ctx, &ways[i], seen)
+		untold[of[i]] = untold[of[i]] || ways[i].Untold
+	}
 	for i := range ways {
 		w, one := &ways[i], &r.Results[of[i]]
+		w.alone = untold[of[i]]
 		why := slices.Concat(texts.explain(ctx, w, seen), w.leaked)
+		if w.Untold && one.Note == "" {
+			one.Note = "the rules tell clients apart, and the probe is none of those that they let in"
+		}
 		w.explained, w.Path = len(why) > 0, texts.pathOf(ctx, w)
 		one.Ways = append(one.Ways, *w)
 		list = append(list, why...)

@@ -21,6 +21,6 @@ func cureFor(s stop, w *Way) (c pinhole.Commands) {
 		at.Program, at.Table, at.Before = "nft", s.fullTable(), s.handle
 	}
 	c.Let(pinhole.Connections{Mappings: []rules.Mapping{w.Mapping}, Family: w.Family(), Protocol: w.Protocol,
-		Early: !s.answer && s.at == w.To.Port() && s.chain != "INPUT"}, at)
+		Alone: w.alone, Early: !s.answer && s.at == w.To.Port() && s.chain != "INPUT"}, at)
 	return c
 }

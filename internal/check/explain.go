@@ -19,16 +19,15 @@ func (t *Texts) explain(ctx context.Context, w *Way, seen counters) []finding.Fi
 		return nil
 	}
 	if s, stopped := t.stopOf(ctx, w.out); stopped {
-		return stoppedBy(s, w)
+		return t.stoppedBy(ctx, s, w)
 	}
 	if s, stopped := t.stopOf(ctx, w.back); stopped {
 		s.answer = true
-		return stoppedBy(s, w)
+		return t.stoppedBy(ctx, s, w)
 	}
 	silent := w.answer.Outcome == probe.Silent || w.answer.Outcome == probe.Unreachable
-	passed := w.out != nil && w.out.Arrived.IsValid()
-	if stops := legacyStops(seen, w.Family()); silent && !passed && len(stops) > 0 {
-		return stoppedBy(stops[0], w)
+	if s, stopped := legacyStop(seen, w); stopped {
+		return t.stoppedBy(ctx, s, w)
 	}
 	to, by := w.destination(), t.translator(ctx, w)
 	switch {
@@ -58,9 +57,13 @@ func (w *Way) about(id finding.ID, format string, args ...any) []finding.Finding
 	return []finding.Finding{{ID: id, Mapping: w.Mapping, Text: text + fmt.Sprintf(format, args...)}}
 }
 
-func stoppedBy(s stop, w *Way) []finding.Finding {
+func (t *Texts) stoppedBy(ctx context.Context, s stop, w *Way) []finding.Finding {
 	if s.own() {
 		return nil // the mapping's own guard: who listens is known by the sockets
+	}
+	if why := t.tellsApart(ctx, s, w); why != "" {
+		w.Untold = true
+		return []finding.Finding{{ID: finding.CertainClients, Mapping: w.Mapping, Text: why, Seen: w.evidence()}}
 	}
 	id, what := finding.RuleDrops, "a rule drops"
 	if s.rejects {

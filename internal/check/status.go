@@ -15,26 +15,28 @@ const (
 	Reachable   Status = "reachable"
 	Partly      Status = "partly reachable" // not by each protocol and family
 	Unreachable Status = "not reachable"
-	Untried     Status = "not tried" // no packet was sent
+	Untried     Status = "not tried" // no packet was sent, or none that could stand for a client's
 	Missing     Status = "missing"   // not in the kernel
 )
 
 // Status returns how a mapping is reached.
 func (one *Result) Status() Status {
-	reached := 0
+	reached, told := 0, 0
 	for i := range one.Ways {
-		if one.Ways[i].Reached {
-			reached++
+		if w := &one.Ways[i]; w.Reached {
+			reached, told = reached+1, told+1
+		} else if !w.Untold {
+			told++
 		}
 	}
 	switch {
 	case one.State == reconcile.Missing:
 		return Missing
-	case len(one.Ways) == 0:
+	case told == 0:
 		return Untried
 	case reached == 0:
 		return Unreachable
-	case reached < len(one.Ways):
+	case reached < told:
 		return Partly
 	}
 	return Reachable

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"portmap/internal/others"
+	"portmap/internal/probe"
 	"portmap/internal/trace"
 	"portmap/rules"
 
@@ -85,6 +86,20 @@ func systemOf(p *trace.Packet, hop *trace.Hop) (others.System, string) {
 		}
 	}
 	return others.Tables, ""
+}
+
+// legacyStop returns what stopped a packet by the counters of iptables-legacy. One that passed all rules was stopped by
+// none, and one that was refused by none that drops.
+func legacyStop(seen counters, w *Way) (s stop, found bool) {
+	if w.answer.Outcome == probe.Answered || w.out != nil && w.out.Arrived.IsValid() {
+		return s, false
+	}
+	for _, s := range legacyStops(seen, w.Family()) {
+		if w.answer.Outcome != probe.Refused || s.rejects {
+			return s, true
+		}
+	}
+	return s, false
 }
 
 // legacyStops returns what iptables-legacy counted. Packets of others may be among them.

@@ -36,7 +36,7 @@ func (t *Texts) rule(ctx context.Context, p *trace.Packet, hop *trace.Hop) (nfte
 		return rule, err
 	}
 	if system, program := systemOf(p, hop); system == others.IPTables {
-		if text := t.line(ctx, program, hop, rule.Number); text != "" {
+		if text := t.line(ctx, program, hop.Table, hop.Chain, rule.Number); text != "" {
 			rule.Text = text
 		}
 	}
@@ -44,10 +44,10 @@ func (t *Texts) rule(ctx context.Context, p *trace.Packet, hop *trace.Hop) (nfte
 }
 
 // line returns a rule as iptables-nft lists it: "-A INPUT -p tcp --dport 8443 -j DROP". It is "" where that cannot be.
-func (t *Texts) line(ctx context.Context, program string, hop *trace.Hop, number int) string {
-	key := program + " " + hop.Table
+func (t *Texts) line(ctx context.Context, program, table, chain string, number int) string {
+	key := program + " " + table
 	if _, known := t.saved[key]; !known {
-		cmd := exec.CommandContext(ctx, ipt.Program(program+"-save"), "-t", hop.Table)
+		cmd := exec.CommandContext(ctx, ipt.Program(program+"-save"), "-t", table)
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 		text, err := cmd.Output()
 		if err != nil {
@@ -59,7 +59,7 @@ func (t *Texts) line(ctx context.Context, program string, hop *trace.Hop, number
 		t.saved[key] = string(text)
 	}
 	for line := range strings.Lines(t.saved[key]) {
-		if !strings.HasPrefix(line, "-A "+hop.Chain+" ") {
+		if !strings.HasPrefix(line, "-A "+chain+" ") {
 			continue
 		}
 		if number--; number == 0 {

@@ -23,6 +23,7 @@ type Way struct {
 	Expected []netip.AddrPort // where the mapping sends it, one of these
 	Reached  bool             // a server got it, and if it had to answer, it did
 	Quiet    bool             // of Reached: nothing came back, as is usual for UDP
+	Untold   bool             // rules that tell clients apart stopped it: of other clients that says nothing
 	Took     time.Duration    // until the answer came
 	Path     []Step           // the rules of nf_tables that the packet met, and those that the answer met
 
@@ -32,6 +33,7 @@ type Way struct {
 	back      *trace.Packet     // what this host answered
 	leaked    []finding.Finding // by the server's answer
 	explained bool              // something says why it was not reached
+	alone     bool              // of the other family or protocol nothing is told: a cure is for this one
 }
 
 // Family returns the address family of a Way.

@@ -96,14 +96,15 @@ const (
 
 // Findings that packets show, which check sends.
 const (
-	RuleDrops     ID = "rule-drops"     // a rule drops or rejects clients
-	AnswerDropped ID = "answer-dropped" // a rule or a policy drops what the server answers
-	NotTranslated ID = "not-translated" // somebody answers on the listen port, in the place of the mapping's server
-	TargetRefuses ID = "target-refuses" // the server on another host refuses the connection
-	TargetSilent  ID = "target-silent"  // the server on another host does not answer
-	KernelDrops   ID = "kernel-drops"   // the kernel dropped the packet, and no rule did
-	ProbeUnsent   ID = "probe-unsent"   // the packet could not be sent
-	Unexplained   ID = "unexplained"    // no server got the packet, and nothing says why
+	RuleDrops      ID = "rule-drops"      // a rule drops or rejects clients
+	CertainClients ID = "certain-clients" // rules let in certain clients, and the probe is none of them
+	AnswerDropped  ID = "answer-dropped"  // a rule or a policy drops what the server answers
+	NotTranslated  ID = "not-translated"  // somebody answers on the listen port, in the place of the mapping's server
+	TargetRefuses  ID = "target-refuses"  // the server on another host refuses the connection
+	TargetSilent   ID = "target-silent"   // the server on another host does not answer
+	KernelDrops    ID = "kernel-drops"    // the kernel dropped the packet, and no rule did
+	ProbeUnsent    ID = "probe-unsent"    // the packet could not be sent
+	Unexplained    ID = "unexplained"     // no server got the packet, and nothing says why
 )
 
 // kind is what all findings of one ID have in common.
@@ -184,6 +185,7 @@ var kinds = []kind{
 	{id: SocketBacklog, severity: Broken, warning: true},
 
 	{id: RuleDrops, severity: Broken, lead: "to let these pass"},
+	{id: CertainClients, severity: Hint},
 	{id: AnswerDropped, severity: Broken, lead: "to let these pass"},
 	{id: NotTranslated, severity: Broken},
 	{id: TargetRefuses, severity: Broken},

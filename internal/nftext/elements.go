@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"sort"
 	"strings"
 
@@ -39,7 +40,15 @@ func (w *writer) elementsText(set string, field loaded) string {
 		case intervals && len(e.Key) == 2 && i+1 < len(list):
 			texts = append(texts, rangeText(e.Key, list[i+1].Key))
 		case intervals:
-			return some
+			last := bytes.Repeat([]byte{0xff}, len(e.Key)) // what reaches to the end has none
+			if i+1 < len(list) {
+				last = before(list[i+1].Key)
+			}
+			text, is := networkText(e.Key, last)
+			if !is {
+				return some
+			}
+			texts = append(texts, text)
 		default:
 			texts = append(texts, field.write(e.Key))
 		}
@@ -57,4 +66,29 @@ func rangeText(first, behind []byte) string {
 		return fmt.Sprint(from)
 	}
 	return fmt.Sprintf("%d-%d", from, to)
+}
+
+// before returns the address before another one.
+func before(address []byte) []byte {
+	next, _ := netip.AddrFromSlice(address)
+	return next.Prev().AsSlice()
+}
+
+// networkText writes the addresses from one to another; it is false for what is none.
+func networkText(first, last []byte) (string, bool) {
+	from, ok := netip.AddrFromSlice(first)
+	to, also := netip.AddrFromSlice(last)
+	if !ok || !also {
+		return "", false
+	}
+	for bits := range from.BitLen() {
+		p := netip.PrefixFrom(from, bits)
+		if p.Masked() == p && p.Contains(to) && !p.Contains(to.Next()) {
+			return p.String(), true
+		}
+	}
+	if from == to {
+		return from.String(), true
+	}
+	return from.String() + "-" + to.String(), true
 }

@@ -24,7 +24,9 @@ func TestAsNftWritesIt(t *testing.T) {
 		`ip saddr 10.0.0.0/8 drop`, `ip saddr 10.1.2.3 drop`, `ip saddr 10.1.0.0/20 drop`,
 		`ip daddr 192.0.2.1 tcp dport 443 drop`, `ip6 saddr 2001:db8::/32 drop`, `ip6 daddr 2001:db8::1 drop`,
 		`ip saddr @bad drop`, `tcp dport { 80, 443 } drop`, `tcp dport != { 22, 80-90 } drop`,
-		`ip saddr { 192.0.2.1, 192.0.2.9 } drop`, `jump d`, `goto d`, `return`, `meta skuid 1000 drop`,
+		`ip saddr { 192.0.2.1, 192.0.2.9 } drop`, `ip6 saddr { 2001:db8::/32, fe80::1-fe80::7 } drop`,
+		`ip saddr { 10.0.0.0/8, 192.0.2.1, 192.0.2.3-192.0.2.9, 240.0.0.0/4 } drop`,
+		`jump d`, `goto d`, `return`, `meta skuid 1000 drop`,
 		`fib daddr type local drop`, `limit rate over 10/second drop`, `log drop`, `meta mark 7 drop`,
 		`meta nfproto ipv6 drop`, `tcp sport 443 drop`,
 	}

@@ -3,6 +3,7 @@ package others
 import (
 	"bytes"
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"sort"
@@ -24,6 +25,7 @@ func (d *decoder) narrow(n match) {
 func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 	n := anyPacket()
 	equal := op == expr.CmpOpEq
+	n.asks(f, !isLoopback(f, value))
 	switch {
 	case f == port && len(value) == 2:
 		n.ports = compared(op, binary.BigEndian.Uint16(value))
@@ -37,6 +39,8 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.from = d.network(value)
 	case f == iface && equal && len(value) == unix.IFNAMSIZ: // fewer are the beginning of a name
 		n.iface = unix.ByteSliceToString(value)
+	case f == arrival && equal && nameOf(value) != "":
+		n.iface = nameOf(value)
 	case f == ctTranslated && op == expr.CmpOpNeq:
 		n.translated = true
 	case f == originalPort && len(value) == 2:
@@ -47,6 +51,35 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.unread = true
 	}
 	d.narrow(n)
+}
+
+// asks notes that a field tells clients apart.
+func (m *match) asks(f field, apart bool) {
+	m.sender = m.sender || apart && (f == source || f == iface || f == arrival)
+	m.receiver = m.receiver || apart && (f == destination || f == departure)
+}
+
+// isLoopback reports whether a value is the loopback interface, by its name or its index.
+func isLoopback(f field, value []byte) bool {
+	switch {
+	case f != iface && f != arrival && f != departure:
+		return false
+	case len(value) == 4:
+		return binary.NativeEndian.Uint32(value) == 1
+	}
+	return unix.ByteSliceToString(value) == "lo"
+}
+
+// nameOf returns the name of an interface; "" if there is none with that index.
+func nameOf(index []byte) string {
+	if len(index) != 4 {
+		return ""
+	}
+	link, err := net.InterfaceByIndex(int(binary.NativeEndian.Uint32(index)))
+	if err != nil {
+		return ""
+	}
+	return link.Name
 }
 
 // compared returns the ports for which a comparison holds.
@@ -106,7 +139,15 @@ func (d *decoder) between(f field, e *expr.Range) {
 // lookup asks whether a set or map has the field. What a map has for it is not looked at.
 func (d *decoder) lookup(e *expr.Lookup) {
 	n := anyPacket()
-	f := d.fields[register(e.SourceRegister)]
+	first := register(e.SourceRegister)
+	f := d.fields[first]
+	for r := first; ; r++ { // several fields stand in registers one behind another
+		each, loaded := d.fields[r]
+		if !loaded {
+			break
+		}
+		n.asks(each, true)
+	}
 	keys, all := []key(nil), false
 	if !e.Invert && (f == port || f == protocol || f == originalPort || f == source) {
 		keys, all = elements(d.table, e.SetName)
@@ -134,6 +175,9 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	d.narrow(n)
 	if e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT {
 		d.act(accept, "") // for some of the keys, perhaps: which verdict each has is not looked at
+		if f == iface || f == source || f == arrival {
+			d.rule.jumps = zones(d.table, e.SetName)
+		}
 	} else if e.IsDestRegSet {
 		d.load(e.DestRegister, unknown)
 	}

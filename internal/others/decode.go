@@ -23,6 +23,8 @@ const (
 	source
 	destination
 	iface
+	arrival      // the same by its index
+	departure    // the interface on which it leaves
 	ctStatus     // the status of the connection
 	ctTranslated // of that, whether its destination was translated
 	originalPort // the destination port before that
@@ -142,6 +144,10 @@ func (d *decoder) meta(e *expr.Meta) {
 		f = family
 	case expr.MetaKeyIIFNAME:
 		f = iface
+	case expr.MetaKeyIIF:
+		f = arrival
+	case expr.MetaKeyOIF, expr.MetaKeyOIFNAME:
+		f = departure
 	}
 	d.load(e.Register, f)
 }
@@ -198,7 +204,7 @@ func (d *decoder) immediate(content []byte) {
 	}
 	switch v := as[expr.Verdict](d, content); v.Kind {
 	case expr.VerdictJump, expr.VerdictGoto:
-		d.rule.jump = v.Chain
+		d.rule.jumps = []string{v.Chain}
 	case expr.VerdictAccept:
 		d.act(accept, "")
 	case expr.VerdictDrop:

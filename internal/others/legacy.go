@@ -125,7 +125,9 @@ func readRules(output io.Reader) (chains map[string][]rule, complete bool) {
 		if count++; count > maxRules {
 			return nil, false
 		}
-		chains[words[1]] = append(chains[words[1]], parse(words[2:]))
+		r := parse(words[2:])
+		r.number = uint64(len(chains[words[1]]) + 1)
+		chains[words[1]] = append(chains[words[1]], r)
 	}
 	return chains, lines.Err() == nil
 }
@@ -198,7 +200,7 @@ func parse(words []string) rule {
 	case "DROP", "REJECT":
 		r.action, r.to = drop, strings.ToLower(target)
 	default:
-		r.jump = target // of a target that is no chain there are no rules
+		r.jumps = []string{target} // of a target that is no chain there are no rules
 	}
 	if !possible {
 		r.match.protocols = 0
@@ -228,6 +230,7 @@ func condition(option, value string, inverted bool) match {
 		n.unread = n.ports == nil
 	case "-s", "-d":
 		network, err := netip.ParsePrefix(value)
+		n.sender, n.receiver = option == "-s", option == "-d"
 		switch {
 		case inverted:
 		case err != nil:
@@ -237,10 +240,15 @@ func condition(option, value string, inverted bool) match {
 		default:
 			n.to = []netip.Prefix{network}
 		}
+	case "-o":
+		n.receiver, n.unread = value != "lo", true
 	case "-i":
+		n.sender = value != "lo"
 		if !inverted && !strings.HasSuffix(value, "+") { // which begins names
 			n.iface = value
 		}
+	case "--match-set", "--src-range", "--dst-range", "--mac-source", "--source-country", "--physdev-in":
+		n.sender, n.receiver, n.unread = true, true, true
 	case "-m":
 		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype", "conntrack"}, value)
 	case "--ctstate":

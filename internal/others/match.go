@@ -19,6 +19,8 @@ type match struct {
 	translated bool           // its destination was changed by NAT
 	original   []rules.Ports  // destination ports before that; nil: any
 	own        bool           // a connection of this host itself
+	sender     bool           // it asks where a packet comes from: the address, the interface
+	receiver   bool           // it asks where one goes to
 	unread     bool           // it asks for more, which is not understood here
 }
 
@@ -32,6 +34,7 @@ func (m match) and(n match) (both match, possible bool) {
 	both = match{
 		families: m.families & n.families, protocols: m.protocols & n.protocols,
 		iface: m.iface, own: m.own || n.own, unread: m.unread || n.unread, translated: m.translated || n.translated,
+		sender: m.sender || n.sender, receiver: m.receiver || n.receiver,
 	}
 	if n.iface != "" {
 		both.iface = n.iface

@@ -15,14 +15,14 @@ func TestOptionsWithoutValues(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r = parse(split(`-p tcp -m comment --comment "-j" -m socket --nowildcard ! -s 10.0.0.0/8 -j MINE`))
-	if r.jump != "MINE" || r.match.from != nil {
+	if r.jumps[0] != "MINE" || r.match.from != nil {
 		t.Errorf("%+v", r)
 	}
 }
 
 // Two runs of a set that touch are both read.
 func TestRunsThatTouch(t *testing.T) {
-	at := func(port byte, end bool) key { return key{[]byte{1, port}, end} }
+	at := func(port byte, end bool) key { return key{value: []byte{1, port}, end: end} }
 	got := portsOf([]key{at(189, true), at(188, false), at(187, false), at(188, true)})
 	if want := []rules.Ports{{First: 443, Last: 443}, {First: 444, Last: 444}}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -2,7 +2,9 @@ package others
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
+	"slices"
 	"sort"
 
 	"portmap/internal/attribute"
@@ -192,11 +194,18 @@ func rulesOf(c chainName) (list []rule, err error) {
 	request := nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(c.table.name)).Serialize()
 	request = append(request, nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(c.name)).Serialize()...)
 	err = dump(c.family, unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, request, func(_ uint8, b []byte) {
+		var r rule
+		var handle uint64
 		attribute.Each(b, func(kind uint16, value []byte) {
-			if kind == unix.NFTA_RULE_EXPRESSIONS {
-				list = append(list, decode(c.table, value))
+			switch kind {
+			case unix.NFTA_RULE_HANDLE:
+				handle = binary.BigEndian.Uint64(value)
+			case unix.NFTA_RULE_EXPRESSIONS:
+				r = decode(c.table, value)
 			}
 		})
+		r.number = handle
+		list = append(list, r)
 	})
 	return list, err
 }
@@ -205,6 +214,7 @@ func rulesOf(c chainName) (list []rule, err error) {
 type key struct {
 	value []byte
 	end   bool
+	chain string // of a map of verdicts: the chain to which it leads
 }
 
 // maxElements is how many elements of a set are looked at.
@@ -230,6 +240,27 @@ func elements(t table, set string) (keys []key, all bool) {
 	return keys, all && err == nil
 }
 
+// zones returns the chains to which a map of verdicts leads, such as one by interface.
+func zones(t table, set string) (chains []string) {
+	keys, _ := elements(t, set)
+	for _, k := range keys {
+		if k.chain != "" && !slices.Contains(chains, k.chain) {
+			chains = append(chains, k.chain)
+		}
+	}
+	return chains
+}
+
+// chainOf returns the chain to which a verdict leads; "" if it leads to none.
+func chainOf(verdict []byte) (chain string) {
+	attribute.Each(verdict, func(kind uint16, value []byte) {
+		if kind == unix.NFTA_VERDICT_CHAIN {
+			chain = unix.ByteSliceToString(value)
+		}
+	})
+	return chain
+}
+
 func keyOf(element []byte) (k key) {
 	attribute.Each(element, func(kind uint16, value []byte) {
 		switch kind {
@@ -237,6 +268,12 @@ func keyOf(element []byte) (k key) {
 			attribute.Each(value, func(_ uint16, v []byte) { k.value = v })
 		case unix.NFTA_SET_ELEM_FLAGS:
 			k.end = attribute.Uint32(value)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_DATA:
+			attribute.Each(value, func(kind uint16, verdict []byte) {
+				if kind == unix.NFTA_DATA_VERDICT {
+					k.chain = chainOf(verdict)
+				}
+			})
 		}
 	})
 	return k

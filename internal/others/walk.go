@@ -15,8 +15,9 @@ const (
 type rule struct {
 	match  match
 	action action
-	to     string // what it does, as nft would write it
-	jump   string // the chain to which it leads
+	to     string   // what it does, as nft would write it
+	jumps  []string // the chains to which it leads
+	number uint64   // its handle in nf_tables; in iptables its place in the chain, from 1 on
 }
 
 // Limits of a look: what takes longer is left.
@@ -31,6 +32,8 @@ type walk struct {
 	rules func(chain string) []rule // those of one chain
 	ours  string                    // the chain whose rules are portmap's
 	visit func(chain string, r rule)
+	until func(chain string, r rule) bool // at which rule the walk ends; nil: at none
+	end   *rule                           // that rule, with all that led to it
 	steps int
 }
 
@@ -40,18 +43,22 @@ func (w *walk) from(chain string, under match, depth int) {
 		return
 	}
 	for _, r := range w.rules(chain) {
-		if w.steps++; w.steps > maxSteps {
+		if w.steps++; w.steps > maxSteps || w.end != nil {
 			return
 		}
 		var possible bool
 		if r.match, possible = under.and(r.match); !possible {
 			continue
 		}
+		if w.until != nil && w.until(chain, r) {
+			w.end = &r
+			return
+		}
 		if r.action != pass {
 			w.visit(chain, r)
 		}
-		if r.jump != "" {
-			w.from(r.jump, r.match, depth+1)
+		for _, to := range r.jumps {
+			w.from(to, r.match, depth+1)
 		}
 	}
 }

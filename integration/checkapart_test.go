@@ -1,0 +1,100 @@
+package integration
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"portmap/internal/finding"
+)
+
+// apart is a host whose rules tell clients apart: its clients pass, and the probe does not.
+type apart struct {
+	name string
+	on   func() backend
+	also func(*checkedHost)
+}
+
+func hostsThatTellApart() []apart {
+	input := func(policy, rules string) func(*checkedHost) { return loaded(inputOf(policy, rules)) }
+	both := func(variant string, rules ...string) func(*checkedHost) {
+		var script strings.Builder
+		for _, rule := range rules {
+			fmt.Fprintf(&script, "iptables-%s -A INPUT %s\nip6tables-%[1]s -A INPUT %[2]s\n", variant, rule)
+		}
+		return typed(script.String())
+	}
+	return []apart{
+		{"an interface and the port", onTables, input("drop", `iifname "eth0" tcp dport 8443 accept`)},
+		{"the interface by its index", onTables, input("accept",
+			"iif eth0 tcp dport 8443 accept\ntcp dport 8443 reject")},
+		{"all of the interface", onTables, input("drop", `iifname "eth0" accept`)},
+		{"a network and the port", onTables, input("drop",
+			"ip saddr 192.0.2.0/24 tcp dport 8443 accept\nip6 saddr 2001:db8::/64 tcp dport 8443 accept")},
+		{"all but a network are dropped", onTables, input("accept",
+			"ip saddr != 192.0.2.0/24 tcp dport 8443 drop\nip6 saddr != 2001:db8::/64 tcp dport 8443 drop")},
+		{"a list of networks that nobody has", onTables, loaded(tableOf("inet bogons", "pre",
+			"filter hook prerouting priority raw", "ip saddr { 10.0.0.0/8, 198.18.0.0/15, 240.0.0.0/4 } drop\n"+
+				"ip6 saddr { 2001:2::/48, 3ffe::/16 } drop"))},
+		{"zones by a map", onTables, loaded("table inet zones {\nchain wan {\ntcp dport 8443 accept\n}\n" +
+			"chain input {\ntype filter hook input priority filter; policy drop\n" +
+			"ct state established,related accept\n" +
+			"icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n" +
+			"iifname vmap { lo : accept, eth0 : jump wan }\n}\n}\n")},
+		{"a jump for all but one interface", onTables, loaded("table inet jumps {\nchain others {\ndrop\n}\n" +
+			"chain input {\ntype filter hook input priority filter\n" +
+			"iifname != eth0 tcp dport 8443 jump others\n}\n}\n")},
+		{"where answers go", onTables, loaded(tableOf("inet out", "out",
+			"filter hook output priority filter; policy drop", "oifname eth0 accept"))},
+		{"iptables-nft", onIPTables, both("nft", "-i eth0 -p tcp --dport 8443 -j ACCEPT",
+			"-p tcp --dport 8443 -j REJECT")},
+		{"iptables-legacy, a rule before", onLegacy, both("legacy", "-i eth0 -p tcp --dport 8443 -j ACCEPT",
+			"-p tcp --dport 8443 -j REJECT")},
+		{"iptables-legacy, the rule itself", onLegacy, both("legacy", "! -i eth0 -p tcp --dport 8443 -j DROP")},
+	}
+}
+
+// Where rules tell clients apart, what became of the probe says nothing of them: check says so, which is nothing that
+// is wrong, and has no cure, which would let in everybody.
+func TestCheckTellsWhoIsLetIn(t *testing.T) {
+	each(t, hostsThatTellApart(), func(h apart) string { return h.name }, func(t *testing.T, h apart) {
+		s := brokenHost{on: h.on}.make(t)
+		h.also(s)
+		for _, q := range s.asks {
+			if !s.comes(q) {
+				t.Fatalf("%s is not answered", q)
+			}
+		}
+		before := s.ruleset()
+		found := s.check()
+		for _, id := range found.ids() {
+			if id != finding.CertainClients {
+				t.Errorf("found %+v", found.findings())
+			}
+		}
+		if found.Code != 0 || len(found.ids()) == 0 || found.Mappings[0].Status != "not tried" {
+			t.Errorf("exit %d, %s, found %+v", found.Code, found.Mappings[0].Status, found.findings())
+		}
+		if s.p.try("check", "--fix", "--yes"); s.ruleset() != before {
+			t.Errorf("--fix types something:\n%s", lineDiff(before, s.ruleset()))
+		}
+	})
+}
+
+// Of a family that rules drop for all, the cure does not let in the clients of the other one, which they tell apart.
+func TestCheckCuresOneFamilyAlone(t *testing.T) {
+	s := brokenHost{}.make(t)
+	loaded(inputOf("drop", "ip saddr 192.0.2.99 tcp dport 8443 accept"))(s)
+	found := s.check()
+	if want := []finding.ID{finding.FirewallDrops, finding.CertainClients}; !slices.Equal(found.ids(), want) {
+		t.Fatalf("found %+v", found.findings())
+	}
+	s.run(found.findings()[0].Remedy)
+	if q := question("tcp [2001:db8::1]:443"); !s.comes(q) {
+		t.Errorf("%s is not answered after the cure", q)
+	}
+	if q := question("tcp 192.0.2.1:443"); s.reached(q, silence) {
+		t.Errorf("the cure lets in all clients at %s", q)
+	}
+}

@@ -1,0 +1,60 @@
+package check
+
+import (
+	"context"
+	"fmt"
+
+	"portmap/internal/others"
+	"portmap/rules"
+)
+
+// tellsApart says that what stopped a packet may let others pass, since rules tell clients apart by their address or
+// their interface; "" if it stops all. To let the probe in would let in everybody.
+func (t *Texts) tellsApart(ctx context.Context, s stop, w *Way) string {
+	at := others.Place{System: s.system, Family: s.family, Table: s.table, Chain: s.chain, Number: s.handle}
+	if s.system == others.Legacy {
+		at.Number = uint64(s.number)
+	}
+	port := s.at
+	if port == 0 {
+		port = w.Expected[0].Port()
+	}
+	clients := others.Clients{Mapping: w.Mapping, Family: w.Family(), Protocol: w.Protocol,
+		Ports: rules.Ports{First: port, Last: port}, Answer: s.answer}
+	if link := linkOf(w.To.Addr()); link != nil {
+		clients.Comes = link.Name
+	}
+	apart, err := others.Tell(ctx, at, clients)
+	whom, probe := "clients of "+w.Mapping.Spec(), "the probe"
+	if s.answer {
+		whom, probe = "answers of "+w.Mapping.Spec(), "that to the probe"
+	}
+	switch {
+	case err != nil:
+		return ""
+	case apart.Stopped:
+		return fmt.Sprintf("a rule stops certain %s, and %s is one of them: %s", whom, probe, s)
+	case apart.Lets != nil:
+		return fmt.Sprintf("a rule lets pass certain %s, and %s is none of them: %s", whom, probe,
+			t.letting(ctx, s, *apart.Lets, apart.Text))
+	}
+	return ""
+}
+
+// letting names a rule of the same table as one that stops.
+func (t *Texts) letting(ctx context.Context, s stop, at others.Place, text string) stop {
+	s.chain, s.handle, s.number, s.text = at.Chain, at.Number, 1, text
+	if s.system == others.Legacy {
+		return s
+	}
+	rule, err := t.nft.Rule(at.Family, at.Table, at.Chain, at.Number)
+	if err != nil {
+		return s
+	}
+	s.text = rule.Text
+	if line := t.line(ctx, s.program, at.Table, at.Chain, rule.Number); s.system == others.IPTables && line != "" {
+		s.text = line
+	}
+	s.tool = others.ToolOf(at.Table, at.Chain, rule.Comment)
+	return s
+}

@@ -1,0 +1,94 @@
+package others
+
+import (
+	"context"
+	"slices"
+
+	"portmap/rules"
+)
+
+// Place is a rule, or the end of a base chain, where its policy decides.
+type Place struct {
+	System System
+	Family byte   // of the table: unix.NFPROTO_IPV4 and so on
+	Table  string // its name alone
+	Chain  string
+	Number uint64 // the handle of the rule in nf_tables, its place in the chain in iptables-legacy; 0: the policy
+}
+
+// Clients are those whose packets a place stopped: of a mapping, at the ports that they had there.
+type Clients struct {
+	Mapping  rules.Mapping
+	Family   rules.Families
+	Protocol rules.Protocols
+	Ports    rules.Ports
+	Answer   bool   // the packets were on their way to the clients
+	Comes    string // the interface on which most clients come: that with the address
+}
+
+// Apart says how rules tell clients apart, so that what became of one says nothing of others.
+type Apart struct {
+	Stopped bool   // the rule that stopped one, or a rule that led to it, asks who the client is
+	Lets    *Place // a rule before it that lets in certain clients; or nil
+	Text    string // of that rule, as nft would write it
+}
+
+// Tell looks for rules that tell clients apart by their addresses or interfaces: up to the place where packets were
+// stopped. A rule lets in clients of the mapping if it names the port, or the interface on which they come: others are
+// for hosts that are trusted with all ports, and clients are rarely among them. It needs CAP_NET_ADMIN.
+func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
+	bases, list, err := rulesAt(ctx, at, c.Family)
+	for _, base := range bases {
+		var lets *Place
+		w := walk{rules: list}
+		w.until = func(chain string, r rule) bool { return chain == at.Chain && r.number == at.Number }
+		w.visit = func(chain string, r rule) {
+			if lets == nil && r.action == accept && r.match.tellsApart(&c) {
+				lets = &Place{at.System, at.Family, at.Table, chain, r.number}
+				apart.Text = r.match.text() + " accept"
+			}
+		}
+		under := anyPacket()
+		under.families, under.protocols = c.Family, c.Protocol
+		w.from(base, under, 0)
+		if at.Number == 0 && base == at.Chain || w.end != nil { // packets came this way
+			apart.Lets = lets
+			apart.Stopped = w.end != nil && w.end.match.asksWho(c.Answer)
+			break
+		}
+	}
+	return apart, err
+}
+
+// rulesAt returns the base chains of a table, and what gives the rules of one chain.
+func rulesAt(ctx context.Context, at Place, family rules.Families) (bases []string, list func(string) []rule,
+	err error) {
+	if at.System == Legacy {
+		program := map[rules.Families]string{rules.IPv4: "iptables-legacy", rules.IPv6: "ip6tables-legacy"}[family]
+		chains, err := legacyRules(ctx, program, at.Table)
+		return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+			func(chain string) []rule { return chains[chain] }, err
+	}
+	all, err := chains()
+	t := table{at.Family, at.Table}
+	for _, c := range all {
+		if c.base && c.table == t {
+			bases = append(bases, c.name)
+		}
+	}
+	read := reading{chains: all, rules: map[chainName][]rule{}}
+	return bases, read.of(t), err
+}
+
+// asksWho reports whether a match depends on the client, or for answers on where they go.
+func (m match) asksWho(answer bool) bool { return !answer && m.sender || answer && m.receiver }
+
+// tellsApart reports whether a match has clients of the mapping, and not all of them.
+func (m match) tellsApart(c *Clients) bool {
+	names := m.ports != nil || m.original != nil || m.translated || m.iface == c.Comes && !m.unread
+	overlaps := func(list []rules.Ports, ports rules.Ports) bool {
+		return list == nil || slices.ContainsFunc(list, ports.Overlaps)
+	}
+	return m.asksWho(c.Answer) && (c.Answer || names && overlaps(m.ports, c.Ports) &&
+		overlaps(m.original, c.Mapping.ListenPorts()))
+}
