@@ -13,10 +13,8 @@ func cureFor(s stop, w *Way) (c pinhole.Commands) {
 	switch {
 	case s.number == 0 && !s.policy(): // the rule is gone already
 		return c
-	case s.tool == "firewalld":
-		return pinhole.Firewalld(pinhole.FirewalldConf)
-	case s.tool == "ufw":
-		at.Program = "ufw"
+	case s.tool == "firewalld", s.tool == "ufw":
+		at.Program = s.tool
 	case s.system == others.Tables:
 		at.Program, at.Table, at.Before = "nft", s.fullTable(), s.handle
 	}

@@ -2,6 +2,9 @@ package others
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"portmap/internal/finding"
 	"portmap/rules"
@@ -14,9 +17,11 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 	for _, m := range found.mappings {
 		var translates, untracks []Met
 		for _, met := range found.Meet(m) {
-			if met.Untracks {
+			switch {
+			case met.Untracks:
 				untracks = append(untracks, met)
-			} else {
+			case found.strict && met.Tool == "firewalld" && met.like(&m): // by it firewalld lets the mapping in
+			default:
 				translates = append(translates, met)
 			}
 		}
@@ -43,6 +48,16 @@ func untracked(m rules.Mapping, untracks []Met) finding.Finding {
 		Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
 			first.Port, first.where(len(untracks)-1), server(m, first.Port)),
 	}
+}
+
+// like reports whether a rule leads to a target of a mapping.
+func (r Rule) like(m *rules.Mapping) bool {
+	return slices.ContainsFunc(facts.TargetsIn(m, r.match.families), func(t rules.Target) bool {
+		if !t.Remote() {
+			t.Addr = netip.Addr{}
+		}
+		return strings.HasSuffix(r.to, destinationText(t.Addr, t.Ports))
+	})
 }
 
 // where names a rule: its table, its chain, what it says, whose it is, and that there are more.

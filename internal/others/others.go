@@ -40,6 +40,7 @@ type Rules struct {
 	mappings []rules.Mapping // that are asked about
 	list     []Rule
 	drops    []Drop
+	strict   bool // firewalld lets in only what it forwards itself
 	back     []back
 	own      []netip.Addr // addresses of this host, once they were needed
 }

@@ -87,6 +87,16 @@ func shapes() []foreignRules {
 			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :9443", 1),
 			says: []string{"table inet firewalld, chain nat_PRE_public_allow: ",
 				"tcp dport 443 redirect to :9443 (firewalld)", "; new connections go to port 8443 instead"}},
+		{name: "firewalld, the same with StrictForwardPorts, and that is as it must be",
+			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :8443; }\n"+
+				"chain filter_INPUT_dnat { accept", 1)},
+		{name: "firewalld, the same without",
+			nft:  strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :8443", 1),
+			says: []string{"tcp dport 443 redirect to :8443 (firewalld)"}},
+		{name: "firewalld, another port with StrictForwardPorts",
+			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 redirect to :9443; }\n"+
+				"chain filter_INPUT_dnat { accept", 1),
+			says: []string{"tcp dport 443 redirect to :9443 (firewalld)"}},
 		{name: "firewalld, to another host",
 			nft: strings.Replace(firewalldShape, "PORTS", "meta nfproto ipv4 tcp dport 443 dnat ip to 10.0.0.5:8443",
 				1),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sort"
+	"strings"
 
 	"portmap/internal/attribute"
 	"portmap/rules"
@@ -85,6 +86,10 @@ func (r *Rules) tables() error {
 		under := anyPacket()
 		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT
 		w.from(base.name, under, 0)
+	}
+	for c := range chains {
+		theirs := ToolOf(c.table.name, c.name, "") == "firewalld"
+		r.strict = r.strict || theirs && strings.HasSuffix(c.name, "INPUT_dnat")
 	}
 	return errors.Join(reading.err, r.filters(chains))
 }

@@ -26,10 +26,26 @@ func ToolOf(table, chain, comment string) string {
 	if tool, known := tools[table]; known {
 		return tool
 	}
+	if firewalldChain(chain) {
+		return "firewalld"
+	}
 	if strings.HasPrefix(comment, "portmap ") {
 		return "portmap"
 	}
 	return ""
+}
+
+// firewalldChain reports whether a chain is one that firewalld makes in tables of iptables (FirewallBackend=iptables):
+// those to which the built-in chains lead, and those of its zones and policies, which have small letters by default.
+func firewalldChain(name string) bool {
+	where, of, _ := strings.Cut(name, "_")
+	switch where {
+	case "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING":
+		return of == "direct" || of == "dnat" || strings.HasPrefix(of, "ZONES") || strings.HasPrefix(of, "POLICIES_")
+	case "PRE", "IN", "FWD", "POST":
+		return of != "" && of == strings.ToLower(of)
+	}
+	return false
 }
 
 func toolOf(r Rule) string {

@@ -1,24 +1,44 @@
 package pinhole
 
 import (
-	"os"
+	"fmt"
+	"slices"
 	"strings"
+
+	"portmap/internal/shell"
+	"portmap/rules"
+	"portmap/rules/facts"
 )
 
-// FirewalldConf is the configuration of firewalld.
-const FirewalldConf = "/etc/firewalld/firewalld.conf"
+// firewalld has firewalld forward the port of a mapping, too. With StrictForwardPorts it rejects what others translate,
+// except from a port that it forwards itself (firewalld.conf(5)). The mapping still translates, since it comes first.
+// What firewalld stops in its other chains was meant so. The rule is added now and for later: a reload would lose what
+// is not permanent.
+func (c *Commands) firewalld(pass Connections, at Place) {
+	if !strings.HasSuffix(at.Chain, "_dnat") {
+		return
+	}
+	m := &pass.Mappings[0]
+	for _, when := range [...][]string{{"sudo", "firewall-cmd"}, {"sudo", "firewall-cmd", "--permanent"}} {
+		add, remove := slices.Clone(when), slices.Clone(when)
+		for _, family := range m.Families().Each() {
+			rule := "-rich-rule=" + forwardPort(m, family, pass.Protocol)
+			add, remove = append(add, "--add"+rule), append(remove, "--remove"+rule)
+		}
+		c.add(shell.Join(add...), shell.Join(remove...))
+	}
+}
 
-// Firewalld has firewalld let pass what is translated, as it does unless StrictForwardPorts is set
-// (firewalld.conf(5)). What it rejects else was meant so, and there are no commands.
-func Firewalld(file string) (c Commands) {
-	content, _ := os.ReadFile(file)
-	if !strings.Contains("\n"+string(content), "\nStrictForwardPorts=yes") {
-		return c
+// forwardPort writes a mapping as a rule of firewalld.richlanguage(5). Of several targets it has the first one.
+func forwardPort(m *rules.Mapping, family rules.Families, protocol rules.Protocols) string {
+	text := "rule family=" + strings.ToLower(family.String())
+	if listen := m.Listen(); listen.IsValid() {
+		text += " destination address=" + listen.String()
 	}
-	set := func(from, to string) string {
-		return "sudo sed -i s/^StrictForwardPorts=" + from + "/StrictForwardPorts=" + to + "/ " + file
+	target := facts.TargetsIn(m, family)[0]
+	text += fmt.Sprintf(" forward-port port=%s protocol=%s to-port=%s", m.ListenPorts(), protocol, target.Ports)
+	if target.Remote() {
+		text += " to-addr=" + target.Addr.String()
 	}
-	c.add(set("yes", "no"), set("no", "yes"))
-	c.add("sudo firewall-cmd --reload", "sudo firewall-cmd --reload")
-	return c
+	return text
 }

@@ -15,7 +15,7 @@ import (
 
 // Place is a chain in which a rule or the policy stops packets.
 type Place struct {
-	Program string // that changes it: "nft", "ufw", or one of iptables, such as "ip6tables-legacy"
+	Program string // that changes it: "nft", "ufw", "firewalld", or one of iptables, such as "ip6tables-legacy"
 	Table   string // "inet filter" of nft, "filter" of iptables; ufw needs none, and no chain
 	Chain   string
 	Before  uint64 // the rule before which new ones are put: its handle in nft, its number in iptables; 0: all rules
@@ -55,6 +55,8 @@ func (c *Commands) Let(pass Connections, at Place) {
 		c.nft(pass, at)
 	case at.Program == "ufw":
 		c.ufw(pass)
+	case at.Program == "firewalld":
+		c.firewalld(pass, at)
 	default:
 		c.iptables(pass, at)
 	}
