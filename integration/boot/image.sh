@@ -1,12 +1,13 @@
 #!/bin/sh
 # image.sh SUITE: makes the root file system of the guests, Debian bookworm or trixie, and prints where it is. It is kept in the user's
 # cache, under a name that follows from this file, and appears there only when it is whole. Needs root, mmdebstrap, npm and Debian's
-# archive. Most guests are bookworm; trixie has only what the README asks for, and no kernel.
+# archive. Most guests are bookworm; trixie has what the README asks for and a firewalld that knows StrictForwardPorts, and no kernel.
 set -eu
 
 suite=$1
 packages=systemd,systemd-sysv,systemd-container,udev,dbus,kmod,procps,iproute2,curl,ca-certificates,nodejs,nftables,sudo,lego
 firewalls='' debs='' npm=''
+[ "$suite" != trixie ] || packages=$packages,firewalld,iptables firewalls=firewalld
 if [ "$suite" = bookworm ]; then
     firewalls='firewalld ufw nftables rinetd'
     debs='netfilter-persistent iptables-persistent'

@@ -83,6 +83,17 @@ func TestNspawnIptables(t *testing.T) {
 	}
 }
 
+func TestNspawnStrictForwardPorts(t *testing.T) {
+	t.Parallel()
+	nspawn(t, "trixie", strict()).check(t, strict())
+}
+
+// The switch that a loopback target needs is set at boot, by the unit in its sandbox, and only where it may.
+func TestNspawnSwitches(t *testing.T) {
+	t.Parallel()
+	nspawn(t, "bookworm", throughLoopback()).check(t, throughLoopback())
+}
+
 // A host must not lose all its mappings for one bad line.
 func TestNspawnBadLine(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,15 @@ func firewalls() map[string]plan {
 			"keeps systemctl restart firewalld", "reboot",
 			"restored", "keeps systemctl reload firewalld",
 		},
+		"firewalld through iptables": slices.Concat(
+			plan{"serve", "install", "firewalld_with FirewallBackend=iptables", "add", "firewall firewalld", "clean"},
+			ruledOut(),
+			plan{"portmap apply --backend iptables", "reach 10", "finds firewalld-reload",
+				"systemctl enable --now portmap-watch", "clean", "survives firewall-cmd --reload"},
+			ruledOut(),
+			plan{"firewall-cmd --zone=block --add-source=192.0.2.66", "finds bans-bypassed", "whose firewalld",
+				"fixed"},
+		),
 		"iptables reloading slowly": {
 			"serve", "install", "add_through iptables", "firewall iptables", "keeps systemctl restart iptables",
 			"keeps systemctl reload iptables",
@@ -75,6 +84,35 @@ func beside(firewall string, steps ...string) plan {
 		"again " + firewall + " stop start"}
 	p = append(p, steps...)
 	return append(p, "reboot", "restored", "again "+firewall+" restart")
+}
+
+// ruledOut is a host on which firewalld is told to drop the clients of a mapping before NAT. What was translated it
+// lets in, whatever its zones say.
+func ruledOut() plan {
+	const rule = "-rule ipv4 raw PREROUTING 0 -p tcp --dport 443 -j DROP"
+	return plan{"firewall-cmd --direct --add" + rule, "finds rule-drops", "whose firewalld",
+		"firewall-cmd --direct --remove" + rule, "reach 10"}
+}
+
+// strict is a host on which firewalld, of Debian trixie, lets in only what it forwards itself. The host's own clients
+// are kept out, too, and stay so.
+func strict() plan {
+	return plan{
+		"serve", "install", "firewalld_with StrictForwardPorts=yes", "firewall firewalld", "portmap add 443:8443",
+		"unanswered", "finds rule-drops", "whose firewalld", "cured others_reach", "shut",
+		"firewall-cmd --reload", "within 10 others_reach", "undone", "unanswered",
+		"firewalld_with FirewallBackend=iptables", "finds rule-drops", "whose firewalld", "fixed others_reach",
+		"unanswered",
+	}
+}
+
+// throughLoopback is a host whose server listens on a loopback address only, which takes a switch of the kernel.
+func throughLoopback() plan {
+	return plan{
+		"serve", "install", "server_on 127.0.0.1", "loopback", "reboot",
+		"unswitched", "portmap enable", "reboot",
+		"restored others_reach4", "clean", "switched_off", "purge",
+	}
 }
 
 // throughIptables is a host whose mappings are in iptables: of the variant, with what its unit needs.

@@ -49,10 +49,7 @@ enclosed() {
     fi
     echo 'test-boot: the images'
     PORTMAP_BOOT_BOOKWORM=$(integration/boot/image.sh bookworm)
-    case "${PORTMAP_BOOT_SKIP:-}" in
-    *Readme*) PORTMAP_BOOT_TRIXIE=$PORTMAP_BOOT_BOOKWORM ;;
-    *) PORTMAP_BOOT_TRIXIE=$(integration/boot/image.sh trixie) ;;
-    esac
+    PORTMAP_BOOT_TRIXIE=$(integration/boot/image.sh trixie)
     PORTMAP_BOOT_CACHE=${PORTMAP_BOOT_BOOKWORM%/*}
     PORTMAP_BOOT_PEBBLE=$cache/portmap-tools/pebble-$pebble/pebble
     [ -x "$PORTMAP_BOOT_PEBBLE" ] ||

@@ -17,15 +17,22 @@ finds() {
 # clean: check finds nothing on a host that works.
 clean() { portmap check >/run/boot/check-said 2>&1 || die "check finds: $(cat /run/boot/check-said)"; }
 
-# fixed: check types the cure, which works, and the command that it prints takes it back.
-fixed() {
+# whose TOOL: what check found first is a rule of TOOL's.
+whose() { grep -q "($1)" /run/boot/checked || die "$1 is not named: $(cat /run/boot/checked)"; }
+
+# cured [CLIENTS]: check types the cure, and it works for these clients, for all if none are named.
+cured() {
     said=$(portmap check --fix --yes 2>&1) || die "check --fix ends with $?: $said"
-    reach 10
+    within 10 "${1:-all_reach}" || die "$(cat /run/boot-unlike)"
     clean
     printf '%s\n' "$said" | sed -n 's/^ *to undo: *//p' | sed 's/sudo //g' >/run/boot/undo
     [ -s /run/boot/undo ] || die "check --fix does not say how to undo it: $said"
-    sh -eux /run/boot/undo || die 'the undo fails'
 }
+
+# undone: the command that check printed takes the cure back.
+undone() { sh -eux /run/boot/undo || die 'the undo fails'; }
+
+fixed() { cured "$@" && undone; }
 
 # server_on ADDRESS: the server listens there.
 server_on() {

@@ -77,6 +77,13 @@ END
     case "$1" in firewalld | ufw) shut ;; esac
 }
 
+# firewalld_with NAME=VALUE: a setting in firewalld.conf.
+firewalld_with() {
+    grep -q "^${1%%=*}=" /etc/firewalld/firewalld.conf || die "firewalld has no ${1%%=*}"
+    sed -i "s/^${1%%=*}=.*/$1/" /etc/firewalld/firewalld.conf
+    systemctl try-restart firewalld
+}
+
 # shut: the port of the server is not open to clients, only the mapping is. firewalld counts as started before its rules are there.
 shut() { within 20 closed || die '8443 is open'; }
 
