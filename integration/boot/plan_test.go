@@ -110,7 +110,7 @@ func strict() plan {
 func throughLoopback() plan {
 	return plan{
 		"serve", "install", "server_on 127.0.0.1", "loopback", "reboot",
-		"unswitched", "portmap enable", "reboot",
+		"unswitched", "loopback", "portmap enable", "reboot",
 		"restored others_reach4", "clean", "switched_off", "purge",
 	}
 }

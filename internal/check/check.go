@@ -83,7 +83,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 		list = append(list, r.Listing.RulesOf(row)...)
 		list = append(list, servers.Advise([]rules.Mapping{row.Mapping}, r.Facts.Servers, r.Typed)...)
 		if row.State != reconcile.Missing {
-			list = append(list, switchedOff(row.Mapping)...)
+			list = append(list, r.switchedOff(row.Mapping)...)
 		}
 	}
 	list = append(list, r.Listing.Damage()...)

@@ -40,14 +40,20 @@ func ipv6Off(k kernel, m rules.Mapping) []finding.Finding {
 	return []finding.Finding{f}
 }
 
-// switchedOff tells of a switch that a live mapping needs, and that somebody has set off.
-func switchedOff(m rules.Mapping) (advice []finding.Finding) {
+// switchedOff tells of a switch that a live mapping needs, and that is off. apply remembers that it was, so it is off
+// again without the mapping. One that sysctl has set would stay on, without the rules that make it harmless. What else
+// apply would change has no undo here.
+func (r *Request) switchedOff(m rules.Mapping) (advice []finding.Finding) {
 	for _, name := range switches.Off(switches.Needed([]rules.Mapping{m})) {
-		advice = append(advice, finding.Finding{
+		f := finding.Finding{
 			ID: finding.SwitchOff, Mapping: m,
 			Text:   fmt.Sprintf("%s is 0, and %s needs it", switches.Sysctl(name), m.Spec()),
-			Remedy: sysctl(name, "1"), Undo: sysctl(name, "0"),
-		})
+			Remedy: r.Typed("apply"),
+		}
+		if r.Listing.InStep() {
+			f.Undo = sysctl(name, "0")
+		}
+		advice = append(advice, f)
 	}
 	return advice
 }

@@ -88,6 +88,11 @@ func (l Listing) Unsaved() []rules.Mapping {
 	return found
 }
 
+// InStep reports whether file and kernel have the same mappings, so that `portmap apply` changes none.
+func (l Listing) InStep() bool {
+	return l.Wrong == nil && l.Damaged == "" && len(l.Unsaved()) == 0 && !slices.ContainsFunc(l.Rows, inState(Missing))
+}
+
 // Findings returns what a person should know who sees the rows.
 func (l Listing) Findings() []finding.Finding {
 	list := slices.Concat(l.Notes, l.Damage(), l.states())
