@@ -55,7 +55,7 @@ func TestWithoutFault(t *testing.T) {
 }
 
 func TestErrorOfCall(t *testing.T) {
-	for _, r := range hitting(t, "cat /proc/self/mounts", EIO, "read /proc/") {
+	for _, r := range hitting(t, "cat /proc/version", EIO, "read /proc/") {
 		if !strings.Contains(r.Err, "Input/output error") || r.Killed {
 			t.Errorf("%+v", r)
 		}
