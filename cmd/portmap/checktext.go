@@ -176,7 +176,7 @@ func (a *app) noteBeyond(r check.Report) {
 	for i := range r.Results {
 		for k := range r.Results[i].Ways {
 			w := &r.Results[i].Ways[k]
-			if !w.Reached {
+			if !w.Reached && !w.Untold {
 				return
 			}
 			if tried == nil && w.Protocol == rules.TCP {

@@ -203,10 +203,10 @@ func finish(list []finding.Finding) {
 // weigh holds what was found without a packet to what became of the packets. The host's own findings can be a cause,
 // too.
 func (one *Result) weigh(host []finding.Finding) {
-	if len(one.Ways) == 0 {
+	if s := one.Status(); s == Untried || s == Missing {
 		return
 	}
-	reached := !slices.ContainsFunc(one.Ways, func(w Way) bool { return !w.Reached })
+	reached := !slices.ContainsFunc(one.Ways, func(w Way) bool { return !w.Reached && !w.Untold })
 	if reached { // they got through what seemed to be in their way
 		one.Findings = slices.DeleteFunc(one.Findings, func(f finding.Finding) bool { return refutable(f.ID) })
 		return
