@@ -61,7 +61,6 @@ const ufwRules = `*filter
 :INPUT DROP [0:0]
 :FORWARD DROP [0:0]
 :ufw%-before-forward - [0:0]
-:ufw%-user-forward - [0:0]
 :ufw%-before-input - [0:0]
 :ufw%-user-input - [0:0]
 -A INPUT -j ufw%-before-input
@@ -71,7 +70,6 @@ const ufwRules = `*filter
 -A ufw%-before-input -p PING -j ACCEPT
 # End required lines
 -A ufw%-before-input -j ufw%-user-input
--A ufw%-before-forward -j ufw%-user-forward
 -A ufw%-user-input -p tcp --dport 22 -j ACCEPT
 COMMIT
 `

@@ -66,8 +66,11 @@ func policyOf(p *trace.Packet, hop *trace.Hop) string {
 		if h.Family != hop.Family || h.Table != hop.Table {
 			continue
 		}
-		if tool := others.ToolOf(h.Table, h.Chain, ""); tool == "ufw" || tool == "Docker" && hop.Chain == "FORWARD" {
-			return tool
+		for _, chain := range [...]string{h.Chain, h.Jump} { // in a chain that is led to, no rule need have matched
+			tool := others.ToolOf(h.Table, chain, "")
+			if tool == "ufw" || tool == "Docker" && hop.Chain == "FORWARD" {
+				return tool
+			}
 		}
 	}
 	return ""
