@@ -80,7 +80,7 @@ func hostsWithFirewalls() []brokenHost {
 		"ct state established,related accept\niifname lo accept\nicmpv6 type { nd-neighbor-solicit, "+
 			"nd-neighbor-advert } accept\ntcp dport 22 accept\nreject with icmpx admin-prohibited")
 	return []brokenHost{
-		{cause: "ufw", finds: finding.FirewallDrops, on: onIPTables, breaks: ufw},
+		{cause: "ufw", finds: finding.FirewallDrops, on: onIPTables, breaks: ufw, then: ufwAgain},
 		{cause: "firewalld with StrictForwardPorts", finds: finding.RuleDrops, breaks: loaded(firewalld),
 			hand: typed("nft insert rule inet firewalld filter_INPUT ct status dnat accept")},
 		{cause: "a ban that is passed by, fail2ban", finds: finding.BansBypassed, on: onIPTables,
@@ -94,6 +94,16 @@ func hostsWithFirewalls() []brokenHost {
 					s.Errorf("who is banned is answered: %+v", a)
 				}
 			}},
+	}
+}
+
+// ufwAgain reloads ufw, after which a cure must still be there.
+func ufwAgain(s *checkedHost) {
+	s.run("ufw")
+	for _, q := range s.asks {
+		if !s.comes(q) {
+			s.Errorf("%s is not answered after ufw was reloaded", q)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func routers() []brokenHost {
 		{cause: "Docker's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
 			on: onIPTables, asks: []question{ask4}, breaks: typed("iptables-nft -P FORWARD DROP")},
 		{cause: "ufw's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
-			on: onIPTables, asks: []question{ask4}, breaks: ufw},
+			on: onIPTables, asks: []question{ask4}, breaks: ufw, then: ufwAgain},
 		{cause: "a policy for what is forwarded, nft", finds: finding.FirewallDrops, build: router, add: mapped,
 			asks: []question{ask4}, breaks: loaded(tableOf("inet wall", "forward",
 				"filter hook forward priority filter; policy drop", ""))},
