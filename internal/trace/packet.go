@@ -118,7 +118,7 @@ func (t *Tracer) take(m netlink.Message) {
 		return
 	}
 	if e.hop.Table == t.table {
-		if p != nil && e.hop.Handle == 0 { // on its way through the chains that mark others
+		if e.hop.Handle == 0 { // on its way through the chains that mark others, or followed for somebody else
 			return
 		}
 		if p == nil || len(p.Hops) > 0 || p.Arrived.IsValid() { // a new packet: IDs are used again

@@ -98,6 +98,23 @@ func TestWayOfPackets(t *testing.T) {
 	}
 }
 
+// Of packets that somebody else follows, only those are seen that were picked, too.
+func TestPacketsOfOthers(t *testing.T) {
+	host, client := pair(t)
+	host.Run("nft", `
+		add table inet t
+		add chain inet t early { type filter hook prerouting priority -600; }
+		add rule inet t early meta nftrace set 1`)
+	host.Echo("tcp", "[::]:80")
+	packets := follow(t, host, []Selection{{Protocol: rules.TCP, Ports: rules.Ports{First: 80, Last: 80}}}, func() {
+		connect(client, "192.0.2.1:80")
+		connect(client, "192.0.2.1:81")
+	})
+	if len(packets) != 1 || packets[0].To.Port() != 80 || packets[0].Tracked.State == "established" {
+		t.Errorf("%d packets, of which one was picked: %+v", len(packets), packets)
+	}
+}
+
 // Of UDP only the first datagram of a flow is followed; and a selection by source, address or rate leaves out the rest.
 func TestSelections(t *testing.T) {
 	host, client := pair(t)
