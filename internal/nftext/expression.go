@@ -18,7 +18,7 @@ func (w *writer) expression(e expr.Any) {
 	case *expr.Ct:
 		w.load(e.Register, connection(e))
 	case *expr.Fib:
-		w.load(e.Register, loaded{name: "fib daddr type", write: addressType})
+		w.load(e.Register, route(e))
 	case *expr.Bitwise:
 		field := w.loaded[register(e.SourceRegister)]
 		field.mask = e.Mask

@@ -3,6 +3,7 @@ package nftext
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -86,4 +87,32 @@ func connection(e *expr.Ct) loaded {
 		return loaded{name: "ct original proto-dst", write: number}
 	}
 	return loaded{name: "ct [" + strconv.Itoa(int(e.Key)) + "]", write: hexadecimal}
+}
+
+// route writes a question to the routing table.
+func route(e *expr.Fib) loaded {
+	var of []string
+	for _, asked := range [...]struct {
+		is   bool
+		name string
+	}{{e.FlagSADDR, "saddr"}, {e.FlagDADDR, "daddr"}, {e.FlagMARK, "mark"}, {e.FlagIIF, "iif"}, {e.FlagOIF, "oif"}} {
+		if asked.is {
+			of = append(of, asked.name)
+		}
+	}
+	name := "fib " + strings.Join(of, " . ")
+	switch {
+	case e.ResultADDRTYPE:
+		return loaded{name: name + " type", write: addressType}
+	case e.ResultOIFNAME:
+		return loaded{name: name + " oifname", write: interfaceName}
+	case e.FlagPRESENT:
+		return loaded{name: name + " oif", write: func(value []byte) string {
+			if native(value) == "0" {
+				return "missing"
+			}
+			return "exists"
+		}}
+	}
+	return loaded{name: name + " oif", write: native}
 }
