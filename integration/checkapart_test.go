@@ -45,6 +45,8 @@ func hostsThatTellApart() []apart {
 		{"a jump for all but one interface", onTables, loaded("table inet jumps {\nchain others {\ndrop\n}\n" +
 			"chain input {\ntype filter hook input priority filter\n" +
 			"iifname != eth0 tcp dport 8443 jump others\n}\n}\n")},
+		{"all but some interfaces are dropped", onTables, loaded(tableOf("inet early", "pre",
+			"filter hook prerouting priority raw", "iifname != { eth0, lo } drop"))},
 		{"where answers go", onTables, loaded(tableOf("inet out", "out",
 			"filter hook output priority filter; policy drop", "oifname eth0 accept"))},
 		{"iptables-nft", onIPTables, both("nft", "-i eth0 -p tcp --dport 8443 -j ACCEPT",
@@ -80,6 +82,31 @@ func TestCheckTellsWhoIsLetIn(t *testing.T) {
 			t.Errorf("--fix types something:\n%s", lineDiff(before, s.ruleset()))
 		}
 	})
+}
+
+// Rules that keep out all clients are told from those that tell them apart: what lets in others, or comes too late,
+// lets in none of them.
+func TestCheckTellsWhoIsKeptOut(t *testing.T) {
+	s := brokenHost{add: "443:8443 -4", asks: []question{ask4}}.make(t)
+	for _, rules := range []string{
+		"iifname docker0 accept\nip saddr 10.0.0.0/8 accept\ndrop",
+		"iifname eth0 tcp dport 22 accept\ndrop",
+		"iifname vmap { lo : accept, eth0 : jump more }\ndrop\n}\nchain more {\ntcp dport 22 accept",
+		"drop\niifname eth0 tcp dport 8443 accept",
+		"iifname != lo tcp dport 8443 drop",
+		"ip saddr != 127.0.0.0/8 tcp dport 8443 reject",
+		"iifname eth1 tcp dport 8443 accept\ndrop",
+	} {
+		loadText(t, s.host, inputOf("accept", rules))
+		if s.reached(ask4, silence) {
+			t.Fatalf("%s: %s is answered", rules, ask4)
+		}
+		found := s.check()
+		if found.Code != 1 || !slices.Equal(found.ids(), []finding.ID{finding.RuleDrops}) {
+			t.Errorf("%s: exit %d, %+v", rules, found.Code, found.findings())
+		}
+		s.run("nft delete table inet filter")
+	}
 }
 
 // Of a family that rules drop for all, the cure does not let in the clients of the other one, which they tell apart.

@@ -85,10 +85,15 @@ func (m match) asksWho(answer bool) bool { return !answer && m.sender || answer 
 
 // tellsApart reports whether a match has clients of the mapping, and not all of them.
 func (m match) tellsApart(c *Clients) bool {
-	names := m.ports != nil || m.original != nil || m.translated || m.iface == c.Comes && !m.unread
 	overlaps := func(list []rules.Ports, ports rules.Ports) bool {
 		return list == nil || slices.ContainsFunc(list, ports.Overlaps)
 	}
-	return m.asksWho(c.Answer) && (c.Answer || names && overlaps(m.ports, c.Ports) &&
-		overlaps(m.original, c.Mapping.ListenPorts()))
+	switch {
+	case !m.asksWho(c.Answer), m.iface != "" && m.iface != c.Comes:
+		return false
+	case c.Answer:
+		return m.ports == nil // of a client's port nothing is known
+	}
+	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread
+	return names && overlaps(m.ports, c.Ports) && overlaps(m.original, c.Mapping.ListenPorts())
 }

@@ -39,13 +39,14 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.from = d.network(value)
 	case f == iface && equal && len(value) == unix.IFNAMSIZ: // fewer are the beginning of a name
 		n.iface = unix.ByteSliceToString(value)
-	case f == arrival && equal && nameOf(value) != "":
-		n.iface = nameOf(value)
+	case f == arrival && equal:
+		n.iface = interfaceOf(f, value)
+		n.unread = n.iface == ""
 	case f == ctTranslated && op == expr.CmpOpNeq:
 		n.translated = true
 	case f == originalPort && len(value) == 2:
 		n.original = compared(op, binary.BigEndian.Uint16(value))
-	case f == neutral, op == expr.CmpOpNeq && (f == source || f == destination || f == iface):
+	case f == neutral, op == expr.CmpOpNeq && (f == source || f == destination || f == iface || f == arrival):
 		// what it excludes is little
 	default:
 		n.unread = true
@@ -59,9 +60,11 @@ func (m *match) asks(f field, apart bool) {
 	m.receiver = m.receiver || apart && (f == destination || f == departure)
 }
 
-// isLoopback reports whether a value is the loopback interface, by its name or its index.
+// isLoopback reports whether a value is the loopback interface, by its name or its index, or its addresses.
 func isLoopback(f field, value []byte) bool {
 	switch {
+	case f == source || f == destination:
+		return value[0] == 127 && len(value) <= 4 || len(value) == 16 && netip.AddrFrom16([16]byte(value)).IsLoopback()
 	case f != iface && f != arrival && f != departure:
 		return false
 	case len(value) == 4:
@@ -70,16 +73,17 @@ func isLoopback(f field, value []byte) bool {
 	return unix.ByteSliceToString(value) == "lo"
 }
 
-// nameOf returns the name of an interface; "" if there is none with that index.
-func nameOf(index []byte) string {
-	if len(index) != 4 {
-		return ""
+// interfaceOf returns the name of an interface that a field has; "" if this host has none.
+func interfaceOf(f field, value []byte) string {
+	if f == iface {
+		return unix.ByteSliceToString(value)
 	}
-	link, err := net.InterfaceByIndex(int(binary.NativeEndian.Uint32(index)))
-	if err != nil {
-		return ""
+	if len(value) == 4 {
+		if link, err := net.InterfaceByIndex(int(binary.NativeEndian.Uint32(value))); err == nil {
+			return link.Name
+		}
 	}
-	return link.Name
+	return ""
 }
 
 // compared returns the ports for which a comparison holds.
@@ -148,6 +152,12 @@ func (d *decoder) lookup(e *expr.Lookup) {
 		}
 		n.asks(each, true)
 	}
+	decides := e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT
+	if _, several := d.fields[first+1]; decides && !several && (f == iface || f == arrival) {
+		d.narrow(n)
+		d.branch(f, e.SetName)
+		return
+	}
 	keys, all := []key(nil), false
 	if !e.Invert && (f == port || f == protocol || f == originalPort || f == source) {
 		keys, all = elements(d.table, e.SetName)
@@ -173,13 +183,24 @@ func (d *decoder) lookup(e *expr.Lookup) {
 		}
 	}
 	d.narrow(n)
-	if e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT {
+	if decides {
 		d.act(accept, "") // for some of the keys, perhaps: which verdict each has is not looked at
-		if f == iface || f == source || f == arrival {
-			d.rule.jumps = zones(d.table, e.SetName)
-		}
 	} else if e.IsDestRegSet {
 		d.load(e.DestRegister, unknown)
+	}
+}
+
+// branch makes a rule of each interface to which a map gives a verdict.
+func (d *decoder) branch(f field, set string) {
+	keys, _ := elements(d.table, set)
+	for _, k := range keys {
+		r := rule{match: anyPacket()}
+		if r.match.iface = interfaceOf(f, k.value); r.match.iface == "" {
+			continue
+		}
+		r.match.asks(f, r.match.iface != "lo")
+		k.verdict(&r)
+		d.rule.branches = append(d.rule.branches, r)
 	}
 }
 

@@ -204,7 +204,7 @@ func (d *decoder) immediate(content []byte) {
 	}
 	switch v := as[expr.Verdict](d, content); v.Kind {
 	case expr.VerdictJump, expr.VerdictGoto:
-		d.rule.jumps = []string{v.Chain}
+		d.rule.jump = v.Chain
 	case expr.VerdictAccept:
 		d.act(accept, "")
 	case expr.VerdictDrop:

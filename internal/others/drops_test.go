@@ -71,6 +71,8 @@ func droppings() []dropping {
 		{name: "the target port", nft: usual + "ct state new tcp dport 8443 limit rate 9/second accept;"},
 		{name: "a set", nft: usual + "tcp dport { 80, 8000-9000 } accept;"},
 		{name: "a map", nft: usual + "tcp dport vmap { 80 : accept, 8443 : accept };"},
+		{name: "a map of interfaces", nft: usual + "iifname vmap { lo : accept, eth0 : accept };"},
+		{name: "a map of indexes", nft: usual + "iif vmap { lo : accept };", says: "port 8443", remedy: nft443},
 		{name: "the public port", nft: usual + "tcp dport 443 accept;", says: "port 8443", remedy: nft443},
 		{name: "other protocol", nft: usual + "udp dport 8443 accept;", says: "port 8443", remedy: nft443},
 		{name: "one family", nft: usual + "meta nfproto ipv4 tcp dport 8443 accept;",

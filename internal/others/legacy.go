@@ -200,7 +200,7 @@ func parse(words []string) rule {
 	case "DROP", "REJECT":
 		r.action, r.to = drop, strings.ToLower(target)
 	default:
-		r.jumps = []string{target} // of a target that is no chain there are no rules
+		r.jump = target // of a target that is no chain there are no rules
 	}
 	if !possible {
 		r.match.protocols = 0
@@ -230,7 +230,8 @@ func condition(option, value string, inverted bool) match {
 		n.unread = n.ports == nil
 	case "-s", "-d":
 		network, err := netip.ParsePrefix(value)
-		n.sender, n.receiver = option == "-s", option == "-d"
+		apart := err != nil || !network.Addr().IsLoopback()
+		n.sender, n.receiver = apart && option == "-s", apart && option == "-d"
 		switch {
 		case inverted:
 		case err != nil:

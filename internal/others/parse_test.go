@@ -15,7 +15,7 @@ func TestOptionsWithoutValues(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r = parse(split(`-p tcp -m comment --comment "-j" -m socket --nowildcard ! -s 10.0.0.0/8 -j MINE`))
-	if r.jumps[0] != "MINE" || r.match.from != nil {
+	if r.jump != "MINE" || r.match.from != nil {
 		t.Errorf("%+v", r)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"sort"
 	"strings"
 
@@ -211,15 +210,35 @@ func rulesOf(c chainName) (list []rule, err error) {
 		})
 		r.number = handle
 		list = append(list, r)
+		for _, branch := range r.branches {
+			if both, possible := r.match.and(branch.match); possible {
+				branch.match, branch.number = both, handle
+				list = append(list, branch)
+			}
+		}
 	})
 	return list, err
 }
 
 // key is an element of a set: of an interval set the first of a run, or with end the first behind one.
 type key struct {
-	value []byte
-	end   bool
-	chain string // of a map of verdicts: the chain to which it leads
+	value   []byte
+	end     bool
+	decides []byte // attributes of the verdict that a map has for it
+}
+
+// verdict sets what a map does to packets of a key.
+func (k key) verdict(r *rule) {
+	attribute.Each(k.decides, func(kind uint16, value []byte) {
+		switch {
+		case kind == unix.NFTA_VERDICT_CHAIN:
+			r.jump = unix.ByteSliceToString(value)
+		case kind == unix.NFTA_VERDICT_CODE && attribute.Uint32(value) == 1: // NF_ACCEPT, linux/netfilter.h
+			r.action = accept
+		case kind == unix.NFTA_VERDICT_CODE && attribute.Uint32(value) == 0: // NF_DROP
+			r.action, r.to = drop, "drop"
+		}
+	})
 }
 
 // maxElements is how many elements of a set are looked at.
@@ -245,27 +264,6 @@ func elements(t table, set string) (keys []key, all bool) {
 	return keys, all && err == nil
 }
 
-// zones returns the chains to which a map of verdicts leads, such as one by interface.
-func zones(t table, set string) (chains []string) {
-	keys, _ := elements(t, set)
-	for _, k := range keys {
-		if k.chain != "" && !slices.Contains(chains, k.chain) {
-			chains = append(chains, k.chain)
-		}
-	}
-	return chains
-}
-
-// chainOf returns the chain to which a verdict leads; "" if it leads to none.
-func chainOf(verdict []byte) (chain string) {
-	attribute.Each(verdict, func(kind uint16, value []byte) {
-		if kind == unix.NFTA_VERDICT_CHAIN {
-			chain = unix.ByteSliceToString(value)
-		}
-	})
-	return chain
-}
-
 func keyOf(element []byte) (k key) {
 	attribute.Each(element, func(kind uint16, value []byte) {
 		switch kind {
@@ -276,7 +274,7 @@ func keyOf(element []byte) (k key) {
 		case unix.NFTA_SET_ELEM_DATA:
 			attribute.Each(value, func(kind uint16, verdict []byte) {
 				if kind == unix.NFTA_DATA_VERDICT {
-					k.chain = chainOf(verdict)
+					k.decides = verdict
 				}
 			})
 		}

@@ -15,9 +15,11 @@ const (
 type rule struct {
 	match  match
 	action action
-	to     string   // what it does, as nft would write it
-	jumps  []string // the chains to which it leads
-	number uint64   // its handle in nf_tables; in iptables its place in the chain, from 1 on
+	to     string // what it does, as nft would write it
+	jump   string // the chain to which it leads
+	number uint64 // its handle in nf_tables; in iptables its place in the chain, from 1 on
+
+	branches []rule // what a map makes of it, by the interface
 }
 
 // Limits of a look: what takes longer is left.
@@ -57,8 +59,8 @@ func (w *walk) from(chain string, under match, depth int) {
 		if r.action != pass {
 			w.visit(chain, r)
 		}
-		for _, to := range r.jumps {
-			w.from(to, r.match, depth+1)
+		if r.jump != "" {
+			w.from(r.jump, r.match, depth+1)
 		}
 	}
 }
