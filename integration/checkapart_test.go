@@ -84,6 +84,29 @@ func TestCheckTellsWhoIsLetIn(t *testing.T) {
 	})
 }
 
+// A limit on connections is met by the packets of the probe, which come at once, and not by clients.
+func TestCheckMeetsLimits(t *testing.T) {
+	s := brokenHost{add: "443:8443 -4"}.make(t)
+	s.p.run("add", "-q", "-4", "444:8443", "445:8443", "446:8443")
+	for _, c := range []struct {
+		rules string
+		limit bool
+	}{
+		{"tcp flags syn limit rate over 1/minute burst 2 packets drop", true},
+		{"tcp flags syn limit rate 1/minute burst 2 packets accept\ntcp flags syn drop", true},
+		{"tcp flags syn jump flood\n}\nchain flood {\nlimit rate 1/minute burst 2 packets return\ndrop", true},
+		{"limit rate 1/minute log\nmeta l4proto icmp limit rate 1/second accept\ntcp flags syn drop", false},
+	} {
+		loadText(t, s.host, inputOf("accept", c.rules))
+		found := s.check()
+		limits := !slices.ContainsFunc(found.ids(), func(id finding.ID) bool { return id != finding.CertainClients })
+		if (found.Code == 0) != c.limit || limits != c.limit || len(found.ids()) == 0 {
+			t.Errorf("%s: exit %d, %+v", c.rules, found.Code, found.findings())
+		}
+		s.run("nft delete table inet filter")
+	}
+}
+
 // Rules that keep out all clients are told from those that tell them apart: what lets in others, or comes too late,
 // lets in none of them.
 func TestCheckTellsWhoIsKeptOut(t *testing.T) {

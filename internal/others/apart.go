@@ -28,12 +28,12 @@ type Clients struct {
 
 // Apart says how rules tell clients apart, so that what became of one says nothing of others.
 type Apart struct {
-	Stopped bool   // the rule that stopped one, or a rule that led to it, asks who the client is
+	Stopped bool   // the rule that stopped one, or a rule that led to it, asks who the client is, or how many there are
 	Lets    *Place // a rule before it that lets in certain clients; or nil
 	Text    string // of that rule, as nft would write it
 }
 
-// Tell looks for rules that tell clients apart by their addresses or interfaces: up to the place where packets were
+// Tell looks for rules that tell clients apart by their addresses, interfaces or number, up to where packets were
 // stopped. A rule lets in clients of the mapping if it names the port, or the interface on which they come: others are
 // for hosts that are trusted with all ports, and clients are rarely among them. It needs CAP_NET_ADMIN.
 func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
@@ -43,7 +43,8 @@ func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
 		w := walk{rules: list}
 		w.until = func(chain string, r rule) bool { return chain == at.Chain && r.number == at.Number }
 		w.visit = func(chain string, r rule) {
-			if lets == nil && r.action == accept && r.match.tellsApart(&c) {
+			passes := r.action == accept || r.action == leave
+			if lets == nil && passes && r.match.tellsApart(&c) {
 				lets = &Place{at.System, at.Family, at.Table, chain, r.number}
 				apart.Text = r.match.text() + " accept"
 			}
@@ -53,7 +54,7 @@ func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
 		w.from(base, under, 0)
 		if at.Number == 0 && base == at.Chain || w.end != nil { // packets came this way
 			apart.Lets = lets
-			apart.Stopped = w.end != nil && w.end.match.asksWho(c.Answer)
+			apart.Stopped = w.end != nil && w.end.match.chooses(c.Answer)
 			break
 		}
 	}
@@ -80,8 +81,10 @@ func rulesAt(ctx context.Context, at Place, family rules.Families) (bases []stri
 	return bases, read.of(t), err
 }
 
-// asksWho reports whether a match depends on the client, or for answers on where they go.
-func (m match) asksWho(answer bool) bool { return !answer && m.sender || answer && m.receiver }
+// chooses reports whether a match depends on the client, or for answers on where they go; or on how many there are.
+func (m match) chooses(answer bool) bool {
+	return m.limited || !answer && m.sender || answer && m.receiver
+}
 
 // tellsApart reports whether a match has clients of the mapping, and not all of them.
 func (m match) tellsApart(c *Clients) bool {
@@ -89,11 +92,11 @@ func (m match) tellsApart(c *Clients) bool {
 		return list == nil || slices.ContainsFunc(list, ports.Overlaps)
 	}
 	switch {
-	case !m.asksWho(c.Answer), m.iface != "" && m.iface != c.Comes:
+	case !m.chooses(c.Answer), m.iface != "" && m.iface != c.Comes:
 		return false
 	case c.Answer:
 		return m.ports == nil // of a client's port nothing is known
 	}
-	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread
+	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread || m.limited
 	return names && overlaps(m.ports, c.Ports) && overlaps(m.original, c.Mapping.ListenPorts())
 }

@@ -76,6 +76,9 @@ func as[E any, P interface {
 func (d *decoder) expression(name string, content []byte) {
 	switch name {
 	case "counter", "log":
+	case "limit", "connlimit", "quota", "dynset":
+		d.rule.match.limited = true
+		d.rule.match.unread = true
 	case "meta":
 		d.meta(as[expr.Meta](d, content))
 	case "payload":
@@ -207,6 +210,8 @@ func (d *decoder) immediate(content []byte) {
 		d.rule.jump = v.Chain
 	case expr.VerdictAccept:
 		d.act(accept, "")
+	case expr.VerdictReturn:
+		d.act(leave, "")
 	case expr.VerdictDrop:
 		d.act(drop, "drop")
 	}

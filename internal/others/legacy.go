@@ -197,6 +197,8 @@ func parse(words []string) rule {
 		r.action, r.to = untrack, "notrack"
 	case "ACCEPT":
 		r.action = accept
+	case "RETURN":
+		r.action = leave
 	case "DROP", "REJECT":
 		r.action, r.to = drop, strings.ToLower(target)
 	default:
@@ -251,6 +253,7 @@ func condition(option, value string, inverted bool) match {
 	case "--match-set", "--src-range", "--dst-range", "--mac-source", "--source-country", "--physdev-in":
 		n.sender, n.receiver, n.unread = true, true, true
 	case "-m":
+		n.limited = limits(value)
 		n.unread = !slices.Contains([]string{"tcp", "udp", "multiport", "comment", "addrtype", "conntrack"}, value)
 	case "--ctstate":
 		states := strings.Split(value, ",") // of a connection that begins, the others say nothing

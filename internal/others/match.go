@@ -21,6 +21,7 @@ type match struct {
 	own        bool           // a connection of this host itself
 	sender     bool           // it asks where a packet comes from: the address, the interface
 	receiver   bool           // it asks where one goes to
+	limited    bool           // it takes only so many
 	unread     bool           // it asks for more, which is not understood here
 }
 
@@ -34,7 +35,7 @@ func (m match) and(n match) (both match, possible bool) {
 	both = match{
 		families: m.families & n.families, protocols: m.protocols & n.protocols,
 		iface: m.iface, own: m.own || n.own, unread: m.unread || n.unread, translated: m.translated || n.translated,
-		sender: m.sender || n.sender, receiver: m.receiver || n.receiver,
+		sender: m.sender || n.sender, receiver: m.receiver || n.receiver, limited: m.limited || n.limited,
 	}
 	if n.iface != "" {
 		both.iface = n.iface

@@ -72,7 +72,7 @@ func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 // add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often
 // lead to the same rule.
 func (r *Rules) add(other Rule) {
-	if other.action == accept || other.action == drop {
+	if other.action == accept || other.action == leave || other.action == drop {
 		return
 	}
 	for i := range r.mappings {

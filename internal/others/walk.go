@@ -8,6 +8,7 @@ const (
 	translate               // it changes the destination
 	untrack                 // it keeps the packet out of connection tracking, and so out of NAT
 	accept                  // no other rule of the chain sees the packet
+	leave                   // no other rule of this chain alone sees it
 	drop                    // nobody else sees it; also where the client is told so
 )
 

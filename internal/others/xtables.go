@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 
 	"portmap/rules"
 
@@ -31,7 +32,13 @@ func (d *decoder) xtMatch(e *expr.Match) {
 	default:
 		n.unread = true
 	}
+	n.limited = limits(e.Name)
 	d.narrow(n)
+}
+
+// limits reports whether a match of iptables takes only so many packets or connections.
+func limits(name string) bool {
+	return slices.Contains([]string{"limit", "hashlimit", "connlimit", "recent", "quota", "statistic"}, name)
 }
 
 // connectionMatch reads what asks for translated connections, and for their first destination port
