@@ -63,7 +63,11 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	}
 	var explained []finding.Finding
 	if r.Probe {
-		if explained, err = report.probe(ctx, &r.Facts.Servers); err != nil { // what else was found is still of use
+		explained, err = report.probe(ctx, &r.Facts.Servers)
+		switch {
+		case ctx.Err() != nil:
+			return report, ctx.Err()
+		case err != nil: // what else was found is still of use
 			report.Unprobed = fmt.Sprintf("no packet was sent: %v", err)
 			report.Failed, report.Denied = true, errors.Is(err, unix.EPERM)
 		}
