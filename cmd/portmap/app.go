@@ -124,6 +124,9 @@ func takeOnce(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if _, ofMapping := f.Value.(optionFlag); !ofMapping && f.NoOptDefVal == "" {
 			f.Value = &onceValue{Value: f.Value}
+			if f.DefValue == "[]" || f.DefValue == "0s" {
+				f.DefValue = "" // help leaves out a zero default, and knows it of pflag's own types only
+			}
 		}
 	})
 }

@@ -32,16 +32,16 @@ check sends what a client would send: from a network namespace of its own, which
 and is gone afterwards. It follows the packet through the rules of nftables and iptables, names the one that stops it
 and whose it is, and prints the narrowest command that cures it.
 
-A mapping that clients reach is one line. Else the cause stands below it: how bad it is (broken, risk, hint), what it
-was seen by, and the command that cures it. With -v, the whole way of each packet; > marks where it leaves the mapping's
-way.
+A mapping that clients reach has one line. Below another one stands the cause: how bad it is (broken, risk, hint), by
+what it was seen, and the command that cures it. With -v, the whole way of each packet follows; > marks where it leaves
+the way of the mapping.
 
-What it cannot see: a firewall of the hosting provider in front of this host. What rules do with clients whose address
-or interface they ask for: these rules are named. For both, try from another host.
+check does not see a firewall of the hosting provider in front of this host. Where rules ask for a client's address or
+interface, it names them, since the probe is another client. For both, try from another host.
 
-With --fix, only cures are typed whose undoing is known, which is printed with them.
+--fix types only cures that it can undo. It prints each with the command that undoes it, and asks; y is yes.
 
-The exit code is 0 if nothing was found but hints, 1 if something was, 3 if it may not look.`,
+Exit codes: 0 nothing was found but hints; 1 something was; 2 wrong usage; 3 nothing was found, and root can see more.`,
 		Example: `  portmap check
   portmap check 443
   portmap check 443 -v             # the whole way of the packet

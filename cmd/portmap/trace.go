@@ -27,17 +27,18 @@ type traceOptions struct {
 func (a *app) trace() *cobra.Command {
 	var o traceOptions
 	cmd := &cobra.Command{
-		Use:        "trace LISTEN",
+		Use:        "trace LISTEN|NAME",
 		SuggestFor: []string{"follow", "monitor", "sniff", "log"},
 		Short:      "Show the way of real clients' first packets through the host's rules, live",
 		Long: `Show the way of real clients' first packets through the host's rules, live, until Ctrl-C.
 
 For each new connection to the mapping, trace prints each rule of nftables and of iptables-nft that its first packet
-meets, what the rule does, and where the packet goes. At most ` + fmt.Sprint(tracesPerSecond) + ` packets a second
-are followed; the others pass as ever. The rules of iptables-legacy report nothing;
-where the packet goes is seen all the same.
+meets, what the rule does, and where the packet goes. Whether a server answers there, portmap check says. At most ` +
+			fmt.Sprint(tracesPerSecond) + `
+packets a second are followed; the others pass as ever. The rules of iptables-legacy report nothing; where the packet
+goes is seen all the same.
 
-Of TCP the way begins before all rules; of UDP behind connection tracking, since only there a first datagram is known.`,
+TCP is followed from before all rules, UDP from behind connection tracking: only there a first datagram is known.`,
 		Example: `  portmap trace 443
   portmap trace 443 --count 1 --source 203.0.113.7
   portmap trace 443 -o json`,
@@ -52,8 +53,8 @@ Of TCP the way begins before all rules; of UDP behind connection tracking, since
 		},
 		ValidArgsFunction: a.completeMappings,
 	}
-	cmd.Flags().IntVar(&o.count, "count", 0, "end after `N` packets")
-	cmd.Flags().StringSliceVar(&o.sources, "source", nil, "only clients from these networks, as `CIDR`")
+	cmd.Flags().IntVar(&o.count, "count", 0, "end after `N` packets; 0 is never")
+	cmd.Flags().StringSliceVar(&o.sources, "source", nil, "only clients from these networks: `CIDR[,CIDR]`")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "the `FORMAT`: text or json, an object a line")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"},
 		cobra.ShellCompDirectiveNoFileComp))
@@ -67,7 +68,7 @@ func (a *app) runTrace(ctx context.Context, selector string, o traceOptions) err
 		return usageError{fmt.Errorf("-o %s: not a format: write text or json", o.output)}
 	}
 	if o.count < 0 {
-		return usageError{fmt.Errorf("--count %d: write a number from 1 on", o.count)}
+		return usageError{fmt.Errorf("--count %d: must not be negative", o.count)}
 	}
 	sources, err := networks(o.sources)
 	if err != nil {
