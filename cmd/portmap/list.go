@@ -26,6 +26,7 @@ func (a *app) list() *cobra.Command {
 States:
   active      live, and a server listens on the target port
   no server   nothing listens on the target port
+  blocked     who listens there is not the owner of --owner, and cannot answer
   local only  who listens there is bound to loopback, and other hosts do not reach it
   partly      nothing listens for one protocol or address family of the mapping
   missing     saved, but not in the kernel: sudo portmap apply puts it there
@@ -34,7 +35,6 @@ States:
   unknown     saved; to know more needs root
 
 A state that is not active has its reason in wide and json, and its remedy below the table.
-
 
 If a line of the file is wrong, the other mappings are shown, the error names the line, and the exit code is that of the
 error.`,
