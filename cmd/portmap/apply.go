@@ -29,7 +29,8 @@ file's place. Temporary mappings stay.
 If the file has no mapping, or does not exist, while mappings are in place, it is refused: a failed pipe and a mistyped
 name look the same. --empty removes them all the same. What -f replaces is kept as portmap.conf.old.
 
-With --backend nft or iptables the mappings move there, and the file says so; --backend auto takes that out of it.`,
+With --backend nft or iptables the mappings move there, and the file says so. --backend auto removes that from the file;
+the rules stay where they are.`,
 		Example: `  portmap apply
   portmap apply --dry-run
   portmap apply -f other.conf
@@ -58,7 +59,7 @@ With --backend nft or iptables the mappings move there, and the file says so; --
 					a.noteBoot(report)
 				}
 				if report.Unfixed != "" {
-					a.note("%s the file: backend %s", takenOut(o.DryRun), report.Unfixed)
+					a.note("%[1]s the file: backend %[2]s; the rules stay in %[2]s", takenOut(o.DryRun), report.Unfixed)
 				}
 				if len(report.Outcomes) == 0 && report.Moved == "" && report.Unfixed == "" {
 					a.note("%s, %s", unchanged(report, o.DryRun), count(report.Total, "mapping"))
@@ -81,9 +82,9 @@ With --backend nft or iptables the mappings move there, and the file says so; --
 
 func takenOut(dryRun bool) string {
 	if dryRun {
-		return "would take out of"
+		return "would remove from"
 	}
-	return "took out of"
+	return "removed from"
 }
 
 // unchanged says what was done to rules whose mappings stay the same.

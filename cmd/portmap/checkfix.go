@@ -56,7 +56,7 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 		fmt.Fprintln(a.out)
 		a.checkText(report, o)
 	case len(offered) == 0:
-		a.note("nothing was typed: no cure is known that a command can undo")
+		a.note("nothing was typed: --fix types only what it can undo, and no such command cures this")
 	}
 	return report, nil
 }
