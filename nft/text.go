@@ -21,7 +21,7 @@ func WriteText(w io.Writer, set rules.Set) error {
 		return err
 	}
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "#!/usr/sbin/nft -f\n# %d mappings, by `portmap export --format nft`\n", set.Len())
+	fmt.Fprintf(out, "#!/usr/sbin/nft -f\n# Mappings, by `portmap export --format nft`; load them with `nft -f`\n")
 	fmt.Fprintf(out, "# It takes the place of the table inet %s, whatever that holds.\n", tableName)
 	fmt.Fprintln(out, ruletext.Switches(set.Mappings(), rules.BothFamilies))
 	fmt.Fprintf(out, "table inet %[1]s\ndelete table inet %[1]s\n\ntable inet %[1]s {\n", tableName)
