@@ -3,6 +3,7 @@ package check
 import (
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 
 	"portmap/internal/finding"
@@ -39,8 +40,8 @@ type Way struct {
 // Family returns the address family of a Way.
 func (w *Way) Family() rules.Families { return rules.FamilyOf(w.To.Addr()) }
 
-// waysOf returns the ways to a mapping from other hosts: one for each protocol and family, at the first address. The
-// mapping's own options can leave none: then why says so.
+// waysOf returns the ways to a mapping from other hosts: one for each protocol and family, at the first address
+// that has a server. The mapping's own options can leave none: then why says so.
 func waysOf(m rules.Mapping, found *servers.Found) (ways []Way, why string) {
 	switch {
 	case m.Interface() != "":
@@ -51,8 +52,12 @@ func waysOf(m rules.Mapping, found *servers.Found) (ways []Way, why string) {
 		return nil, "it is for clients on this host only"
 	}
 	port := servedPort(m, found)
+	places := found.Places(m)
+	sort.SliceStable(places, func(i, k int) bool { // a server may listen at one of several addresses only
+		return len(places[i].Servers) > 0 && len(places[k].Servers) == 0
+	})
 	for _, family := range m.Families().Each() {
-		for _, place := range found.Places(m) {
+		for _, place := range places {
 			if rules.FamilyOf(place.Address) != family || place.Address.IsLoopback() {
 				continue
 			}

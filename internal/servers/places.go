@@ -80,7 +80,8 @@ func placesOf(m rules.Mapping) (list []netip.Addr) {
 	return list
 }
 
-// fleeting are addresses that clients should not learn: they change, or are not in use (linux/if_addr.h).
+// fleeting are addresses of IPv6 that clients should not learn: they change, or are not in use (linux/if_addr.h). With
+// IPv4, the flag of a temporary address is that of a second one in a network.
 const fleeting = unix.IFA_F_DEPRECATED | unix.IFA_F_TEMPORARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 
 // usable yields the addresses of interfaces that are up, of one with a name or of all, and whether each is of loopback.
@@ -98,7 +99,8 @@ func usable(name string) func(yield func(address netip.Addr, loopback bool) bool
 			all, _ := vnetlink.AddrList(link, vnetlink.FAMILY_ALL)
 			for _, a := range all {
 				address, ok := netip.AddrFromSlice(a.IP)
-				if address = address.Unmap(); !ok || a.Flags&fleeting != 0 || address.IsLinkLocalUnicast() {
+				address = address.Unmap()
+				if !ok || address.Is6() && a.Flags&fleeting != 0 || address.IsLinkLocalUnicast() {
 					continue
 				}
 				if !yield(address, address.IsLoopback()) {
