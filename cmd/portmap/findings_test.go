@@ -199,6 +199,8 @@ func findings() []struct {
 			"sudo nft insert rule inet filter input handle 2 accept",
 			"table inet filter, chain input: tcp dport 8443 drop (by hand) drops clients; to let these pass: sudo " +
 				"nft insert rule inet filter input handle 2 accept"},
+		{"certain-clients", "hint", "a rule lets pass certain clients, and the probe is none of them", "",
+			"a rule lets pass certain clients, and the probe is none of them"},
 		{"answer-dropped", "broken", "chain OUTPUT: policy drop (by hand) drops the answers of 443:8443/tcp",
 			"sudo iptables -A OUTPUT -j ACCEPT",
 			"chain OUTPUT: policy drop (by hand) drops the answers of 443:8443/tcp; to let these pass: sudo iptables " +
