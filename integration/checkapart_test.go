@@ -132,19 +132,15 @@ func TestCheckTellsWhoIsKeptOut(t *testing.T) {
 	}
 }
 
-// Of a family that rules drop for all, the cure does not let in the clients of the other one, which they tell apart.
-func TestCheckCuresOneFamilyAlone(t *testing.T) {
+// Where rules tell the clients of one family apart, there is no cure for the other one: it would let in everybody.
+func TestCheckCuresNoOtherFamily(t *testing.T) {
 	s := brokenHost{}.make(t)
 	loaded(inputOf("drop", "ip saddr 192.0.2.99 tcp dport 8443 accept"))(s)
 	found := s.check()
 	if want := []finding.ID{finding.FirewallDrops, finding.CertainClients}; !slices.Equal(found.ids(), want) {
 		t.Fatalf("found %+v", found.findings())
 	}
-	s.run(found.findings()[0].Remedy)
-	if q := question("tcp [2001:db8::1]:443"); !s.comes(q) {
-		t.Errorf("%s is not answered after the cure", q)
-	}
-	if q := question("tcp 192.0.2.1:443"); s.reached(q, silence) {
-		t.Errorf("the cure lets in all clients at %s", q)
+	if first := found.findings()[0]; first.Remedy != "" || first.Undo != "" {
+		t.Errorf("there is a cure: %+v", first)
 	}
 }

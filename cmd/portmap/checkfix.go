@@ -31,7 +31,11 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 			if err := a.flushOutput(); err != nil {
 				return report, err
 			}
-			if !answers.Scan() || !strings.EqualFold(strings.TrimSpace(answers.Text()), "y") {
+			yes, err := agrees(ctx, answers)
+			if err != nil {
+				return report, err
+			}
+			if !yes {
 				fmt.Fprintln(a.out, "not typed")
 				continue
 			}
@@ -59,6 +63,21 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 		a.note("nothing was typed: --fix types only what it can undo, and no such command cures this")
 	}
 	return report, nil
+}
+
+// agrees waits for an answer. An interrupt ends that.
+func agrees(ctx context.Context, answers *bufio.Scanner) (yes bool, err error) {
+	said := make(chan string, 1)
+	go func() {
+		answers.Scan() // at the end of the input it says nothing
+		said <- strings.ToLower(strings.TrimSpace(answers.Text()))
+	}()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case answer := <-said:
+		return answer == "y" || answer == "yes", nil
+	}
 }
 
 // nextCure returns the first finding with a cure that can be undone, and that was not offered yet.

@@ -114,7 +114,7 @@ func findings() []struct {
 			"443:8443/tcp: live, and in no file; to save it: sudo portmap list -o plain"},
 		{"rules-damaged", "broken", "the rules in the kernel are damaged (x)", "sudo portmap apply",
 			"warning: the rules in the kernel are damaged (x); to make them again: sudo portmap apply"},
-		{"rules-foreign", "broken", "the rules in the kernel are damaged (x); to take it out",
+		{"rules-foreign", "broken", "the rules in the kernel are damaged (x)",
 			"sudo nft delete chain inet portmap x",
 			"warning: the rules in the kernel are damaged (x); to take it out: sudo nft delete chain inet portmap x"},
 		{"other-backend", "risk", "mappings are live in nft, and belong into iptables", "",
@@ -161,8 +161,8 @@ func findings() []struct {
 			"sudo sysctl -w net.ipv4.ip_unprivileged_port_start=1024",
 			"every user of this host may listen on port 443; to end that: sudo sysctl -w " +
 				"net.ipv4.ip_unprivileged_port_start=1024"},
-		{"port-leaked", "risk", "nginx[8] (user a) sends clients to its own port 8443", "",
-			"warning: nginx[8] (user a) sends clients to its own port 8443"},
+		{"port-leaked", "risk", "nginx[8] (user a) sends clients to port 8443", "",
+			"warning: nginx[8] (user a) sends clients to port 8443"},
 		{"certbot-standalone", "risk", "certbot cannot renew a: it listens on port 80 by itself",
 			"sudo sed -i '/^authenticator *=/a http01_port = 8080' /etc/letsencrypt/renewal/a.conf",
 			"warning: certbot cannot renew a: it listens on port 80 by itself; to have it answer there: sudo sed -i " +

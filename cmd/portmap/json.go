@@ -38,8 +38,8 @@ type jsonMapping struct {
 	Sticky      bool         `json:"sticky,omitempty"`
 	Temporary   bool         `json:"temporary"`
 	State       string       `json:"state"`
-	Reason      *string      `json:"reason"` // why the state is not active
-	Connections uint64       `json:"connections"`
+	Reason      *string      `json:"reason"`      // why the state is not active
+	Connections *uint64      `json:"connections"` // null if the kernel could not be asked
 	Servers     []jsonServer `json:"servers"`
 }
 
@@ -75,7 +75,10 @@ func jsonOf(row reconcile.Row) jsonMapping {
 		Protocols: []string{}, Families: []string{}, Sources: []string{}, Servers: []jsonServer{},
 		Listen: side(m.Listen(), m.ListenPorts()), Target: targets(m)[0],
 		Hide: m.Hide(), Forward: m.Forward(), Sticky: m.Sticky(), Temporary: m.Temporary(),
-		State: string(row.State), Reason: orNull(row.Reason), Connections: row.Connections,
+		State: string(row.State), Reason: orNull(row.Reason),
+	}
+	if row.State != reconcile.Unknown {
+		j.Connections = &row.Connections
 	}
 	if all := targets(m); len(all) > 1 {
 		j.Targets = all

@@ -50,7 +50,22 @@ func (a *app) head(title string, section int, short string) {
 }
 
 func (a *app) section(title, text string) {
-	fmt.Fprintf(a.out, ".SH %s\n%s\n", title, roff(text))
+	fmt.Fprintf(a.out, ".SH %s\n", title)
+	a.text(text)
+}
+
+// text is filled, but for paragraphs with indented lines, such as tables, which keep their lines.
+func (a *app) text(text string) {
+	for i, paragraph := range strings.Split(text, "\n\n") {
+		switch {
+		case strings.Contains("\n"+paragraph, "\n  "):
+			a.sample(paragraph)
+		case i > 0:
+			fmt.Fprintf(a.out, ".PP\n%s\n", roff(paragraph))
+		default:
+			fmt.Fprintln(a.out, roff(paragraph))
+		}
+	}
 }
 
 // sample is text that keeps its lines.
@@ -95,7 +110,7 @@ beside it: each is applied on its own and leaves the other's mappings alone. Onl
 		if cmd.Name() == "completion" {
 			text = cmd.Short + "."
 		}
-		fmt.Fprintln(a.out, roff(text))
+		a.text(text)
 		a.flagList(cmd.LocalNonPersistentFlags())
 		if cmd.Name() == "add" {
 			fmt.Fprintf(a.out, ".PP\n%s\n", roff(refused()))

@@ -30,6 +30,9 @@ func columns(wide bool) []column {
 	}
 	all = append(all,
 		column{title: "CONNECTIONS", right: true, cell: func(r reconcile.Row) string {
+			if r.State == reconcile.Unknown {
+				return "" // the kernel counts them
+			}
 			return thousands(r.Connections)
 		}},
 		column{title: "NAME", cell: func(r reconcile.Row) string { return r.Mapping.Name() }})

@@ -29,7 +29,7 @@ func (t *tracePrinter) text(ctx context.Context, p *trace.Packet) error {
 	expected := t.expected(p)
 	t.printSteps(t.texts.Steps(ctx, p, expected))
 	end := endOf(p)
-	if last := p.Last(); last != nil && !p.Dropped() && len(expected) > 0 && !slices.Contains(expected, last.To) {
+	if !p.Dropped() && p.Arrived.IsValid() && len(expected) > 0 && !slices.Contains(expected, p.Arrived) {
 		end += ", not to " + joinAddresses(expected)
 	}
 	fmt.Fprintf(t.out, "    %s%s\n", end, conntrackText(p.Tracked))

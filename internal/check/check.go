@@ -67,9 +67,10 @@ func Run(ctx context.Context, r Request) (Report, error) {
 		switch {
 		case ctx.Err() != nil:
 			return report, ctx.Err()
+		case errors.Is(err, unix.EPERM):
+			report.Unprobed, report.Failed, report.Denied = "no packet was sent, since that needs root", true, true
 		case err != nil: // what else was found is still of use
-			report.Unprobed = fmt.Sprintf("no packet was sent: %v", err)
-			report.Failed, report.Denied = true, errors.Is(err, unix.EPERM)
+			report.Unprobed, report.Failed = fmt.Sprintf("no packet was sent: %v", err), true
 		}
 	} else {
 		report.Unprobed = "no packet was sent, since --no-probe asks for that"
@@ -118,6 +119,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Finding, error) {
 	var ways []Way
 	var of []int // the result of each way
+	var list []finding.Finding
 	probed := 0
 	for i := range r.Results {
 		one := &r.Results[i]
@@ -129,7 +131,11 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 			continue
 		}
 		its, why := waysOf(one.Mapping, found)
-		if one.Note = why; len(its) > 0 {
+		if one.Note = why; why == noAddress && !one.Mapping.Listen().IsValid() {
+			list = append(list, finding.Finding{ID: finding.AddressAbsent, Mapping: one.Mapping,
+				Text: fmt.Sprintf("%s: %s", one.Mapping.Spec(), noAddress)})
+		}
+		if len(its) > 0 {
 			probed++
 		}
 		for range its {
@@ -139,14 +145,16 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 	}
 	if len(ways) == 0 {
 		r.Unprobed = "no packet was sent: there is no mapping that other hosts reach"
-		return nil, nil
+		if !slices.ContainsFunc(r.Results, func(one Result) bool { return one.State != reconcile.Missing }) {
+			r.Unprobed = "no packet was sent, since no mapping is in the kernel"
+		}
+		return list, nil
 	}
 	seen, err := send(ctx, ways, found)
 	if err != nil {
 		return nil, err
 	}
 	var texts Texts
-	var list []finding.Finding
 	untold := map[int]bool{} // the results with a way of which nothing is told
 	for i := range ways {
 		texts.explain(ctx, &ways[i], seen)

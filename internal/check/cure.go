@@ -13,12 +13,14 @@ func cureFor(s stop, w *Way) (c pinhole.Commands) {
 	switch {
 	case s.number == 0 && !s.policy(): // the rule is gone already
 		return c
+	case w.alone: // it would let in everybody, where rules let in certain clients over the other family
+		return c
 	case s.tool == "firewalld", s.tool == "ufw":
 		at.Program = s.tool
 	case s.system == others.Tables:
 		at.Program, at.Table, at.Before = "nft", s.fullTable(), s.handle
 	}
 	c.Let(pinhole.Connections{Mappings: []rules.Mapping{w.Mapping}, Family: w.Family(), Protocol: w.Protocol,
-		Alone: w.alone, Early: !s.answer && s.at == w.To.Port() && s.chain != "INPUT"}, at)
+		Early: !s.answer && s.at == w.To.Port() && s.chain != "INPUT"}, at)
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"portmap/internal/httpget"
 	"portmap/internal/probe"
 	"portmap/internal/servers"
+	"portmap/rules"
 )
 
 // getWithin bounds how long a server may take to answer a GET.
@@ -19,7 +20,8 @@ const getWithin = 500 * time.Millisecond
 
 // leaks gets the first page of a web server over the mapping, and tells if it names its own port. What does not speak
 // HTTP/1.1 leaks nothing that can be seen so.
-func (w *Way) leaks(ctx context.Context, client *probe.Client, found *servers.Found) []finding.Finding {
+func (w *Way) leaks(ctx context.Context, client *probe.Client, all []rules.Mapping,
+	found *servers.Found) []finding.Finding {
 	behind := found.Of(w.Mapping)
 	var config *tls.Config
 	switch port := w.To.Port(); {
@@ -45,5 +47,5 @@ func (w *Way) leaks(ctx context.Context, client *probe.Client, found *servers.Fo
 		return nil
 	}
 	defer response.Body.Close()
-	return portLeaked(w.Mapping, response.Header, behind[0])
+	return portLeaked(w.Mapping, all, response.Header, behind[0])
 }

@@ -13,22 +13,23 @@ import (
 	"portmap/rules/facts"
 )
 
-// portLeaked tells of an answer that sends clients to the server's own port, past the mapping. header is that of an
-// answer which came through the mapping.
-func portLeaked(m rules.Mapping, header http.Header, server servers.Server) (advice []finding.Finding) {
+// portLeaked tells of an answer that sends clients to the port of a server, past its mapping, which is one of all.
+// header is that of an answer which came through the mapping m.
+func portLeaked(m rules.Mapping, all []rules.Mapping, header http.Header,
+	server servers.Server) (advice []finding.Finding) {
 	for _, f := range [...]struct {
 		name string
 		port func(string) string
 	}{{"Location", locationPort}, {"Alt-Svc", servicePort}} {
 		for _, value := range header.Values(f.name) {
 			port := f.port(value)
-			listen, leaked := listenOf(m, port)
+			listen, leaked := listenOf(all, port)
 			if !leaked {
 				continue
 			}
 			advice = append(advice, finding.Finding{
 				ID: finding.PortLeaked, Mapping: m,
-				Text: fmt.Sprintf("%s sends clients to its own port %s, past the mapping of port %d: %s",
+				Text: fmt.Sprintf("%s sends clients to port %s, past the mapping of port %d: %s",
 					nameOf(server), port, listen, cureOf(server.Command, f.name, listen)),
 				Seen: f.name + ": " + rules.Printable(value),
 			})
@@ -45,18 +46,25 @@ func nameOf(s servers.Server) string {
 	return s.Who()
 }
 
-// listenOf returns the listen port behind which a server has a port, unless clients may use that port itself.
-func listenOf(m rules.Mapping, port string) (listen uint16, leaked bool) {
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || m.ListenPorts().Contains(uint16(n)) {
+// listenOf returns the listen port behind which servers have a port, unless clients may use that port itself.
+func listenOf(all []rules.Mapping, text string) (listen uint16, leaked bool) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	port := uint16(n)
+	if err != nil {
 		return 0, false
 	}
-	for _, ports := range facts.PortsHere(&m) {
-		if ports.Contains(uint16(n)) {
-			return m.ListenPorts().First + uint16(n) - ports.First, true
+	for i := range all {
+		m := &all[i]
+		if m.ListenPorts().Contains(port) {
+			return 0, false
+		}
+		for _, ports := range facts.PortsHere(m) {
+			if ports.Contains(port) && !leaked {
+				listen, leaked = m.ListenPorts().First+port-ports.First, true
+			}
 		}
 	}
-	return 0, false
+	return listen, leaked
 }
 
 func locationPort(value string) string {

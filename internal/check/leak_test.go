@@ -12,16 +12,19 @@ import (
 
 // A server that names its own port is told of, with the setting that changes that.
 func TestPortLeaked(t *testing.T) {
-	m := lab.Mappings(t, "440-443:8440-8443/tcp,udp")[0]
+	all := lab.Mappings(t, "440-443:8440-8443/tcp,udp", "80:8080", "999:9999")
+	m := all[0]
 	for _, c := range []struct{ command, header, value, says string }{
 		{"nginx", "Location", "https://h.example:8443/x/", "port 443: set `absolute_redirect off;`"},
-		{"caddy", "Location", "https://[2001:db8::1]:8440/", "own port 8440, past the mapping of port 440: set"},
+		{"caddy", "Location", "https://[2001:db8::1]:8440/", "port 8440, past the mapping of port 440: set"},
 		{"traefik", "Location", "https://h.example:8443/", "`http.redirections.entryPoint.to: \":443\"`"},
 		{"traefik", "Alt-Svc", `h3=":8443"; ma=2592000`, "`http3.advertisedPort: 443`"},
 		{"node", "Location", "//h.example:8443", "`req.get('host')`"},
 		{"pi-web", "Alt-Svc", `h3=":8443"; ma=2592000,h3-29=":8443"; ma=2592000`, "`http3.Server{Port: 443}`"},
 		{"nginx", "Alt-Svc", `h3=":8442"`, "`add_header Alt-Svc 'h3=\":442\"; ma=86400';`"},
 		{"caddy", "Alt-Svc", `h3=":8443"`, `header Alt-Svc "h3=\":443\"; ma=86400"`},
+		{"node", "Location", "http://h.example:8080/", "to port 8080, past the mapping of port 80: redirect"},
+		{"nginx", "Location", "https://h.example:999/x/", ""},
 		{"nginx", "Location", "https://h.example/x/", ""},
 		{"nginx", "Location", "https://h.example:443/x/", ""},
 		{"nginx", "Location", "https://h.example:9443/x/", ""},
@@ -31,7 +34,7 @@ func TestPortLeaked(t *testing.T) {
 		{"nginx", "Alt-Svc", `h3="other.example:8443"`, ""},
 		{"nginx", "Alt-Svc", "clear", ""},
 	} {
-		got := portLeaked(m, http.Header{c.header: {c.value}}, servers.Server{PID: 8, Command: c.command})
+		got := portLeaked(m, all, http.Header{c.header: {c.value}}, servers.Server{PID: 8, Command: c.command})
 		if len(got) != min(len(c.says), 1) ||
 			len(got) > 0 && (got[0].ID != finding.PortLeaked || !strings.Contains(got[0].Text, c.says) ||
 				got[0].Seen != c.header+": "+c.value) {
@@ -44,7 +47,8 @@ func TestPortLeaked(t *testing.T) {
 func TestNothingLeaked(t *testing.T) {
 	for _, line := range []string{"443:10.0.0.5:8443", "8443:9443"} {
 		m := lab.Mappings(t, line)[0]
-		if got := portLeaked(m, http.Header{"Location": {"https://h:8443/"}}, servers.Server{}); len(got) > 0 {
+		header := http.Header{"Location": {"https://h:8443/"}}
+		if got := portLeaked(m, lab.Mappings(t, line), header, servers.Server{}); len(got) > 0 {
 			t.Errorf("%s: %v", line, got)
 		}
 	}

@@ -53,10 +53,18 @@ func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters,
 		w.judge()
 		if w.Reached && w.Protocol == rules.TCP && !asked[w.Mapping.String()] {
 			asked[w.Mapping.String()] = true
-			w.leaked = w.leaks(ctx, client, found)
+			w.leaked = w.leaks(ctx, client, mappingsOf(ways), found)
 		}
 	}
 	return seen, ctx.Err()
+}
+
+func mappingsOf(ways []Way) []rules.Mapping {
+	list := make([]rules.Mapping, 0, len(ways))
+	for i := range ways {
+		list = append(list, ways[i].Mapping)
+	}
+	return list
 }
 
 // assign gives each way its packets: the first one that the client sent, since others are repetitions; and of the

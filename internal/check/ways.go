@@ -34,11 +34,14 @@ type Way struct {
 	back      *trace.Packet     // what this host answered
 	leaked    []finding.Finding // by the server's answer
 	explained bool              // something says why it was not reached
-	alone     bool              // of the other family or protocol nothing is told: a cure is for this one
+	alone     bool              // of another way to the mapping nothing is told, since rules tell clients apart there
 }
 
 // Family returns the address family of a Way.
 func (w *Way) Family() rules.Families { return rules.FamilyOf(w.To.Addr()) }
+
+// noAddress is why a mapping has no way from other hosts.
+const noAddress = "no interface has an address for it that other hosts reach"
 
 // waysOf returns the ways to a mapping from other hosts: one for each protocol and family, at the first address
 // that has a server. The mapping's own options can leave none: then why says so.
@@ -68,7 +71,7 @@ func waysOf(m rules.Mapping, found *servers.Found) (ways []Way, why string) {
 		}
 	}
 	if len(ways) == 0 {
-		why = "no interface has an address for it that other hosts reach"
+		why = noAddress
 	}
 	return ways, why
 }

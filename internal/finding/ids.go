@@ -151,7 +151,7 @@ var kinds = []kind{
 	{id: RulesMissing, severity: Broken, lead: "to put it there", warning: true},
 	{id: NotSaved, severity: Risk, lead: "to save it"},
 	{id: RulesDamaged, severity: Broken, lead: "to make them again", warning: true},
-	{id: RulesForeign, severity: Broken, warning: true},
+	{id: RulesForeign, severity: Broken, lead: "to take it out", warning: true},
 	{id: OtherBackend, severity: Risk},
 	{id: OtherVariant, severity: Hint},
 	{id: FamilyMissing, severity: Risk, warning: true},

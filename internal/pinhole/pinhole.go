@@ -28,7 +28,6 @@ type Connections struct {
 	Family   rules.Families
 	Protocol rules.Protocols
 	Early    bool // their packets are not translated yet
-	Alone    bool // those of the other family are not meant, also where a rule can be for both
 }
 
 // Commands let connections pass, and take that back. There can be none.
@@ -83,9 +82,6 @@ func (c *Commands) nft(pass Connections, at Place) {
 	insert := at.order("add rule "+place, "insert rule "+place, " handle ")
 	undo := fmt.Sprintf("sudo nft -a list chain %s | sed -n 's|.*comment %s # handle |delete rule %[1]s handle |p' | "+
 		"sudo nft -f -", place, comment)
-	if pass.Alone && strings.HasPrefix(place, "inet ") {
-		insert += " meta nfproto " + map[rules.Families]string{rules.IPv4: "ipv4", rules.IPv6: "ipv6"}[pass.Family]
-	}
 	for _, match := range pass.matches(nft) {
 		c.add(fmt.Sprintf("sudo nft %s %s accept comment '%s'", insert, match, comment), undo)
 	}

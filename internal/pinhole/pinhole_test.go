@@ -41,9 +41,6 @@ func TestCommands(t *testing.T) {
 		{"nft, one of several has the protocol", "53:5353/udp & 443:8443", Connections{}, table,
 			`sudo nft insert rule inet filter input meta l4proto tcp ct status dnat ct original proto-dst 443 accept ` +
 				`comment '"portmap 443/tcp"'`, undoOf443},
-		{"nft, one family", "443:8443", Connections{Family: rules.IPv6, Alone: true}, table,
-			`sudo nft insert rule inet filter input meta nfproto ipv6 meta l4proto tcp ct status dnat ` +
-				`ct original proto-dst 443 accept comment '"portmap 443/tcp"'`, undoOf443},
 		{"nft, several", "80:8080 & 443:8443", Connections{}, table,
 			`sudo nft insert rule inet filter input meta l4proto tcp ct status dnat accept comment '"portmap tcp"'`,
 			strings.Replace(undoOf443, " 443/", " ", 1)},

@@ -181,8 +181,8 @@ func damage(why, foreign, repair string) []finding.Finding {
 	if foreign == "" {
 		return []finding.Finding{{ID: finding.RulesDamaged, Text: text, Remedy: repair}}
 	}
-	do, command, _ := strings.Cut(foreign, ": ")
-	return []finding.Finding{{ID: finding.RulesForeign, Text: text + "; " + do, Remedy: command}}
+	_, command, _ := strings.Cut(foreign, ": ")
+	return []finding.Finding{{ID: finding.RulesForeign, Text: text, Remedy: command}}
 }
 
 // List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the
