@@ -172,8 +172,8 @@ func (a *app) flush() *cobra.Command {
 		Use:        "flush",
 		SuggestFor: []string{"clear", "stop", "reset"},
 		Short:      "Take everything of portmap's out of the kernel, and leave the file",
-		Long: `Take everything of portmap's out of the kernel, and leave the file. The mappings of files named by --config
-are taken out, too; portmap apply brings back those of one file.`,
+		Long: `Take everything of portmap's out of the kernel, and leave the file. The mappings of files named by
+--config are taken out, too; portmap apply brings back those of one file.`,
 		Example: "  portmap flush\n  portmap apply      # brings it back",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
