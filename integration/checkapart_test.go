@@ -116,6 +116,7 @@ func TestCheckTellsWhoIsKeptOut(t *testing.T) {
 		"iifname eth0 tcp dport 22 accept\ndrop",
 		"iifname vmap { lo : accept, eth0 : jump more }\ndrop\n}\nchain more {\ntcp dport 22 accept",
 		"drop\niifname eth0 tcp dport 8443 accept",
+		"tcp flags syn jump flood\ndrop\n}\nchain flood {\nlimit rate 25/second return\ndrop",
 		"iifname != lo tcp dport 8443 drop",
 		"ip saddr != 127.0.0.0/8 tcp dport 8443 reject",
 		"iifname eth1 tcp dport 8443 accept\ndrop",

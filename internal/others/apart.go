@@ -43,7 +43,7 @@ func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
 		w := walk{rules: list}
 		w.until = func(chain string, r rule) bool { return chain == at.Chain && r.number == at.Number }
 		w.visit = func(chain string, r rule) {
-			passes := r.action == accept || r.action == leave
+			passes := r.action == accept || r.action == leave && chain == at.Chain // else another chain can still stop
 			if lets == nil && passes && r.match.tellsApart(&c) {
 				lets = &Place{at.System, at.Family, at.Table, chain, r.number}
 				apart.Text = r.match.text() + " accept"
