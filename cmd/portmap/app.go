@@ -119,12 +119,14 @@ func completes(word string) bool {
 }
 
 // takeOnce has each flag with a value refuse a second one: which of two files or packet filters is meant cannot be
-// known. Those of a mapping have the rules of its grammar.
+// known. Those of a mapping have the rules of its grammar, and lists add up.
 func takeOnce(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) {
-		if _, ofMapping := f.Value.(optionFlag); !ofMapping && f.NoOptDefVal == "" {
+		_, ofMapping := f.Value.(optionFlag)
+		_, isList := f.Value.(pflag.SliceValue)
+		if !ofMapping && !isList && f.NoOptDefVal == "" {
 			f.Value = &onceValue{Value: f.Value}
-			if f.DefValue == "[]" || f.DefValue == "0s" {
+			if f.DefValue == "0s" {
 				f.DefValue = "" // help leaves out a zero default, and knows it of pflag's own types only
 			}
 		}

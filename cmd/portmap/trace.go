@@ -49,7 +49,7 @@ TCP is followed from before all rules, UDP from behind connection tracking: only
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return wrap(a.runTrace(cmd.Context(), args[0], o), "trace %s", args[0])
+			return wrap(a.runTrace(cmd.Context(), args[0], o), "trace")
 		},
 		ValidArgsFunction: a.completeMappings,
 	}
