@@ -83,17 +83,17 @@ func TestForeignRuleInOurChain(t *testing.T) {
 					for _, args := range [][]string{{"apply"}, {"flush"}, {"remove", "--all"}} {
 						r := p.try(args...)
 						_, says, found := strings.Cut(r.Err, ": a rule of others stands in PORTMAP")
-						if r.Code != 1 || !found || !strings.Contains(says, "\n  take it out: sudo /") {
+						if r.Code != 1 || !found || !strings.Contains(says, "\n  to take it out: sudo /") {
 							t.Fatalf("%v: %+v", args, r)
 						}
 						if after := host.Ruleset(); after != before {
 							t.Errorf("%v changed the rules:\n%s", args, lineDiff(before, after))
 						}
-						_, remedy, _ = strings.Cut(says, "\n  take it out: sudo ")
+						_, remedy, _ = strings.Cut(says, "\n  to take it out: sudo ")
 					}
 					for _, command := range []string{"diff", "list"} {
 						if r := p.try(command); !strings.Contains(r.Err, "a rule of others stands in PORTMAP") ||
-							!strings.Contains(r.Err, "); take it out: sudo "+remedy) {
+							!strings.Contains(r.Err, "); to take it out: sudo "+remedy) {
 							t.Errorf("%s: %+v", command, r)
 						}
 					}

@@ -233,7 +233,7 @@ func TestForeignRuleLeadsIntoOurs(t *testing.T) {
 		host.Run(b.tools[1], "-t", "nat", "-N", "VPN")
 		host.Run(b.tools[1], "-t", "nat", "-A", "VPN", "-i", "wg0", "-j", "PORTMAP")
 		remedy := "a rule of others leads into PORTMAP, a chain that is to go: -A VPN -i wg0 -j PORTMAP\n" +
-			"  take it out: sudo /usr/sbin/" + b.tools[1] + " -t nat -D VPN -i wg0 -j PORTMAP"
+			"  to take it out: sudo /usr/sbin/" + b.tools[1] + " -t nat -D VPN -i wg0 -j PORTMAP"
 		for _, away := range [][]string{{"flush"}, {"remove", "443"}, {"remove", "--all"}} {
 			unchanged(t, p, strings.Join(away, " ")+": "+remedy, away...)
 		}

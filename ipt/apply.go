@@ -154,7 +154,7 @@ func rename(program string, id chainID) string {
 
 // takeOut is what to type to take out a rule of others.
 func takeOut(program string, l ruleLine) string {
-	return fmt.Sprintf("take it out: sudo %s -t %s -D %s", program, l.in.table, l)
+	return fmt.Sprintf("to take it out: sudo %s -t %s -D %s", program, l.in.table, l)
 }
 
 // carryOut does the steps in turn: side by side would be quicker, but iptables-nft 1.8.9 does not always get over

@@ -131,7 +131,8 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 			continue
 		}
 		its, why := waysOf(one.Mapping, found)
-		if one.Note = why; why == noAddress && !one.Mapping.Listen().IsValid() {
+		if one.Note = why; why == noAddress && !one.Mapping.Listen().IsValid() &&
+			one.Mapping.Families() != rules.IPv6 { // of IPv6 alone another finding says more
 			list = append(list, finding.Finding{ID: finding.AddressAbsent, Mapping: one.Mapping,
 				Text: fmt.Sprintf("%s: %s", one.Mapping.Spec(), noAddress)})
 		}

@@ -36,13 +36,15 @@ func hitting(t *testing.T, script string, kind Kind, text string) (found []Resul
 	if clean.Counts[kind] == 0 {
 		t.Fatalf("no call for %s in %v", kind, clean.Counts)
 	}
+	var hits []string
 	for n := range clean.Counts[kind] {
-		if r := shell(t, script, Fault{Kind: kind, N: n + 1}); strings.Contains(r.Hit, text) {
+		r := shell(t, script, Fault{Kind: kind, N: n + 1})
+		if hits = append(hits, r.Hit); strings.Contains(r.Hit, text) {
 			found = append(found, r)
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("no %s came to %q", kind, text)
+		t.Fatalf("no %s came to %q, but to %q", kind, text, hits)
 	}
 	return found
 }
@@ -55,7 +57,7 @@ func TestWithoutFault(t *testing.T) {
 }
 
 func TestErrorOfCall(t *testing.T) {
-	for _, r := range hitting(t, "cat /proc/version", EIO, "read /proc/") {
+	for _, r := range hitting(t, "exec cat /proc/version", EIO, "read /proc/") {
 		if !strings.Contains(r.Err, "Input/output error") || r.Killed {
 			t.Errorf("%+v", r)
 		}
