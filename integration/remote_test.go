@@ -112,13 +112,16 @@ func TestRemoteTarget(t *testing.T) {
 	})
 }
 
-// shares asks the host from as many ports as it is told, and returns how many connections came to each server.
+// shares asks the host from as many ports as it is told, each one once, since the kernel takes what comes from a port
+// again for the same connection. It returns how many connections came to each server.
 func shares(t *testing.T, from *lab.Host, to string, count int) map[netip.AddrPort]int {
 	t.Helper()
 	found := map[netip.AddrPort]int{}
 	from.Do(func() {
-		for range count {
-			conn, err := net.DialTimeout("udp", to, time.Second)
+		const first = 20000
+		for i := range count {
+			d := net.Dialer{Timeout: time.Second, LocalAddr: &net.UDPAddr{Port: first + i}}
+			conn, err := d.Dial("udp", to)
 			if err != nil {
 				t.Error(err)
 				return
