@@ -2,6 +2,7 @@ package trace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -11,12 +12,21 @@ import (
 
 	"portmap/internal/lab"
 	"portmap/rules"
+
+	"golang.org/x/sys/unix"
 )
 
 func pair(t *testing.T) (host, client *lab.Host) {
 	network := lab.New(t)
 	host, client = network.Host("host"), network.Host("client")
 	network.Link(host, "192.0.2.1/24", "2001:db8::1/64", client, "192.0.2.2/24", "2001:db8::2/64")
+	client.Do(func() { // on a busy machine a new link loses what is sent at first, which is sent again after a second
+		for _, closed := range [...]string{"192.0.2.1:1", "[2001:db8::1]:1"} {
+			if _, err := net.DialTimeout("tcp", closed, 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s is not refused: %v", closed, err)
+			}
+		}
+	})
 	return host, client
 }
 
