@@ -16,7 +16,7 @@ func (t *Texts) tellsApart(ctx context.Context, s stop, w *Way) string {
 		at.Number = uint64(s.number)
 	}
 	port := s.at
-	if port == 0 {
+	if port == 0 && len(w.Expected) > 0 { // counters do not tell
 		port = w.Expected[0].Port()
 	}
 	clients := others.Clients{Mapping: w.Mapping, Family: w.Family(), Protocol: w.Protocol,
@@ -24,7 +24,7 @@ func (t *Texts) tellsApart(ctx context.Context, s stop, w *Way) string {
 	if link := linkOf(w.To.Addr()); link != nil {
 		clients.Comes = link.Name
 	}
-	apart, err := others.Tell(ctx, at, clients)
+	apart, err := t.chains.Tell(ctx, at, clients)
 	whom, probe := "clients of "+w.Mapping.Spec(), "the probe"
 	if s.answer {
 		whom, probe = "answers of "+w.Mapping.Spec(), "that to the probe"
@@ -43,18 +43,12 @@ func (t *Texts) tellsApart(ctx context.Context, s stop, w *Way) string {
 
 // letting names a rule of the same table as one that stops.
 func (t *Texts) letting(ctx context.Context, s stop, at others.Place, text string) stop {
-	s.chain, s.handle, s.number, s.text = at.Chain, at.Number, 1, text
+	s.chain, s.handle, s.text = at.Chain, at.Number, text
 	if s.system == others.Legacy {
 		return s
 	}
-	rule, err := t.nft.Rule(at.Family, at.Table, at.Chain, at.Number)
-	if err != nil {
-		return s
+	if rule, err := t.read(ctx, at, s.program); err == nil {
+		s.text, s.tool = rule.Text, others.ToolOf(at.Table, at.Chain, rule.Comment)
 	}
-	s.text = rule.Text
-	if line := t.line(ctx, s.program, at.Table, at.Chain, rule.Number); s.system == others.IPTables && line != "" {
-		s.text = line
-	}
-	s.tool = others.ToolOf(at.Table, at.Chain, rule.Comment)
 	return s
 }

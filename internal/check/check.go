@@ -115,6 +115,9 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 	return list, nil
 }
 
+// tellApart is why what became of the probe says nothing of clients.
+const tellApart = "the rules tell clients apart, and the probe is none of those that they let in"
+
 // probe sends packets for the first mappings that can be reached, and returns what it shows.
 func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Finding, error) {
 	var ways []Way
@@ -156,21 +159,24 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 		return nil, err
 	}
 	var texts Texts
-	untold := map[int]bool{} // the results with a way of which nothing is told
+	whys := make([][]finding.Finding, len(ways))
 	for i := range ways {
-		texts.explain(ctx, &ways[i], seen)
-		untold[of[i]] = untold[of[i]] || ways[i].Untold
+		w := &ways[i]
+		whys[i] = texts.explain(ctx, w, seen)
+		if w.Untold {
+			r.Results[of[i]].Note = tellApart
+		}
+		w.explained, w.Path = len(whys[i]) > 0, texts.pathOf(ctx, w)
 	}
 	for i := range ways {
-		w, one := &ways[i], &r.Results[of[i]]
-		w.alone = untold[of[i]]
-		why := slices.Concat(texts.explain(ctx, w, seen), w.leaked)
-		if w.Untold && one.Note == "" {
-			one.Note = "the rules tell clients apart, and the probe is none of those that they let in"
+		one := &r.Results[of[i]]
+		if one.Note == tellApart { // a cure of another way would let in everybody there
+			for k := range whys[i] {
+				whys[i][k].Remedy, whys[i][k].Undo = "", ""
+			}
 		}
-		w.explained, w.Path = len(why) > 0, texts.pathOf(ctx, w)
-		one.Ways = append(one.Ways, *w)
-		list = append(list, why...)
+		one.Ways = append(one.Ways, ways[i])
+		list = append(list, slices.Concat(whys[i], ways[i].leaked)...)
 	}
 	return list, texts.Close()
 }

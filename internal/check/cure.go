@@ -13,8 +13,6 @@ func cureFor(s stop, w *Way) (c pinhole.Commands) {
 	switch {
 	case s.number == 0 && !s.policy(): // the rule is gone already
 		return c
-	case w.alone: // it would let in everybody, where rules let in certain clients over the other family
-		return c
 	case s.tool == "firewalld", s.tool == "ufw":
 		at.Program = s.tool
 	case s.system == others.Tables:

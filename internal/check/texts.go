@@ -13,15 +13,16 @@ import (
 
 // Texts has the rules that packets met, as their tools list them. What was read is kept. The zero Texts is ready.
 type Texts struct {
-	nft   nftext.Reader
-	saved map[string]string // what iptables-nft lists, by program and table
+	nft    nftext.Reader
+	saved  map[string]string // what iptables-nft lists, by program and table
+	chains others.Chains     // what was read of the ways to where packets were stopped
 }
 
 // Refresh forgets what was read, if rules have changed since the last call.
 func (t *Texts) Refresh() error {
 	changed, err := t.nft.Refresh()
 	if changed {
-		t.saved = nil
+		t.saved, t.chains = nil, others.Chains{}
 	}
 	return err
 }
@@ -31,16 +32,20 @@ func (t *Texts) Close() error { return t.nft.Close() }
 
 // rule returns the rule of a hop.
 func (t *Texts) rule(ctx context.Context, p *trace.Packet, hop *trace.Hop) (nftext.Rule, error) {
-	rule, err := t.nft.Rule(hop.Family, hop.Table, hop.Chain, hop.Handle)
-	if err != nil {
-		return rule, err
-	}
-	if system, program := systemOf(p, hop); system == others.IPTables {
-		if text := t.line(ctx, program, hop.Table, hop.Chain, rule.Number); text != "" {
+	system, program := systemOf(p, hop)
+	return t.read(ctx, others.Place{System: system, Family: hop.Family, Table: hop.Table, Chain: hop.Chain,
+		Number: hop.Handle}, program)
+}
+
+// read returns a rule of nf_tables. That of iptables-nft is written as its program does.
+func (t *Texts) read(ctx context.Context, at others.Place, program string) (nftext.Rule, error) {
+	rule, err := t.nft.Rule(at.Family, at.Table, at.Chain, at.Number)
+	if err == nil && at.System == others.IPTables {
+		if text := t.line(ctx, program, at.Table, at.Chain, rule.Number); text != "" {
 			rule.Text = text
 		}
 	}
-	return rule, nil
+	return rule, err
 }
 
 // line returns a rule as iptables-nft lists it: "-A INPUT -p tcp --dport 8443 -j DROP". It is "" where that cannot be.

@@ -34,7 +34,6 @@ type Way struct {
 	back      *trace.Packet     // what this host answered
 	leaked    []finding.Finding // by the server's answer
 	explained bool              // something says why it was not reached
-	alone     bool              // of another way to the mapping nothing is told, since rules tell clients apart there
 }
 
 // Family returns the address family of a Way.

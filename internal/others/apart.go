@@ -2,6 +2,7 @@ package others
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"portmap/rules"
@@ -33,14 +34,26 @@ type Apart struct {
 	Text    string // of that rule, as nft would write it
 }
 
+// Chains keeps the rules that were read: many packets are stopped at one place. The zero Chains is ready.
+type Chains struct{ read map[string]*chainsOf }
+
+// chainsOf are the chains of a table: those with a hook, and what gives the rules of each.
+type chainsOf struct {
+	bases []string
+	rules func(chain string) []rule
+}
+
 // Tell looks for rules that tell clients apart by their addresses, interfaces or number, up to where packets were
 // stopped. A rule lets in clients of the mapping if it names the port, or the interface on which they come: others are
 // for hosts that are trusted with all ports, and clients are rarely among them. It needs CAP_NET_ADMIN.
-func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
-	bases, list, err := rulesAt(ctx, at, c.Family)
-	for _, base := range bases {
+func (k *Chains) Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
+	of, err := k.of(ctx, at, c.Family)
+	if err != nil {
+		return apart, err
+	}
+	for _, base := range of.bases {
 		var lets *Place
-		w := walk{rules: list}
+		w := walk{rules: of.rules}
 		w.until = func(chain string, r rule) bool { return chain == at.Chain && r.number == at.Number }
 		w.visit = func(chain string, r rule) {
 			passes := r.action == accept || r.action == leave && chain == at.Chain // else another chain can still stop
@@ -61,24 +74,40 @@ func Tell(ctx context.Context, at Place, c Clients) (apart Apart, err error) {
 	return apart, err
 }
 
-// rulesAt returns the base chains of a table, and what gives the rules of one chain.
-func rulesAt(ctx context.Context, at Place, family rules.Families) (bases []string, list func(string) []rule,
-	err error) {
+// of returns the chains of a table. Those of iptables-legacy belong to one family.
+func (k *Chains) of(ctx context.Context, at Place, family rules.Families) (*chainsOf, error) {
+	key := fmt.Sprint(at.System, at.Family, family, at.Table)
+	if of := k.read[key]; of != nil {
+		return of, nil
+	}
+	of := &chainsOf{}
 	if at.System == Legacy {
 		program := map[rules.Families]string{rules.IPv4: "iptables-legacy", rules.IPv6: "ip6tables-legacy"}[family]
 		chains, err := legacyRules(ctx, program, at.Table)
-		return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
-			func(chain string) []rule { return chains[chain] }, err
-	}
-	all, err := chains()
-	t := table{at.Family, at.Table}
-	for _, c := range all {
-		if c.base && c.table == t {
-			bases = append(bases, c.name)
+		if err != nil {
+			return nil, err
 		}
+		of.bases = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+		of.rules = func(chain string) []rule { return chains[chain] }
+	} else {
+		all, err := chains()
+		if err != nil {
+			return nil, err
+		}
+		t := table{at.Family, at.Table}
+		for _, c := range all {
+			if c.base && c.table == t {
+				of.bases = append(of.bases, c.name)
+			}
+		}
+		read := reading{chains: all, rules: map[chainName][]rule{}}
+		of.rules = read.of(t)
 	}
-	read := reading{chains: all, rules: map[chainName][]rule{}}
-	return bases, read.of(t), err
+	if k.read == nil {
+		k.read = map[string]*chainsOf{}
+	}
+	k.read[key] = of
+	return of, nil
 }
 
 // chooses reports whether a match depends on the client, or for answers on where they go; or on how many there are.

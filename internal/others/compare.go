@@ -64,7 +64,8 @@ func (m *match) asks(f field, apart bool) {
 func isLoopback(f field, value []byte) bool {
 	switch {
 	case f == source || f == destination:
-		return value[0] == 127 && len(value) <= 4 || len(value) == 16 && netip.AddrFrom16([16]byte(value)).IsLoopback()
+		return len(value) > 0 && len(value) <= 4 && value[0] == 127 ||
+			len(value) == 16 && netip.AddrFrom16([16]byte(value)).IsLoopback()
 	case f != iface && f != arrival && f != departure:
 		return false
 	case len(value) == 4:

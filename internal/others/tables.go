@@ -203,7 +203,9 @@ func rulesOf(c chainName) (list []rule, err error) {
 		attribute.Each(b, func(kind uint16, value []byte) {
 			switch kind {
 			case unix.NFTA_RULE_HANDLE:
-				handle = binary.BigEndian.Uint64(value)
+				if len(value) == 8 {
+					handle = binary.BigEndian.Uint64(value)
+				}
 			case unix.NFTA_RULE_EXPRESSIONS:
 				r = decode(c.table, value)
 			}
