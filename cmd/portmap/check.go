@@ -41,7 +41,8 @@ interface, it names them, since the probe is another client. For both, try from 
 
 --fix types only cures that it can undo. It prints each with the command that undoes it, and asks; y is yes.
 
-Exit codes: 0 nothing was found but hints; 1 something was; 2 wrong usage; 3 nothing was found, and root can see more.`,
+Exit codes: 0 nothing was found but hints; 1 something was; 2 wrong usage; 3 nothing was found, and not all could be
+looked at.`,
 		Example: `  portmap check
   portmap check 443
   portmap check 443 -v             # the whole way of the packet
