@@ -22,9 +22,26 @@ func (w watching) asleep(do func()) {
 			w.t.Fatal(err)
 		}
 	}
-	signal(syscall.SIGSTOP)
 	defer signal(syscall.SIGCONT)
+	w.within("the watch to stop without the lock, which commands need", func() bool {
+		signal(syscall.SIGSTOP)
+		w.within("the watch to stop", w.stopped)
+		if w.waits() {
+			signal(syscall.SIGCONT)
+			return false
+		}
+		return true
+	})
 	do()
+}
+
+// stopped reports whether each thread of the watch is stopped, which takes a moment after the signal.
+func (w watching) stopped() bool {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(w.process.Process.Pid) + "/task/*/status")
+	return len(threads) > 0 && !slices.ContainsFunc(threads, func(status string) bool {
+		text, err := os.ReadFile(status)
+		return err == nil && !strings.Contains(string(text), "State:\tT")
+	})
 }
 
 // Temporary mappings that were flushed in the moment of an edit come back; those that were removed in it do not.
