@@ -25,6 +25,8 @@ type reading struct {
 	owner   uint32          // the process that alone may change the table; mostly 0
 	chains  []string        // those of single mappings
 	foreign []foreignObject // what others put into it
+
+	only map[string]bool // the mappings whose elements are looked up; nil if all elements are read
 }
 
 func newReading(users rules.Users) *reading {
@@ -75,6 +77,9 @@ func (r *reading) entryOf(comment []byte) *entry {
 	r.order = append(r.order, e)
 	return e
 }
+
+// about reports whether the reading is about a mapping. Those that are in rules are seen in any case.
+func (r *reading) about(e *entry) bool { return r.only == nil || r.only[e.mapping.String()] }
 
 // see counts an object of a mapping.
 func (r *reading) see(place int, e *entry) {
@@ -176,6 +181,9 @@ func (r *reading) keys(place int, list []element) {
 			}
 		}
 	}
+	if r.only != nil && p.shared { // it can be a mapping's that was not looked up
+		return
+	}
 	for i, el := range list {
 		if !explained[i] && (p.lingers == nil || !p.lingers(el)) {
 			r.damage("set %s has an element that no mapping explains", p.name)
@@ -186,6 +194,9 @@ func (r *reading) keys(place int, list []element) {
 
 // ownChains finds chains of single mappings that none of those that were seen has.
 func (r *reading) ownChains() {
+	if r.only != nil {
+		return
+	}
 	known := map[string]bool{}
 	for _, e := range r.order {
 		known[spreadChain(&e.mapping)] = isSpread(&e.mapping)
@@ -203,6 +214,9 @@ func (r *reading) live() rules.Live {
 	live := rules.Live{Mappings: make([]rules.LiveMapping, 0, len(r.order))}
 	var buffer []keyRange
 	for _, e := range r.order {
+		if !r.about(e) {
+			continue
+		}
 		whole := true
 		for i := range r.places {
 			p, have := &r.places[i], 0

@@ -21,18 +21,11 @@ func (k *kernel) refuseOverlap(change rules.Change) error {
 	if len(change.Add) == 0 || len(change.Add) >= verifyFrom {
 		return nil
 	}
-	near := labels{}
-	for _, p := range maps() {
-		if err := k.elementsNear(p, change.Add, near); err != nil {
-			return err
-		}
+	claims := make([]claim, 0, len(change.Add))
+	for i := range change.Add {
+		claims = append(claims, claimOf(&change.Add[i]))
 	}
-	if err := k.rulesNear(near); err != nil {
-		return err
-	}
-	near.forget(change.Remove)
-	near.forget(change.Add)
-	live, err := k.mappingsOf(near)
+	live, err := k.near(claims, change.Remove, change.Add)
 	if err != nil {
 		return err
 	}
@@ -46,6 +39,36 @@ func (k *kernel) refuseOverlap(change rules.Change) error {
 	return nil
 }
 
+// claim is what a mapping takes for itself.
+type claim struct {
+	address   netip.Addr // zero: every one
+	ports     rules.Ports
+	protocols rules.Protocols
+	families  rules.Families
+	named     bool
+}
+
+func claimOf(m *rules.Mapping) claim {
+	return claim{m.Listen(), m.ListenPorts(), m.Protocols(), m.Families(), m.Name() != ""}
+}
+
+// near returns live mappings that may claim some of the same, other than the known ones.
+func (k *kernel) near(claims []claim, known ...[]rules.Mapping) ([]rules.Mapping, error) {
+	found := labels{}
+	for _, p := range maps() {
+		if err := k.elementsNear(p, claims, found); err != nil {
+			return nil, err
+		}
+	}
+	if err := k.rulesNear(found); err != nil {
+		return nil, err
+	}
+	for _, list := range known {
+		found.forget(list)
+	}
+	return k.mappingsOf(found)
+}
+
 func overlaps(a, b rules.Mapping) bool {
 	if a.Name() != "" && a.Name() == b.Name() {
 		return true
@@ -53,9 +76,9 @@ func overlaps(a, b rules.Mapping) bool {
 	return a.ListenPorts().Overlaps(b.ListenPorts()) && a.SharesClients(b)
 }
 
-// elementsNear notes the labels of elements that can overlap one of the mappings.
-func (k *kernel) elementsNear(p portMap, mappings []rules.Mapping, near labels) error {
-	keys, all := keysIn(p, mappings)
+// elementsNear notes the labels of elements that can overlap one of the claims.
+func (k *kernel) elementsNear(p portMap, claims []claim, near labels) error {
+	keys, all := p.keysOf(claims)
 	if all || len(keys) > keysAtMost {
 		return k.firstElements(p.name, readAtMost, func(e element) { near.note(e.comment) })
 	}
@@ -72,26 +95,29 @@ func (k *kernel) elementsNear(p portMap, mappings []rules.Mapping, near labels) 
 	return nil
 }
 
-// keysIn returns the keys that overlapping elements of a map have; all where those of any address do, or any
-// with the same name.
-func keysIn(p portMap, mappings []rules.Mapping) (keys [][]byte, all bool) {
-	for i := range mappings {
-		m := &mappings[i]
-		if m.Name() != "" {
+// keysOf returns the keys that overlapping elements of the map have; all where those of any address do, or any with the
+// same name.
+func (p portMap) keysOf(claims []claim) (keys [][]byte, all bool) {
+	for _, c := range claims {
+		if c.named {
 			return nil, true
 		}
-		if m.Families()&p.families == 0 {
+		if c.families&p.families == 0 {
 			continue
 		}
-		r := keyRange{address: m.Listen(), ports: m.ListenPorts()}
+		r := keyRange{address: c.address, ports: c.ports}
 		switch {
 		case p.key.address == 0:
 			r.address = netip.Addr{}
 		case !r.address.IsValid():
 			return nil, true
 		}
-		for _, r.family = range p.keyFamilies(m) {
-			for _, r.protocol = range m.Protocols().Each() {
+		families := []rules.Families{0}
+		if p.key.family {
+			families = c.families.Each()
+		}
+		for _, r.family = range families {
+			for _, r.protocol = range c.protocols.Each() {
 				for i := 0; i < r.ports.Count() && len(keys) <= keysAtMost; i++ {
 					keys = append(keys, p.key.append(nil, &r, i))
 				}
@@ -99,14 +125,6 @@ func keysIn(p portMap, mappings []rules.Mapping) (keys [][]byte, all bool) {
 		}
 	}
 	return keys, false
-}
-
-// keyFamilies returns the families of a mapping that have keys of their own in the map.
-func (p portMap) keyFamilies(m *rules.Mapping) []rules.Families {
-	if p.key.family {
-		return m.Families().Each()
-	}
-	return []rules.Families{0}
 }
 
 // rulesNear notes the labels of mappings with --source or --interface.

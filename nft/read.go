@@ -9,18 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// live reads the table. What looks damaged is read again before it is believed, for two reasons. Lists of different
-// chains and maps belong together only if no rule changed between them. And a map that has just grown is spread over a
-// larger hash table in the background (lib/rhashtable.c): a list read meanwhile has some elements twice and others not
-// at all.
-func (k *kernel) live(ctx context.Context) (live rules.Live, err error) {
+// live reads the table.
+func (k *kernel) live(ctx context.Context) (rules.Live, error) {
+	return k.settled(ctx, func() (rules.Live, error) { return k.readTable(ctx, newReading(k.users), k.allElements) })
+}
+
+// settled reads the table once, or until it is what it seems to be. What looks damaged is read again before it is
+// believed, for two reasons. Lists of different chains and maps belong together only if no rule changed between them.
+// And a map that has just grown is spread over a larger hash table in the background (lib/rhashtable.c): a list read
+// meanwhile has some elements twice and others not at all.
+func (k *kernel) settled(ctx context.Context, read func() (rules.Live, error)) (live rules.Live, err error) {
 	pause := 5 * time.Millisecond
 	for looks, times := 0, 0; looks < 6 && times < interruptions; times++ {
 		before, err := k.generation()
 		if err != nil {
 			return rules.Live{}, err
 		}
-		if live, err = k.readTable(ctx); err != nil {
+		if live, err = read(); err != nil {
 			return rules.Live{}, err
 		}
 		after, err := k.generation()
@@ -42,12 +47,11 @@ func (k *kernel) live(ctx context.Context) (live rules.Live, err error) {
 
 // readTable reads the rules first, whose texts say what labels mean, then the maps, which name the mappings, then the
 // sets.
-func (k *kernel) readTable(ctx context.Context) (rules.Live, error) {
+func (k *kernel) readTable(ctx context.Context, r *reading, elementsOf elementReader) (rules.Live, error) {
 	s, err := k.survey()
 	if err != nil || !s.info.there {
 		return rules.Live{}, err
 	}
-	r := newReading(k.users)
 	r.table(s)
 	if err := r.compareRules(s.rules, k.finder(s.sets)); err != nil {
 		return rules.Live{}, kernelError(err)
@@ -61,7 +65,7 @@ func (k *kernel) readTable(ctx context.Context) (rules.Live, error) {
 			if err := ctx.Err(); err != nil {
 				return rules.Live{}, err
 			}
-			found, err := k.elementsOf(p.name)
+			found, err := elementsOf(p)
 			if err != nil && !isAbsent(err) { // that it is absent was said already
 				return rules.Live{}, kernelError(err)
 			}
@@ -74,6 +78,11 @@ func (k *kernel) readTable(ctx context.Context) (rules.Live, error) {
 	}
 	return r.live(), nil
 }
+
+// elementReader reads the elements of a map or set.
+type elementReader func(*place) ([]element, error)
+
+func (k *kernel) allElements(p *place) ([]element, error) { return k.elementsOf(p.name) }
 
 // finder returns the sets in which rules look something up. It reads the contents of a rule's own set when they are
 // asked for.

@@ -17,3 +17,9 @@ type Backend interface {
 	Apply(context.Context, Change) error
 	Close() error // what is live stays
 }
+
+// Looker is a Backend that finds some mappings without reading all others.
+type Looker interface {
+	// LookFor returns what Live says of these mappings; false if only Live can tell.
+	LookFor(context.Context, []Mapping) (live Live, tells bool, err error)
+}

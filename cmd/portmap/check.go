@@ -99,14 +99,11 @@ func (a *app) runCheck(ctx context.Context, selectors []string, o checkOptions) 
 // look checks the mappings that are asked for.
 func (a *app) look(ctx context.Context, selectors []string, probe bool) (report check.Report, err error) {
 	err = a.with(func(h *reconcile.Host) error {
-		listing, err := h.List(ctx)
+		listing, err := h.List(ctx, selectors...)
 		if err != nil {
 			return err
 		}
-		rows, err := selected(listing.Rows, selectors)
-		if err != nil {
-			return err
-		}
+		rows := listing.Rows
 		if len(rows) == 0 {
 			a.notes(listing.Findings()...) // there are none, or the file has errors
 		}
@@ -135,33 +132,4 @@ func mappingsOf(rows []reconcile.Row) []rules.Mapping {
 		list = append(list, rows[i].Mapping)
 	}
 	return list
-}
-
-// selected returns the rows that one of the selectors means; all without selectors.
-func selected(rows []reconcile.Row, selectors []string) (list []reconcile.Row, err error) {
-	if len(selectors) == 0 {
-		return rows, nil
-	}
-	means := func(m rules.Mapping, selector string) bool {
-		one, err := rules.NewSet(m)
-		return err == nil && len(one.Find(selector, lookupPort)) > 0
-	}
-	used := make([]bool, len(selectors))
-	for _, row := range rows {
-		chosen := false
-		for i, selector := range selectors {
-			if means(row.Mapping, selector) {
-				chosen, used[i] = true, true
-			}
-		}
-		if chosen {
-			list = append(list, row)
-		}
-	}
-	for i, is := range used {
-		if !is {
-			return nil, &reconcile.SelectError{Selector: selectors[i]}
-		}
-	}
-	return list, nil
 }

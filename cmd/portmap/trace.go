@@ -124,11 +124,8 @@ func (a *app) follow(ctx context.Context, tracer *trace.Tracer, count int,
 // oneLive returns the mapping that is meant: whose rules are in the kernel, since nothing can be followed else.
 func (a *app) oneLive(ctx context.Context, selector string) (m rules.Mapping, err error) {
 	err = a.with(func(h *reconcile.Host) error {
-		listing, err := h.List(ctx)
-		if err != nil {
-			return err
-		}
-		rows, err := selected(listing.Rows, []string{selector})
+		listing, err := h.List(ctx, selector)
+		rows := listing.Rows
 		switch {
 		case err != nil:
 			return err

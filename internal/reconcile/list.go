@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"portmap/internal/conf"
 	"portmap/internal/finding"
 	"portmap/internal/servers"
 	"portmap/rules"
@@ -187,7 +188,10 @@ func damage(why, foreign, repair string) []finding.Finding {
 
 // List reads the file, the kernel and the sockets. It takes no lock: what it shows is a moment's view. A line of the
 // file that is wrong does not hide the others, nor what is live: see Listing.Wrong.
-func (h *Host) List(ctx context.Context) (Listing, error) {
+//
+// With selectors only the mappings are listed that one of them means, see [rules.Set.Find]. One that means none is a
+// [*SelectError].
+func (h *Host) List(ctx context.Context, selectors ...string) (Listing, error) {
 	content, err := h.File.Read()
 	if err != nil {
 		return Listing{}, err
@@ -203,14 +207,17 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 		repair: h.typed("apply"), undo: h.typed("flush"),
 		save: h.typed("list", "-o", "plain") + " | " + h.typed("apply", "-f", "-"),
 	}
-	live, err := h.openAndLook(ctx, text.Backend())
+	saved, live, err := h.openAndLook(ctx, text, selectors)
 	switch {
 	case err == nil:
-		l.fill(h, text.Set(), live)
+		l.fill(h, saved, live)
 	case errors.Is(err, unix.EPERM):
 		l.Denied = err
-		l.Rows = rowsOf(text.Set(), rules.Live{})
+		l.Rows = rowsOf(saved, rules.Live{})
 	default:
+		return Listing{}, err
+	}
+	if l.Rows, err = h.selected(l.Rows, selectors); err != nil {
 		return Listing{}, err
 	}
 	elsewhere := h.otherFiles(ctx)
@@ -229,11 +236,19 @@ func (h *Host) List(ctx context.Context) (Listing, error) {
 	return l, nil
 }
 
-func (h *Host) openAndLook(ctx context.Context, saved string) (kernel, error) {
-	if err := h.use(ctx, saved, true); err != nil {
-		return kernel{}, err
+// openAndLook returns the mappings of the file, and what the kernel holds. Where selectors mean few of them, it is these
+// only.
+func (h *Host) openAndLook(ctx context.Context, text conf.Text, selectors []string) (rules.Set, kernel, error) {
+	saved := text.Set()
+	if err := h.use(ctx, text.Backend(), true); err != nil {
+		return saved, kernel{}, err
 	}
-	return h.lookAtKernel(ctx)
+	few, live, tells, err := h.lookFor(ctx, saved, selectors)
+	if tells || err != nil {
+		return few, live, err
+	}
+	live, err = h.lookAtKernel(ctx)
+	return saved, live, err
 }
 
 // fill adds what the kernel holds.

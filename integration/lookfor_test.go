@@ -1,0 +1,133 @@
+package integration
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"portmap/internal/lab"
+	"portmap/rules"
+)
+
+// lookFor finds some mappings of a host without reading the others.
+func lookFor(t *testing.T, h *lab.Host, mappings ...rules.Mapping) (live rules.Live, tells bool) {
+	t.Helper()
+	backends()[0].with(t, h, func(k rules.Backend) (err error) {
+		live, tells, err = k.(rules.Looker).LookFor(context.Background(), mappings)
+		return err
+	})
+	return live, tells
+}
+
+// What is found of one mapping alone is what is found of it among all.
+func TestLookForSaysWhatLiveSays(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	r := rand.New(rand.NewPCG(5, 0))
+	var set rules.Set
+	told := 0
+	for range 15 {
+		next := randomSet(r)
+		b.change(t, host, set.Diff(next))
+		set = next
+		all := b.live(t, host)
+		for _, m := range set.Mappings() {
+			live, tells := lookFor(t, host, m)
+			if !tells {
+				continue
+			}
+			told++
+			if texts(live) != m.String() || live.Damaged != all.Damaged {
+				t.Fatalf("of %s it finds %q, %q, among\n%s", m, texts(live), live.Damaged, texts(all))
+			}
+		}
+	}
+	if told < 80 {
+		t.Errorf("it told %d mappings: the test tests nothing", told)
+	}
+}
+
+func TestLookFor(t *testing.T) {
+	b := backends()[0]
+	const damaged = "443:8443/tcp has 0 of its 1 elements in set tcp_ports"
+	for _, c := range []struct {
+		what      string
+		live      []string
+		then      string // a command of nft
+		found     string
+		damaged   string
+		cannotSay bool
+	}{
+		{what: "nothing is live"},
+		{what: "another port", live: []string{"444:8443"}},
+		{what: "among others", live: []string{"443:8443", "444:8443", "80:8080 --source 10.0.0.0/8"},
+			found: "443:8443/tcp"},
+		{what: "another target", live: []string{"443:9443"}, cannotSay: true},
+		{what: "another protocol", live: []string{"443:8443", "443:8443/udp"}, cannotSay: true},
+		{what: "another address", live: []string{"192.0.2.1:443:8443"}, cannotSay: true},
+		{what: "some clients", live: []string{"443:8443 --source 10.0.0.0/8"}, cannotSay: true},
+		{what: "a range", live: []string{"440-445:8440-8445"}, cannotSay: true},
+		{what: "the element is gone", live: []string{"443:8443", "444:8443"},
+			then:    "delete element inet portmap ports { tcp . 443 }",
+			damaged: "set tcp_ports has an element that no mapping explains"},
+		{what: "the element of another one is gone", live: []string{"443:8443", "444:8444"},
+			then: "delete element inet portmap ports { tcp . 444 }", found: "443:8443/tcp"},
+		{what: "a key is gone", live: []string{"443:8443"},
+			then:  "delete element inet portmap tcp_ports { tcp . 443 }",
+			found: "443:8443/tcp", damaged: damaged},
+		{what: "a chain is changed", live: []string{"443:8443"}, then: "flush chain inet portmap prerouting",
+			found: "443:8443/tcp", damaged: `chain prerouting has lost the rule "connections of other hosts"`},
+		{what: "a rule of somebody else", live: []string{"443:8443"}, then: "add rule inet portmap mapped counter",
+			found: "443:8443/tcp", damaged: "a rule in chain mapped"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			host, _ := b.barePair(t)
+			b.add(t, host, c.live...)
+			if c.then != "" {
+				host.Run("nft", strings.Fields(c.then)...)
+			}
+			live, tells := lookFor(t, host, lab.Mappings(t, "443:8443")...)
+			if tells == c.cannotSay || texts(live) != c.found || !strings.Contains(live.Damaged, c.damaged) ||
+				(c.damaged == "") != (live.Damaged == "") {
+				t.Errorf("found %q, damaged %q, tells %v; want %q, %q, %v",
+					texts(live), live.Damaged, tells, c.found, c.damaged, !c.cannotSay)
+			}
+		})
+	}
+}
+
+// So many ports are read quicker than looked up.
+func TestLookForOfManyPorts(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	many := b.add(t, host, "10000-19999:20000-29999")
+	if live, tells := lookFor(t, host, many...); tells {
+		t.Errorf("it looked up 10,000 ports, and found %q", texts(live))
+	}
+}
+
+// A command about some mappings says the same as one about all.
+func TestSelectorsOfCheck(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	host.Echo("tcp", "192.0.2.1:8443", "192.0.2.1:8080")
+	p := b.command(t, host)
+	p.run("add", "443:8443")
+	p.run("add", "80:8080", "--name", "shop")
+	p.run("add", "90:9090", "--temporary")
+	b.add(t, host, "70:7070")
+	for selector, want := range map[string]string{
+		"443": "443:8443/tcp", "shop": "80:8080/tcp", "90": "90:9090/tcp", "70": "70:7070/tcp",
+	} {
+		r := p.try("check", selector, "--no-probe")
+		lines := slices.DeleteFunc(strings.Split(r.Out, "\n"), func(l string) bool { return !strings.Contains(l, ":") })
+		if len(lines) == 0 || !strings.HasPrefix(lines[0], want) {
+			t.Errorf("check %s: %+v; want %s", selector, r, want)
+		}
+	}
+	if r := p.try("check", "443", "7"); r.Code == 0 || !strings.Contains(r.Err, "7: no such mapping") {
+		t.Errorf("a selector that means nothing: %+v", r)
+	}
+}
