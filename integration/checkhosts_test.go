@@ -107,19 +107,26 @@ func hostsWithoutRules() []brokenHost {
 
 // hostsTranslated have another rule that takes the packets before the mapping, or does away with it.
 func hostsTranslated() []brokenHost {
-	elsewhere := func(name, remove string, rules string) brokenHost {
+	elsewhere := func(name, rules string) brokenHost {
 		return brokenHost{cause: "translated first, " + name, finds: finding.ForeignRuleFirst, asks: []question{ask4},
-			breaks: loaded(rules), hand: typed(remove)}
+			breaks: loaded(rules)}
+	}
+	untracked := func(name, script string) brokenHost {
+		return brokenHost{cause: "not tracked, " + name, finds: finding.Untracked, asks: []question{ask4},
+			breaks: typed(script)}
 	}
 	first := func(name, script, remove string) brokenHost {
 		return brokenHost{cause: "translated first, " + name, finds: finding.ForeignRuleFirst, on: onIPTables,
 			asks: []question{ask4}, breaks: typed(script), hand: typed(remove)}
 	}
 	return []brokenHost{
-		elsewhere("by hand", "nft delete table ip mine", tableOf("ip mine", "pre",
+		elsewhere("by hand", tableOf("ip mine", "pre",
 			"nat hook prerouting priority -190", "tcp dport 443 dnat to 10.9.9.9:443")),
-		elsewhere("by hand, to this host", "nft delete table inet mine", tableOf("inet mine", "pre",
+		elsewhere("by hand, to this host", tableOf("inet mine", "pre",
 			"nat hook prerouting priority -150", "tcp dport 443 redirect to :9443")),
+		{cause: "translated first, one listen address", finds: finding.ForeignRuleFirst, add: "192.0.2.1:443:8443",
+			asks: []question{ask4}, breaks: loaded(tableOf("inet mine", "pre", "nat hook prerouting priority -150",
+				"tcp dport { 80, 443 } redirect to :9443"))},
 		first("Docker", "iptables-nft -t nat -N DOCKER\n"+
 			"iptables-nft -t nat -I PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n"+
 			"iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp --dport 443 -j DNAT --to-destination 172.17.0.2:443",
@@ -138,7 +145,8 @@ func hostsTranslated() []brokenHost {
 				"tcp dport 8443 redirect to :443")),
 			hand: typed("nft delete table inet mine")},
 		{cause: "not tracked", finds: finding.Untracked,
-			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack")),
-			hand:   typed("nft delete table inet fast")},
+			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack"))},
+		untracked("iptables-nft", "iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"),
+		untracked("iptables-legacy", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"),
 	}
 }

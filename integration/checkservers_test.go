@@ -18,7 +18,11 @@ func hostsWithoutServer() []brokenHost {
 	}
 	return []brokenHost{
 		{cause: "nobody listens", finds: finding.NoServer, breaks: (*checkedHost).endServers, hand: again},
-		{cause: "listens on loopback only", finds: finding.LoopbackOnly, breaks: instead("tcp 127.0.0.1:8443"),
+		{cause: "listens on loopback only", finds: finding.LoopbackOnly, asks: []question{ask4},
+			breaks: instead("tcp 127.0.0.1:8443")},
+		{cause: "listens on loopback only, with options", finds: finding.LoopbackOnly, asks: []question{ask4},
+			add: "443:8443 -4 --name shop", breaks: instead("tcp 127.0.0.1:8443")},
+		{cause: "listens on IPv6 loopback only", finds: finding.LoopbackOnly, breaks: instead("tcp [::1]:8443"),
 			hand: again},
 		{cause: "listens on IPv4 only", finds: finding.ServerPartly, breaks: instead("tcp 0.0.0.0:8443"), hand: again},
 		{cause: "listens for one protocol only", finds: finding.ServerPartly, add: "443:8443/tcp,udp",

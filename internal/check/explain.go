@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"portmap/internal/finding"
+	"portmap/internal/others"
+	"portmap/internal/pinhole"
 	"portmap/internal/probe"
 	"portmap/internal/trace"
 	"portmap/rules/facts"
@@ -29,13 +31,19 @@ func (t *Texts) explain(ctx context.Context, w *Way, seen counters) []finding.Fi
 	if s, stopped := legacyStop(seen, w); stopped {
 		return t.stoppedBy(ctx, s, w)
 	}
-	to, by := w.destination(), t.translator(ctx, w)
+	to := w.destination()
+	by, translated := t.translator(ctx, w)
 	switch {
 	case w.answer.Outcome == probe.Unsent:
 		return w.about(finding.ProbeUnsent, "the probe could not send: %v", w.answer.Err)
-	case by != "":
+	case translated:
+		var c pinhole.Commands
+		if by.tool == "" && by.system == others.Tables { // a tool would put it back
+			c = cureFor(by, w)
+		}
 		return []finding.Finding{{ID: finding.ForeignRuleFirst, Mapping: w.Mapping, Seen: w.evidence(),
-			Text: fmt.Sprintf("another rule takes the clients of %s before it: %s", w.Mapping.Spec(), by)}}
+			Text:   fmt.Sprintf("another rule takes the clients of %s before it: %s", w.Mapping.Spec(), by),
+			Remedy: c.Remedy, Undo: c.Undo}}
 	case to.IsValid() && to != w.To && !slices.Contains(w.Expected, to): // by a rule of iptables-legacy
 		return w.about(finding.ForeignRuleFirst, "another rule sends it to %s, not to %s", to, addresses(w.Expected))
 	case w.answer.Outcome == probe.Answered:
@@ -103,10 +111,10 @@ func (w *Way) destination() netip.AddrPort {
 	return w.entry.To
 }
 
-// translator names the rule of another tool that translated the packet; "" if there is none.
-func (t *Texts) translator(ctx context.Context, w *Way) string {
+// translator returns the rule of another tool that translated the packet.
+func (t *Texts) translator(ctx context.Context, w *Way) (rule stop, found bool) {
 	if w.out == nil {
-		return ""
+		return rule, false
 	}
 	for i, hop := range w.out.Hops {
 		if hop.To != w.To || hop.Handle == 0 || hop.Verdict != trace.Accept {
@@ -115,10 +123,10 @@ func (t *Texts) translator(ctx context.Context, w *Way) string {
 		rule := t.stopAt(ctx, w.out, i)
 		text := strings.ToLower(rule.text)
 		if rule.tool != "portmap" && (strings.Contains(text, "dnat") || strings.Contains(text, "redirect")) {
-			return rule.String()
+			return rule, true
 		}
 	}
-	return ""
+	return rule, false
 }
 
 func addresses(list []netip.AddrPort) string {

@@ -119,7 +119,7 @@ type kind struct {
 var kinds = []kind{
 	{id: NoServer, severity: Broken},
 	{id: PortsSwapped, severity: Broken, lead: "to swap them"},
-	{id: LoopbackOnly, severity: Broken, warning: true},
+	{id: LoopbackOnly, severity: Broken, lead: "or map to that address", warning: true},
 	{id: ServerPartly, severity: Broken},
 	{id: ServerBlocked, severity: Broken, warning: true},
 	{id: ServerShadowed, severity: Risk, warning: true},
@@ -134,11 +134,11 @@ var kinds = []kind{
 	{id: RouterIgnored, severity: Risk, lead: "to have that", warning: true},
 	{id: SwitchOff, severity: Broken, warning: true},
 
-	{id: ForeignRuleFirst, severity: Broken, warning: true},
+	{id: ForeignRuleFirst, severity: Broken, lead: "to have the mapping come first", warning: true},
 	{id: ForeignRuleTied, severity: Risk, warning: true},
 	{id: ForeignRuleShadowed, severity: Risk, warning: true},
 	{id: FirewallDrops, severity: Broken, lead: "to let in what is mapped, and nothing else", warning: true},
-	{id: Untracked, severity: Broken, warning: true},
+	{id: Untracked, severity: Broken, lead: "to have these tracked", warning: true},
 
 	{id: BootOff, severity: Risk, lead: "to have that"},
 	{id: BootMasked, severity: Risk, lead: "to change that"},

@@ -28,11 +28,19 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 		if len(translates) > 0 {
 			first := translates[0]
 			id, winner := first.winner(m, system)
-			advice = append(advice, finding.Finding{
+			f := finding.Finding{
 				ID: id, Mapping: m,
 				Text: fmt.Sprintf("another rule translates port %d already: %s; %s",
 					first.Port, first.where(len(translates)-1), winner),
-			})
+			}
+			if id == finding.ForeignRuleFirst {
+				c := exempt(m, slices.DeleteFunc(translates, func(met Met) bool {
+					id, _ := met.winner(m, system)
+					return id != finding.ForeignRuleFirst
+				}))
+				f.Remedy, f.Undo = c.Remedy, c.Undo
+			}
+			advice = append(advice, f)
 		}
 		if len(untracks) > 0 {
 			advice = append(advice, untracked(m, untracks))
@@ -42,9 +50,9 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 }
 
 func untracked(m rules.Mapping, untracks []Met) finding.Finding {
-	first := untracks[0]
+	first, c := untracks[0], exempt(m, untracks)
 	return finding.Finding{
-		ID: finding.Untracked, Mapping: m,
+		ID: finding.Untracked, Mapping: m, Remedy: c.Remedy, Undo: c.Undo,
 		Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",
 			first.Port, first.where(len(untracks)-1), server(m, first.Port)),
 	}

@@ -83,7 +83,7 @@ func banCommands(bans []ban) (remedy, undo string) {
 		ip := map[rules.Families]string{rules.IPv4: "ip", rules.IPv6: "ip6"}[b.packet.family]
 		line := fmt.Sprintf("%s saddr %s %s dport %s fib daddr type local drop; ", ip, sourceText(b), b.packet.protocol,
 			ports)
-		program := (&Drop{System: b.rule.System}).program(b.packet.family)
+		program := b.rule.System.program(b.packet.family)
 		rule := fmt.Sprintf(" PREROUTING -s %s -p %s --dport %s -m addrtype --dst-type LOCAL -j DROP", sourceText(b),
 			b.packet.protocol, strings.Replace(ports, "-", ":", 1))
 		if !slices.Contains(lines, line) {

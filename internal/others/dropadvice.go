@@ -77,7 +77,7 @@ func (r *Rules) dropped(firewall string) []finding.Finding {
 // cure lets connections of mappings pass the chain.
 func (d *Drop) cure(mappings []rules.Mapping, families rules.Families) (c pinhole.Commands) {
 	for _, family := range families.Each() {
-		at := pinhole.Place{Program: d.program(family), Table: "filter", Chain: d.Chain}
+		at := pinhole.Place{Program: d.System.program(family), Table: "filter", Chain: d.Chain}
 		switch {
 		case d.ufw:
 			at.Program = "ufw"

@@ -100,10 +100,10 @@ func (d *Drop) targets(m *rules.Mapping, family rules.Families) (ports []rules.P
 	return ports
 }
 
-// program returns the iptables that changes the chain.
-func (d *Drop) program(family rules.Families) string {
+// program returns the iptables that changes the tables of a family.
+func (s System) program(family rules.Families) string {
 	program := map[rules.Families]string{rules.IPv4: "iptables", rules.IPv6: "ip6tables"}[family]
-	if d.System == Legacy {
+	if s == Legacy {
 		return program + "-legacy"
 	}
 	return Variant(program)

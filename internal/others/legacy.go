@@ -57,10 +57,16 @@ func (r *Rules) legacy(ctx context.Context) error {
 func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, families rules.Families) {
 	priority := map[string]int{"nat": -100, "raw": -300}[table] // linux/netfilter_ipv4.h
 	w := walk{rules: func(chain string) []rule { return chains[chain] }, ours: "PORTMAP"}
+	var exempt []match
 	w.visit = func(chain string, found rule) {
-		r.add(Rule{System: Legacy, Table: table + " of " + program, Chain: chain, Priority: priority, rule: found})
+		if found.action == accept {
+			exempt = append(exempt, found.match)
+		}
+		r.add(Rule{System: Legacy, Table: table + " of " + program, Chain: chain, Priority: priority, rule: found,
+			exempt: exempt})
 	}
 	for _, base := range [...]string{"PREROUTING", "OUTPUT"} {
+		exempt = nil
 		under := anyPacket()
 		under.families, under.own = families, base == "OUTPUT"
 		w.from(base, under, 0)

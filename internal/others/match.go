@@ -122,6 +122,16 @@ func (m match) meets(mapping *rules.Mapping, isOwn func(netip.Prefix) bool) (por
 	return port, true
 }
 
+// covers reports whether the match has all packets that a mapping and another match claim.
+func (m match) covers(mapping *rules.Mapping, other match) bool {
+	ports := mapping.ListenPorts()
+	whole := func(p rules.Ports) bool { return p.First <= ports.First && ports.Last <= p.Last }
+	listen := func(p netip.Prefix) bool { return p.Contains(mapping.Listen()) }
+	return m.families.Has(mapping.Families()&other.families) && m.protocols.Has(mapping.Protocols()&other.protocols) &&
+		(m.ports == nil || slices.ContainsFunc(m.ports, whole)) && (m.to == nil || slices.ContainsFunc(m.to, listen)) &&
+		m.iface == "" && m.original == nil && !m.translated && !m.sender && !m.limited && !m.unread
+}
+
 // text writes the match as nft would.
 func (m match) text() string {
 	var words []string

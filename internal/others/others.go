@@ -30,6 +30,7 @@ type Rule struct {
 	Priority int    // of the chain with which the way to it begins
 	Untracks bool   // it keeps packets out of connection tracking; else it translates their destination
 	rule
+	exempt []match // what the chain accepts before it
 }
 
 // Text writes the rule with all that leads to it, as nft would: "tcp dport 443 dnat to 172.17.0.2:443".
@@ -62,6 +63,9 @@ type Met struct {
 // Meet returns the rules that act on packets that a mapping claims.
 func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 	for _, other := range r.list {
+		if slices.ContainsFunc(other.exempt, func(a match) bool { return a.covers(&m, other.match) }) {
+			continue
+		}
 		if port, ok := other.match.meets(&m, r.isOwn); ok {
 			met = append(met, Met{other, port})
 		}

@@ -77,9 +77,14 @@ func (r *Rules) tables() error {
 	reading := reading{chains: chains, rules: map[chainName][]rule{}}
 	for _, base := range bases(chains, chain.concerns) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
+		var exempt []match
 		w.visit = func(name string, found rule) {
+			if found.action == accept {
+				exempt = append(exempt, found.match)
+			}
 			r.add(Rule{
 				System: base.system(), Table: base.String(), Chain: name, Priority: int(base.priority), rule: found,
+				exempt: exempt,
 			})
 		}
 		under := anyPacket()

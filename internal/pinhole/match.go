@@ -13,7 +13,8 @@ type words struct {
 	translated string
 	listen     string // the port that the client used: both directions of a connection have it
 	server     string // who answers, on another host
-	early      string // what has the listen port and is not translated yet
+	early      string // what has the listen port and is not translated yet, to any address of this host
+	earlyTo    string // the same to one address
 	to         string // between the first port of a range and the last
 }
 
@@ -25,6 +26,7 @@ var (
 		listen:     " ct original proto-dst LISTEN",
 		server:     " ct reply FAMILY saddr SERVER ct reply proto-src PORTS",
 		early:      "PROTOCOL dport LISTEN fib daddr type local",
+		earlyTo:    "FAMILY daddr ADDRESS PROTOCOL dport LISTEN",
 		to:         "-",
 	}
 	iptables = words{
@@ -32,6 +34,7 @@ var (
 		listen:     " --ctorigdstport LISTEN",
 		server:     " --ctreplsrc SERVER --ctreplsrcport PORTS",
 		early:      "-p PROTOCOL --dport LISTEN -m addrtype --dst-type LOCAL",
+		earlyTo:    "-d ADDRESS -p PROTOCOL --dport LISTEN",
 		to:         ":",
 	}
 )
@@ -45,6 +48,8 @@ func (c Connections) matches(in words) (list []string) {
 		for _, t := range facts.TargetsIn(&m, c.Family) {
 			match := in.translated
 			switch {
+			case c.Early && m.Listen().IsValid():
+				match = in.earlyTo
 			case c.Early:
 				match = in.early
 			case t.Remote():
@@ -53,7 +58,7 @@ func (c Connections) matches(in words) (list []string) {
 				match += in.listen
 			}
 			match = strings.NewReplacer("PROTOCOL", c.Protocol.String(), "LISTEN", text(c.ports()), "FAMILY", family,
-				"SERVER", t.Addr.String(), "PORTS", text(t.Ports.String())).Replace(match)
+				"ADDRESS", m.Listen().String(), "SERVER", t.Addr.String(), "PORTS", text(t.Ports.String())).Replace(match)
 			if !slices.Contains(list, match) {
 				list = append(list, match)
 			}

@@ -33,6 +33,13 @@ func TestCommands(t *testing.T) {
 		{"nft, behind all, not translated", "443:8443", Connections{Early: true}, last,
 			`sudo nft add rule inet filter input tcp dport 443 fib daddr type local accept ` +
 				`comment '"portmap 443/tcp"'`, undoOf443},
+		{"nft, not translated, one address", "[2001:db8::7]:443:8443", Connections{Early: true, Family: rules.IPv6}, before,
+			`sudo nft insert rule inet filter input handle 7 ip6 daddr 2001:db8::7 tcp dport 443 accept ` +
+				`comment '"portmap 443/tcp"'`, undoOf443},
+		{"iptables, not translated, one address", "192.0.2.7:443:8443", Connections{Early: true},
+			Place{Program: "iptables-nft", Table: "raw", Chain: "PREROUTING"},
+			"sudo iptables-nft -t raw -I PREROUTING -d 192.0.2.7 -p tcp --dport 443 -j ACCEPT",
+			"sudo iptables-nft -t raw -D PREROUTING -d 192.0.2.7 -p tcp --dport 443 -j ACCEPT"},
 		{"nft, servers elsewhere", "443:10.0.0.5:8443,10.0.0.6:9443", Connections{}, table,
 			`sudo nft insert rule inet filter input meta l4proto tcp ct status dnat ct original proto-dst 443 ` +
 				`ct reply ip saddr 10.0.0.5 ct reply proto-src 8443 accept comment '"portmap 443/tcp"' && ` +

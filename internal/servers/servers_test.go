@@ -109,7 +109,8 @@ func TestServersBehindMappings(t *testing.T) {
 
 func TestAdvice(t *testing.T) {
 	host := lab.New(t).Host("host")
-	host.Echo("tcp", "127.0.0.1:8443", "0.0.0.0:8444", "0.0.0.0:443", "[::]:446")
+	host.Echo("tcp", "127.0.0.1:8443", "127.0.0.1:8442", "[::1]:8448", "127.0.0.1:8449", "127.0.0.2:8449",
+		"0.0.0.0:8444", "0.0.0.0:443", "[::]:446")
 	host.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
 	host.Run("ip", "link", "property", "add", "dev", "eth0", "altname", "enp3s0")
 	host.Run("ip", "link", "property", "add", "dev", "eth1", "altname", "enp4s0")
@@ -125,8 +126,15 @@ func TestAdvice(t *testing.T) {
 			{finding.NoServer, "no server listens on port 8080/tcp yet; connections are refused until one does"}},
 		"80:8444": nil,
 		"80:8443": {
-			{finding.LoopbackOnly, "listens at 127.0.0.1:8443, where other hosts do not reach it"}},
-		"127.0.0.1:80:8443": nil,
+			{finding.LoopbackOnly, "listens at 127.0.0.1:8443, where other hosts do not reach it; make it listen on " +
+				"every address; or map to that address: sudo portmap add --replace 80:127.0.0.1:8443/tcp"}},
+		"80:8443 --name shop --owner root -4": {{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp --name shop --owner root"}},
+		"80:8443 -6":                          {{finding.NoServer, "no server listens"}},
+		"80:8443/tcp,udp":                     {{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp,udp"}},
+		"80-81:8442-8443":                     {{finding.LoopbackOnly, "80-81:127.0.0.1:8442-8443/tcp"}},
+		"80:8448":                             {{finding.LoopbackOnly, "listens at [::1]:8448, where other hosts"}},
+		"80:8449":                             {{finding.LoopbackOnly, ":8449, where other hosts do not reach it"}},
+		"127.0.0.1:80:8443":                   nil,
 		"443:8444": {
 			{finding.ServerShadowed,
 				"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"}},
@@ -181,6 +189,14 @@ func TestAdvice(t *testing.T) {
 		if !ok {
 			t.Errorf("%s: got %q, want %q", line, got, want)
 		}
+	}
+	for _, line := range []string{"80:8448", "80:8449"} { // to which no mapping leads, or not to both
+		host.Do(func() {
+			m := lab.Mappings(t, line)[0]
+			if got := Advise([]rules.Mapping{m}, find(t, host, m), pasted); got[0].Remedy != "" {
+				t.Errorf("%s: %s", line, got[0].Remedy)
+			}
+		})
 	}
 	if got := Advise([]rules.Mapping{lab.Mappings(t, "1:2")[0]}, Found{}, pasted); got != nil {
 		t.Errorf("nothing was found out, and the advice is %q", got)

@@ -1,0 +1,73 @@
+package others
+
+import (
+	"context"
+	"testing"
+
+	"portmap/internal/finding"
+	"portmap/internal/lab"
+)
+
+// A rule by hand is kept off by one before it, and nothing is said of it then. The undo takes that away again. Rules of
+// tools are left alone, as are those for some clients.
+func TestExempt(t *testing.T) {
+	pre := func(table, kind, priority, rules string) string {
+		return "table " + table + " { chain pre { type " + kind + " hook prerouting priority " + priority + "; " + rules +
+			"; }; }\n"
+	}
+	for _, c := range []struct {
+		name, rules, add string
+		says             finding.ID
+		cured            bool
+	}{
+		{"translated", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "443:8443",
+			finding.ForeignRuleFirst, true},
+		{"by two tables", pre("ip a", "nat", "-150", "tcp dport 443 redirect to :9443") +
+			pre("inet b", "nat", "-140", "tcp dport { 80, 443 } redirect to :9444"), "443:8443",
+			finding.ForeignRuleFirst, true},
+		{"in a chain that is jumped to", "table inet a { chain b { udp dport 443 redirect to :9443; }; }\n" +
+			pre("inet a", "nat", "-150", "jump b"), "443:8443/tcp,udp", finding.ForeignRuleFirst, true},
+		{"one address", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "192.0.2.1:443:8443",
+			finding.ForeignRuleFirst, true},
+		{"a range", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "440-445:8440-8445",
+			finding.ForeignRuleFirst, true},
+		{"not tracked", pre("inet a", "filter", "-300", "tcp dport 443 notrack"), "443:8443", finding.Untracked, true},
+		{"some clients", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"),
+			"443:8443 --source 10.0.0.0/8", finding.ForeignRuleFirst, false},
+		{"a tool's", pre("inet firewalld", "nat", "-150", "tcp dport 443 redirect to :9443"), "443:8443",
+			finding.ForeignRuleFirst, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			host := lab.New(t).Host("host")
+			host.Run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+			host.Address("eth0", "192.0.2.1/24")
+			host.Run("nft", c.rules)
+			look := func() (found []finding.Finding) {
+				host.Do(func() {
+					r, err := Look(context.Background(), lab.Mappings(t, c.add))
+					if err != nil {
+						t.Error(err)
+					}
+					found = Advise(r, Tables)
+				})
+				return found
+			}
+			found := look()
+			if len(found) != 1 || found[0].ID != c.says || (found[0].Remedy != "") != c.cured {
+				t.Fatalf("found %+v", found)
+			}
+			if !c.cured {
+				return
+			}
+			before := host.Ruleset()
+			host.Run("sh", "-ec", "sudo() { \"$@\"; }; "+found[0].Remedy)
+			if again := look(); len(again) != 0 {
+				t.Errorf("after %s: %+v", found[0].Remedy, again)
+			}
+			host.Run("sh", "-ec", "sudo() { \"$@\"; }; "+found[0].Undo)
+			if after := host.Ruleset(); after != before {
+				t.Errorf("after %s:\n%s\nbefore:\n%s", found[0].Undo, after, before)
+			}
+		})
+	}
+}
