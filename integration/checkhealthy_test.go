@@ -34,10 +34,10 @@ func healthyHosts() []healthyHost {
 		{"conntrack zones", brokenHost{}, loaded(tableOf("inet zones", "prerouting",
 			"filter hook prerouting priority raw", "ct zone set 5") + "\n" +
 			tableOf("inet zones", "output", "filter hook output priority raw", "ct zone set 5"))},
-		{"a server at the second address", brokenHost{add: "443:8443 -4"}, func(s *checkedHost) {
+		{"an address of another interface", brokenHost{add: "443:8443 -4"}, func(s *checkedHost) {
 			s.endServers()
-			s.run("ip address add 192.0.2.9/24 dev eth0")
-			s.serve("tcp 192.0.2.9:8443")
+			s.run("ip link add docker0 type bridge\nip address add 172.17.0.1/16 dev docker0\nip link set docker0 up")
+			s.serve("tcp 192.0.2.1:8443")
 		}},
 		{"router", brokenHost{build: router, add: "443:10.0.0.5:8443"}, nil},
 		{"iptables-legacy", brokenHost{on: onLegacy, add: "443:8443/tcp,udp",

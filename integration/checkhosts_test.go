@@ -145,7 +145,8 @@ func hostsTranslated() []brokenHost {
 				"tcp dport 8443 redirect to :443")),
 			hand: typed("nft delete table inet mine")},
 		{cause: "not tracked", finds: finding.Untracked,
-			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw", "tcp dport 443 notrack"))},
+			breaks: loaded(tableOf("inet fast", "pre", "filter hook prerouting priority raw",
+				"tcp dport 443 notrack"))},
 		untracked("iptables-nft", "iptables-nft -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"),
 		untracked("iptables-legacy", "iptables-legacy -t raw -A PREROUTING -p tcp --dport 443 -j CT --notrack"),
 	}

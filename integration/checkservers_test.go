@@ -24,6 +24,18 @@ func hostsWithoutServer() []brokenHost {
 			add: "443:8443 -4 --name shop", breaks: instead("tcp 127.0.0.1:8443")},
 		{cause: "listens on IPv6 loopback only", finds: finding.LoopbackOnly, breaks: instead("tcp [::1]:8443"),
 			hand: again},
+		{cause: "listens at the second address only", finds: finding.ServerAddress, add: "443:8443 -4",
+			asks: []question{ask4}, hand: again, breaks: func(s *checkedHost) {
+				s.run("ip address add 192.0.2.9/24 dev eth0")
+				instead("tcp 192.0.2.9:8443")(s)
+			}},
+		{cause: "listens at another address than that of the mapping", finds: finding.NoServer,
+			add: "192.0.2.1:443:8443", asks: []question{ask4}, hand: again, breaks: func(s *checkedHost) {
+				s.run("ip address add 192.0.2.9/24 dev eth0")
+				instead("tcp 192.0.2.9:8443")(s)
+			}},
+		{cause: "listens on loopback only, and the mapping at one address", finds: finding.LoopbackOnly,
+			add: "192.0.2.1:443:8443", asks: []question{ask4}, breaks: instead("tcp 127.0.0.1:8443")},
 		{cause: "listens on IPv4 only", finds: finding.ServerPartly, breaks: instead("tcp 0.0.0.0:8443"), hand: again},
 		{cause: "listens for one protocol only", finds: finding.ServerPartly, add: "443:8443/tcp,udp",
 			serve: []string{"tcp [::]:8443", "udp [::]:8443"}, asks: []question{ask4, "udp 192.0.2.1:443"},

@@ -3,6 +3,7 @@ package ipt
 import (
 	"fmt"
 	"slices"
+	"sort"
 
 	"portmap/rules"
 	"portmap/rules/facts"
@@ -60,7 +61,7 @@ func (s snapshot) mappings() []rules.Mapping {
 			found = append(found, m)
 		}
 	}
-	slices.SortFunc(found, facts.Compare)
+	sort.Slice(found, func(i, k int) bool { return facts.Compare(found[i], found[k]) < 0 })
 	return found
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"portmap/rules"
 )
@@ -234,7 +235,7 @@ type networkRule struct {
 // many for one chain. Of two networks none holds the other, or both are the same.
 func (t *tree) networks(at int, by func(netip.Prefix, string) rule, list []networkRule,
 	nameOf func(netip.Prefix) string) {
-	slices.SortStableFunc(list, func(a, b networkRule) int { return comparePrefix(a.network, b.network) })
+	sort.SliceStable(list, func(i, k int) bool { return comparePrefix(list[i].network, list[k].network) < 0 })
 	var common netip.Prefix
 	if len(list) > leaf {
 		common = shared(list[0].network, list[len(list)-1].network)

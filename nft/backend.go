@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"sort"
 
 	"portmap/rules"
 	"portmap/rules/facts"
@@ -115,6 +116,6 @@ func (b *Backend) Temporary(context.Context) ([]rules.Mapping, error) {
 			found = append(found, m)
 		}
 	}
-	slices.SortFunc(found, facts.Compare)
+	sort.Slice(found, func(i, k int) bool { return facts.Compare(found[i], found[k]) < 0 })
 	return found, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // normalize checks what only the whole mapping shows, and brings it into the one form that its text stands for.
@@ -42,9 +43,10 @@ func (m *Mapping) checkCounts() *InvalidError {
 // normalizeTargets sorts the targets: their order means nothing.
 func (m *Mapping) normalizeTargets() *InvalidError {
 	targets := m.extras.targets
-	slices.SortFunc(targets, func(a, b Target) int {
+	sort.Slice(targets, func(i, k int) bool {
+		a, b := targets[i], targets[k]
 		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Ports.First, b.Ports.First),
-			cmp.Compare(a.Ports.Last, b.Ports.Last))
+			cmp.Compare(a.Ports.Last, b.Ports.Last)) < 0
 	})
 	for i, t := range targets {
 		if i > 0 && t == targets[i-1] {

@@ -32,7 +32,7 @@ func staticFindings(ctx context.Context, in Facts) []finding.Finding {
 	var list []finding.Finding
 	for _, m := range few {
 		for _, f := range slices.Concat(ipv6Off(k, m), interfaceDown(m), servers.Backlogged(m, in.Servers),
-			capabilityLeft(m, in.Servers.Of(m))) {
+			capabilityLeft(m, in.Servers.Of(m)), serverAddress(m, &in.Servers)) {
 			if !slices.ContainsFunc(list, func(said finding.Finding) bool { return said.Text == f.Text }) {
 				list = append(list, f)
 			}

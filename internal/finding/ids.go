@@ -9,6 +9,7 @@ const (
 	PortsSwapped     ID = "ports-swapped"     // nobody listens on the target port, and somebody on the listen port
 	LoopbackOnly     ID = "loopback-only"     // the server listens where other hosts do not reach it
 	ServerPartly     ID = "server-partly"     // nobody listens for one protocol or family of the mapping
+	ServerAddress    ID = "server-address"    // the server listens at one of several addresses alone
 	ServerBlocked    ID = "server-blocked"    // who listens on the target port is not the owner, and cannot answer
 	ServerShadowed   ID = "server-shadowed"   // a server on the listen port loses clients to the mapping
 	AddressAbsent    ID = "address-absent"    // this host does not have the listen address
@@ -121,6 +122,7 @@ var kinds = []kind{
 	{id: PortsSwapped, severity: Broken, lead: "to swap them"},
 	{id: LoopbackOnly, severity: Broken, lead: "or map to that address", warning: true},
 	{id: ServerPartly, severity: Broken},
+	{id: ServerAddress, severity: Hint},
 	{id: ServerBlocked, severity: Broken, warning: true},
 	{id: ServerShadowed, severity: Risk, warning: true},
 	{id: AddressAbsent, severity: Broken, warning: true},

@@ -21,8 +21,8 @@ func exempt(m rules.Mapping, list []Met) (c pinhole.Commands) {
 		}
 		for _, family := range (met.match.families & m.Families()).Each() {
 			for _, protocol := range (met.match.protocols & m.Protocols()).Each() {
-				c.Let(pinhole.Connections{Mappings: []rules.Mapping{m}, Family: family, Protocol: protocol, Early: true},
-					met.place(family))
+				c.Let(pinhole.Connections{Mappings: []rules.Mapping{m}, Family: family, Protocol: protocol,
+					Early: true}, met.place(family))
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package others
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"portmap/internal/finding"
@@ -12,8 +13,8 @@ import (
 // tools are left alone, as are those for some clients.
 func TestExempt(t *testing.T) {
 	pre := func(table, kind, priority, rules string) string {
-		return "table " + table + " { chain pre { type " + kind + " hook prerouting priority " + priority + "; " + rules +
-			"; }; }\n"
+		return fmt.Sprintf("table %s { chain pre { type %s hook prerouting priority %s; %s; }; }\n",
+			table, kind, priority, rules)
 	}
 	for _, c := range []struct {
 		name, rules, add string

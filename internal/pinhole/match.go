@@ -58,7 +58,8 @@ func (c Connections) matches(in words) (list []string) {
 				match += in.listen
 			}
 			match = strings.NewReplacer("PROTOCOL", c.Protocol.String(), "LISTEN", text(c.ports()), "FAMILY", family,
-				"ADDRESS", m.Listen().String(), "SERVER", t.Addr.String(), "PORTS", text(t.Ports.String())).Replace(match)
+				"ADDRESS", m.Listen().String(), "SERVER", t.Addr.String(), "PORTS", text(t.Ports.String()),
+			).Replace(match)
 			if !slices.Contains(list, match) {
 				list = append(list, match)
 			}

@@ -33,7 +33,8 @@ func TestCommands(t *testing.T) {
 		{"nft, behind all, not translated", "443:8443", Connections{Early: true}, last,
 			`sudo nft add rule inet filter input tcp dport 443 fib daddr type local accept ` +
 				`comment '"portmap 443/tcp"'`, undoOf443},
-		{"nft, not translated, one address", "[2001:db8::7]:443:8443", Connections{Early: true, Family: rules.IPv6}, before,
+		{"nft, not translated, one address", "[2001:db8::7]:443:8443",
+			Connections{Early: true, Family: rules.IPv6}, before,
 			`sudo nft insert rule inet filter input handle 7 ip6 daddr 2001:db8::7 tcp dport 443 accept ` +
 				`comment '"portmap 443/tcp"'`, undoOf443},
 		{"iptables, not translated, one address", "192.0.2.7:443:8443", Connections{Early: true},

@@ -236,8 +236,8 @@ func (h *Host) List(ctx context.Context, selectors ...string) (Listing, error) {
 	return l, nil
 }
 
-// openAndLook returns the mappings of the file, and what the kernel holds. Where selectors mean few of them, it is these
-// only.
+// openAndLook returns the mappings of the file, and what the kernel holds. Where selectors mean few of them, it is
+// these only.
 func (h *Host) openAndLook(ctx context.Context, text conf.Text, selectors []string) (rules.Set, kernel, error) {
 	saved := text.Set()
 	if err := h.use(ctx, text.Backend(), true); err != nil {

@@ -143,7 +143,7 @@ func behind(m rules.Mapping, found Found, typed func(...string) string) []findin
 	case len(Blocked(m, found.Of(m))) > 0:
 		return Blocked(m, found.Of(m))
 	case reach == LocalOnly:
-		return []finding.Finding{localOnly(m, why, found.Of(m), typed)}
+		return []finding.Finding{localOnly(m, why, found.anywhere(m), typed)}
 	case reach == Partly:
 		return []finding.Finding{{ID: finding.ServerPartly, Mapping: m,
 			Text: why + "; connections there are refused until one does"}}

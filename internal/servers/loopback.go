@@ -7,6 +7,7 @@ import (
 
 	"portmap/internal/finding"
 	"portmap/rules"
+	"portmap/rules/facts"
 )
 
 // localOnly says why other hosts do not reach the servers behind a mapping, which are at loopback addresses.
@@ -17,6 +18,15 @@ func localOnly(m rules.Mapping, why string, behind []Server, typed func(...strin
 		f.Undo = typed(slices.Concat([]string{"add", "--replace"}, strings.Fields(m.String()))...)
 	}
 	return f
+}
+
+// anywhere returns the servers on the target ports of a mapping, at whatever address of this host.
+func (f Found) anywhere(m rules.Mapping) []Server {
+	return f.list(func(visit func(socket)) {
+		for _, ports := range facts.LocalTargets(&m) {
+			f.eachAt(&m, netip.Addr{}, ports, visit)
+		}
+	})
 }
 
 // toLoopback returns the mapping that leads to the one IPv4 loopback address at which all servers are. There is none

@@ -2,6 +2,7 @@ package servers
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"portmap/rules"
@@ -41,9 +42,16 @@ func (f Found) Reach(m rules.Mapping) (reach Reach, why string) {
 // reachAt is Reach of one target.
 func (f Found) reachAt(m *rules.Mapping, t rules.Target) (Reach, string) {
 	servers := f.list(func(visit func(socket)) { f.eachAt(m, t.Addr, t.Ports, visit) })
+	elsewhere := len(servers) == 0 && t.Addr.IsValid() && !t.Addr.IsLoopback()
+	if elsewhere {
+		servers = f.list(func(visit func(socket)) { f.eachAt(m, netip.Addr{}, t.Ports, visit) })
+	}
 	switch {
 	case len(servers) == 0:
 		return Unserved, fmt.Sprintf("no server listens on port %s/%s", t.Ports, m.Protocols())
+	case elsewhere && !onlyLoopback(servers):
+		return Unserved, fmt.Sprintf("%s listens at %s, and no server at %s", servers[0].Who(), addresses(servers),
+			t.Addr)
 	case onlyLoopback(servers) && !t.Addr.IsLoopback():
 		return LocalOnly, fmt.Sprintf("%s listens at %s, where other hosts do not reach it", servers[0].Who(),
 			addresses(servers))

@@ -80,6 +80,9 @@ func Find(mappings []rules.Mapping) (Found, error) {
 		want := func(s socket) { f.wanted[s.inode] = true }
 		f.each(m, m.ListenPorts(), want)
 		f.eachBehind(m, want)
+		for _, ports := range facts.LocalTargets(m) { // at which address is told
+			f.eachAt(m, netip.Addr{}, ports, want)
+		}
 	}
 	return f, nil
 }

@@ -115,6 +115,8 @@ func TestAdvice(t *testing.T) {
 	host.Run("ip", "link", "property", "add", "dev", "eth0", "altname", "enp3s0")
 	host.Run("ip", "link", "property", "add", "dev", "eth1", "altname", "enp4s0")
 	host.Address("eth1", "192.0.2.77/24")
+	host.Address("eth1", "192.0.2.78/24")
+	host.Echo("tcp", "192.0.2.78:8460")
 	host.Run("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
 	host.Run("ip", "-6", "route", "add", "local", "2001:db8:a::/48", "dev", "lo")
 	type wants []struct {
@@ -128,20 +130,23 @@ func TestAdvice(t *testing.T) {
 		"80:8443": {
 			{finding.LoopbackOnly, "listens at 127.0.0.1:8443, where other hosts do not reach it; make it listen on " +
 				"every address; or map to that address: sudo portmap add --replace 80:127.0.0.1:8443/tcp"}},
-		"80:8443 --name shop --owner root -4": {{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp --name shop --owner root"}},
-		"80:8443 -6":                          {{finding.NoServer, "no server listens"}},
-		"80:8443/tcp,udp":                     {{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp,udp"}},
-		"80-81:8442-8443":                     {{finding.LoopbackOnly, "80-81:127.0.0.1:8442-8443/tcp"}},
-		"80:8448":                             {{finding.LoopbackOnly, "listens at [::1]:8448, where other hosts"}},
-		"80:8449":                             {{finding.LoopbackOnly, ":8449, where other hosts do not reach it"}},
-		"127.0.0.1:80:8443":                   nil,
+		"80:8443 --name shop --owner root": {
+			{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp --name shop --owner root"}},
+		"80:8443 -6":        {{finding.NoServer, "no server listens"}},
+		"80:8443/tcp,udp":   {{finding.LoopbackOnly, "80:127.0.0.1:8443/tcp,udp"}},
+		"80-81:8442-8443":   {{finding.LoopbackOnly, "80-81:127.0.0.1:8442-8443/tcp"}},
+		"80:8448":           {{finding.LoopbackOnly, "listens at [::1]:8448, where other hosts"}},
+		"80:8449":           {{finding.LoopbackOnly, ":8449, where other hosts do not reach it"}},
+		"127.0.0.1:80:8443": nil,
 		"443:8444": {
 			{finding.ServerShadowed,
 				"listens on port 443 itself, at 0.0.0.0:443; new connections go to port 8444 instead"}},
 		"443:8080": {{finding.ServerShadowed, "listens on port 443 itself"},
 			{finding.NoServer, "no server listens on port 8080/tcp"}},
 		"192.0.2.1:80:8443": {{finding.AddressAbsent, "no interface of this host has the address 192.0.2.1 now"},
-			{finding.NoServer, "no server listens"}},
+			{finding.LoopbackOnly, "add --replace 192.0.2.1:80:127.0.0.1:8443/tcp"}},
+		"192.0.2.77:80:8460": {{finding.NoServer,
+			"listens at 192.0.2.78:8460, and no server at 192.0.2.77 yet; connections are refused until one does"}},
 		"80:8444 --interface eth9": {{finding.InterfaceAbsent, "this host has no interface eth9 now"}},
 		"80:8444 --interface eth0": nil,
 		// Rules know the name alone.
