@@ -2,8 +2,10 @@ package probe
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -60,11 +62,12 @@ func Open() (*Client, error) {
 	return c, nil
 }
 
-// join makes the veth pair.
+// join makes the veth pair. Its addresses are given, since udev changes those that the kernel has chosen some time after
+// a link was made (systemd.link(5), MACAddressPolicy=persistent), and each end knows that of the other.
 func (c *Client) join(ns netns.NsHandle) error {
 	const peer = "eth0"
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: c.Interface}, PeerName: peer,
-		PeerNamespace: netlink.NsFd(int(ns))}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: c.Interface, HardwareAddr: hardwareAddress()},
+		PeerName: peer, PeerHardwareAddr: hardwareAddress(), PeerNamespace: netlink.NsFd(int(ns))}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make a veth pair: %w", err)
 	}
@@ -87,6 +90,12 @@ func (c *Client) join(ns netns.NsHandle) error {
 		err = c.waitUntilUp()
 	}
 	return err
+}
+
+// hardwareAddress returns one that nobody has: the first byte says that it is of one station, and no vendor's.
+func hardwareAddress() net.HardwareAddr {
+	const local = 2
+	return binary.BigEndian.AppendUint32([]byte{local, 0}, rand.Uint32())
 }
 
 // waitUntilUp waits until this host's end sends. It came up before the other one was there: only some time after that
