@@ -101,7 +101,7 @@ func TestCheckFixes(t *testing.T) {
 	}
 	for _, input := range []string{"", "n\nno\n", "\n\n"} {
 		r := fix(input)
-		if r.Code != 1 || !strings.Contains(r.Out, "type it? [y/N] not typed") || s.ruleset() != before {
+		if r.Code != 1 || !strings.Contains(r.Out, "type it? [y/N] \nnot typed") || s.ruleset() != before {
 			t.Errorf("after %q: exit %d\n%s%s", input, r.Code, r.Out, r.Err)
 		}
 	}

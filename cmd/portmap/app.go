@@ -89,7 +89,7 @@ func (a *app) root() *cobra.Command {
 		if words := cmd.Flags().Args(); !cmd.HasParent() && len(words) > 0 {
 			return &commandError{cmd, words[0]} // the flag is that of a command whose name is misspelt
 		}
-		return err
+		return flagError(err)
 	})
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -118,6 +118,25 @@ func completes(word string) bool {
 	return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
 }
 
+// flagError says of a value that its flag does not take what it takes.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	why := invalid.Unwrap().Error()
+	switch kind := invalid.GetFlag().Value.Type(); {
+	case errors.Is(err, errTwice):
+	case kind == "int":
+		why = "not a number"
+	case kind == "duration":
+		why = "not a time: write one as 30s or 5m"
+	case kind == "bool":
+		why = "not true or false"
+	}
+	return fmt.Errorf("--%s %s: %s", invalid.GetFlag().Name, rules.Printable(invalid.GetValue()), why)
+}
+
 // takeOnce has each flag with a value refuse a second one: which of two files or packet filters is meant cannot be
 // known. Those of a mapping have the rules of its grammar, and lists add up.
 func takeOnce(flags *pflag.FlagSet) {
@@ -133,6 +152,8 @@ func takeOnce(flags *pflag.FlagSet) {
 	})
 }
 
+var errTwice = errors.New("given twice")
+
 type onceValue struct {
 	pflag.Value
 	given bool
@@ -140,7 +161,7 @@ type onceValue struct {
 
 func (v *onceValue) Set(value string) error {
 	if v.given {
-		return errors.New("given twice")
+		return errTwice
 	}
 	v.given = true
 	return v.Value.Set(value)

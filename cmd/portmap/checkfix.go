@@ -10,6 +10,8 @@ import (
 
 	"portmap/internal/check"
 	"portmap/internal/finding"
+
+	"golang.org/x/term"
 )
 
 // mostFixes bounds how many cures one run types: a cure that does not help must not be typed for ever.
@@ -34,6 +36,9 @@ func (a *app) fix(ctx context.Context, selectors []string, report check.Report, 
 			yes, err := agrees(ctx, answers)
 			if err != nil {
 				return report, err
+			}
+			if stdin, file := a.in.(*os.File); !file || !term.IsTerminal(int(stdin.Fd())) {
+				fmt.Fprintln(a.out) // which a person has typed
 			}
 			if !yes {
 				fmt.Fprintln(a.out, "not typed")
