@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"maps"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -99,7 +100,7 @@ func loadText(t *testing.T, h *lab.Host, text string) {
 // table, or makes it anew, is refused. What need not touch it goes on.
 func TestForeignObjects(t *testing.T) {
 	b := backends()[0]
-	for what, commands := range map[string]string{
+	objects := map[string]string{
 		"a rule in chain prerouting": "add rule inet portmap prerouting tcp dport 99 redirect to :98",
 		"a rule in chain mapped": "insert rule inet portmap mapped tcp dport 99 accept comment " +
 			"\"http://example.org/a:b\"",
@@ -113,46 +114,46 @@ func TestForeignObjects(t *testing.T) {
 			"add chain inet portmap mine ; " +
 			"add rule inet portmap mine ip saddr @mine drop ; add counter inet portmap hits ; add rule inet portmap " +
 			"output counter name hits jump mine",
-	} {
-		t.Run(what, func(t *testing.T) {
-			host, client := b.barePair(t)
-			host.Echo("tcp", "192.0.2.1:8443", "192.0.2.1:8080")
-			p := b.command(t, host)
-			p.run("add", "443:8443")
-			host.Run("nft", commands)
-			before := host.Ruleset()
-			named := regexp.MustCompile("the table inet portmap has something that is not portmap's: " + what)
-			if r := p.try("diff"); r.Code != 1 || !named.MatchString(r.Err) {
-				t.Errorf("diff: %+v", r)
-			}
-			for _, args := range [][]string{{"apply"}, {"flush"}, {"remove", "--all"}, {"remove", "443"}} {
-				if r := p.try(args...); r.Code != 1 || !named.MatchString(r.Err) {
-					t.Errorf("%v: %+v", args, r)
-				}
-				if after := host.Ruleset(); after != before {
-					t.Fatalf("%v changed the rules:\n%s", args, lineDiff(before, after))
-				}
-			}
-			p.run("add", "80:8080")
-			for _, port := range []string{"443", "80"} {
-				if answer, err := client.Ask("tcp", "", "192.0.2.1:"+port); err != nil || !answer.Server.IsValid() {
-					t.Errorf("port %s: %+v, %v", port, answer, err)
-				}
-			}
-			_, remedy, _ := strings.Cut(p.try("flush").Err, "  to take it out: sudo ")
-			remedy = strings.TrimSpace(remedy)
-			for _, command := range []string{"diff", "list"} { // not apply, which is refused
-				if r := p.try(command); !strings.HasSuffix(r.Err, "; to take it out: sudo "+remedy+"\n") {
-					t.Errorf("%s: %+v", command, r)
-				}
-			}
-			shell(t, host, remedy)
-			if r := p.try("diff"); r.Code != 0 {
-				t.Errorf("after %s: %+v", remedy, r)
-			}
-			p.run("remove", "443", "80")
-		})
 	}
+	whole := func(what string) string { return what }
+	each(t, slices.Collect(maps.Keys(objects)), whole, func(t *testing.T, what string) {
+		host, client := b.barePair(t)
+		host.Echo("tcp", "192.0.2.1:8443", "192.0.2.1:8080")
+		p := b.command(t, host)
+		p.run("add", "443:8443")
+		host.Run("nft", objects[what])
+		before := host.Ruleset()
+		named := regexp.MustCompile("the table inet portmap has something that is not portmap's: " + what)
+		if r := p.try("diff"); r.Code != 1 || !named.MatchString(r.Err) {
+			t.Errorf("diff: %+v", r)
+		}
+		for _, args := range [][]string{{"apply"}, {"flush"}, {"remove", "--all"}, {"remove", "443"}} {
+			if r := p.try(args...); r.Code != 1 || !named.MatchString(r.Err) {
+				t.Errorf("%v: %+v", args, r)
+			}
+			if after := host.Ruleset(); after != before {
+				t.Fatalf("%v changed the rules:\n%s", args, lineDiff(before, after))
+			}
+		}
+		p.run("add", "80:8080")
+		for _, port := range []string{"443", "80"} {
+			if answer, err := client.Ask("tcp", "", "192.0.2.1:"+port); err != nil || !answer.Server.IsValid() {
+				t.Errorf("port %s: %+v, %v", port, answer, err)
+			}
+		}
+		_, remedy, _ := strings.Cut(p.try("flush").Err, "  to take it out: sudo ")
+		remedy = strings.TrimSpace(remedy)
+		for _, command := range []string{"diff", "list"} { // not apply, which is refused
+			if r := p.try(command); !strings.HasSuffix(r.Err, "; to take it out: sudo "+remedy+"\n") {
+				t.Errorf("%s: %+v", command, r)
+			}
+		}
+		shell(t, host, remedy)
+		if r := p.try("diff"); r.Code != 0 {
+			t.Errorf("after %s: %+v", remedy, r)
+		}
+		p.run("remove", "443", "80")
+	})
 }
 
 // Somebody else's rule in the chain of one mapping is named, and its chain stays.
