@@ -215,6 +215,8 @@ func findings() []struct {
 			"443:10.0.0.5:8443/tcp: 10.0.0.5:8443 refuses the connection"},
 		{"target-silent", "broken", "443:10.0.0.5:8443/tcp: 10.0.0.5:8443 does not answer", "",
 			"443:10.0.0.5:8443/tcp: 10.0.0.5:8443 does not answer"},
+		{"conntrack-drops", "broken", "connection tracking has no room", "sudo sysctl -w x=1",
+			"connection tracking has no room; to make room: sudo sysctl -w x=1"},
 		{"kernel-drops", "broken", "443:8443/tcp: no rule dropped it, and the kernel counts x", "",
 			"443:8443/tcp: no rule dropped it, and the kernel counts x"},
 		{"probe-unsent", "broken", "443:8443/tcp: the probe could not send: x", "",

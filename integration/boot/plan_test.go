@@ -33,11 +33,12 @@ func judge() plan {
 }
 
 // onItsOwn is what depends on the kernel, on a machine with Debian's: modules that are loaded in the unit's sandbox, a
-// true reboot, and a network card in a VRF, which the kernel of a machine on which tests run need not have. What the
-// package does is the same in a container, where it takes a tenth of the time.
+// true reboot, the limit of connection tracking, and a network card in a VRF, which the kernel of a machine on which
+// tests run need not have. What the package does is the same in a container, where it takes a tenth of the time.
 func onItsOwn() plan {
-	return plan{"serve", "firewall nftables", "install", "add", "reboot", "restored", "again nftables restart", "vrf",
-		"reach_vrf", "remove"}
+	return plan{"serve", "firewall nftables", "install", "add", "reboot", "restored", "again nftables restart",
+		"clean", "capable", "finds capability-left", "cured", "crowded 20", "finds conntrack-full", "fixed",
+		"crowded -5", "finds conntrack-drops", "fixed", "deserted", "vrf", "reach_vrf", "remove"}
 }
 
 // firewalls is, for each firewall that a Debian or a Red Hat has, all that its user does to it. ufw's unit knows no

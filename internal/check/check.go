@@ -195,8 +195,10 @@ func (r *Report) spread(explained, others []finding.Finding) {
 	for i := range r.Results {
 		settled[i] = settledBy(r.Results[i].Findings)
 	}
+	full := slices.ContainsFunc(explained, func(f finding.Finding) bool { return f.ID == finding.ConntrackDrops })
 	for _, f := range others {
 		switch i, about := index[f.Mapping.String()]; {
+		case full && f.ID == finding.ConntrackFull: // the other one says more
 		case f.Mapping.IsZero() || !about:
 			r.Host = add(r.Host, f)
 		case !slices.Contains(settled[i], f.ID):

@@ -16,20 +16,19 @@ const (
 )
 
 // conntrackFull tells of a table of connections that is full, or nearly so: the first packet of a connection that
-// finds no room is dropped. The counters of drops never go back, so they count only while half of the table is used.
+// finds no room is dropped. The counters of drops never go back, so they count only while three quarters of the table are
+// used.
 func conntrackFull(k kernel) []finding.Finding {
-	count, known := k.number(conntrackCount)
-	limit, _ := k.number(conntrackMax)
-	if !known || limit <= 0 { // 0 is no limit
-		return nil
-	}
-	dropped := k.conntrackDrops()
+	count, limit := k.conntrackUse()
+	dropped := k.conntrackStat("drop") + k.conntrackStat("early_drop")
 	var text string
 	switch {
+	case limit <= 0: // no limit, or no connection tracking
+		return nil
 	case count*10 >= limit*9:
 		text = fmt.Sprintf("connection tracking has room for %d connections, and has %d: new ones are dropped when "+
 			"it is full", limit, count)
-	case dropped > 0 && count*2 > limit:
+	case dropped > 0 && count*4 > limit*3:
 		text = fmt.Sprintf("connection tracking has dropped connections, for which it had no room: it has %d of %d",
 			count, limit)
 	default:
@@ -40,29 +39,51 @@ func conntrackFull(k kernel) []finding.Finding {
 		Seen: fmt.Sprintf("net.netfilter.nf_conntrack_count = %d, net.netfilter.nf_conntrack_max = %d, drop and "+
 			"early_drop in /proc/net/stat/nf_conntrack: %d", count, limit, dropped),
 	}
-	if k.writable(conntrackMax) {
-		f.Remedy = sysctl(conntrackMax, strconv.Itoa(2*limit))
-		f.Undo = sysctl(conntrackMax, strconv.Itoa(limit))
-	} else {
-		f.Text += "; the limit can only be changed outside of this container"
-	}
+	k.enlarge(&f, count, limit)
 	return []finding.Finding{f}
 }
 
-// conntrackDrops returns how many connections found no room, or had to make room, since the system started. The file
-// has a line for each processor, in hexadecimal.
-func (k kernel) conntrackDrops() (sum uint64) {
+// conntrackDrops says that connection tracking had no room for a packet of the probe's.
+func conntrackDrops(k kernel, w *Way) finding.Finding {
+	count, limit := k.conntrackUse()
+	f := finding.Finding{
+		ID: finding.ConntrackDrops, Mapping: w.Mapping, Seen: w.evidence(),
+		Text: fmt.Sprintf("%s: connection tracking has no room, and the kernel drops new connections: it has %d of %d",
+			w.Mapping.Spec(), count, limit),
+	}
+	k.enlarge(&f, count, limit)
+	return f
+}
+
+// enlarge gives a finding the command that makes the table large enough, where that can be done.
+func (k kernel) enlarge(f *finding.Finding, count, limit int) {
+	if !k.writable(conntrackMax) {
+		f.Text += "; the limit can only be changed outside of this container"
+		return
+	}
+	f.Remedy = sysctl(conntrackMax, strconv.Itoa(2*max(count, limit)))
+	f.Undo = sysctl(conntrackMax, strconv.Itoa(limit))
+}
+
+// conntrackUse returns how many connections there are, and for how many there is room; 0 is no limit.
+func (k kernel) conntrackUse() (count, limit int) {
+	count, _ = k.number(conntrackCount)
+	limit, _ = k.number(conntrackMax)
+	return count, limit
+}
+
+// conntrackStat returns a counter of connection tracking since the system started: drop counts connections that found
+// no room, early_drop those that had to make room. The file has a line for each processor, in hexadecimal.
+func (k kernel) conntrackStat(name string) (sum uint64) {
 	lines := k.table("stat/nf_conntrack")
 	if len(lines) == 0 {
 		return 0
 	}
-	for _, name := range [...]string{"drop", "early_drop"} {
-		column := slices.Index(lines[0], name)
-		for _, line := range lines[1:] {
-			if column >= 0 && column < len(line) {
-				n, _ := strconv.ParseUint(line[column], 16, 64)
-				sum += n
-			}
+	column := slices.Index(lines[0], name)
+	for _, line := range lines[1:] {
+		if column >= 0 && column < len(line) {
+			n, _ := strconv.ParseUint(line[column], 16, 64)
+			sum += n
 		}
 	}
 	return sum

@@ -9,15 +9,15 @@ import (
 	"portmap/internal/lab"
 )
 
-// A table that is nearly full, or half full after drops, is told of, with a remedy where it can be typed.
+// A table that is nearly full, or three quarters full after drops, is told of, with a remedy where it can be typed.
 func TestConntrackFull(t *testing.T) {
 	const drops = "entries insert_failed drop early_drop\n0000000a 00000005 0000000a 00000000\n0000000a 0 0 00000006\n"
 	for _, c := range []struct{ name, count, limit, stat, says string }{
 		{"nearly full", "900", "1000", "", "room for 1000 connections, and has 900"},
 		{"not full", "899", "1000", "", ""},
-		{"it has dropped", "501", "1000", drops, "had no room: it has 501 of 1000"},
-		{"it has dropped once", "500", "1000", drops, ""},
-		{"it failed to insert", "501", "1000", strings.ReplaceAll(strings.ReplaceAll(drops, "a 00000000\n", "0 0\n"),
+		{"it has dropped", "751", "1000", drops, "had no room: it has 751 of 1000"},
+		{"it has dropped once", "750", "1000", drops, ""},
+		{"it failed to insert", "751", "1000", strings.ReplaceAll(strings.ReplaceAll(drops, "a 00000000\n", "0 0\n"),
 			"06\n", "00\n"), ""},
 		{"no limit", "501", "0", drops, ""},
 		{"no connection tracking", "", "", "", ""},

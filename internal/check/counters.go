@@ -15,7 +15,7 @@ import (
 // counters are what the kernel and iptables-legacy count while packets of the probe's are on their way. Packets of
 // others are among them: a counter is looked at only where nothing else says what stopped a packet.
 type counters struct {
-	kernel map[string]uint64 // /proc/net/netstat, by "TcpExt ListenDrops"
+	kernel map[string]uint64 // /proc/net/netstat, by "TcpExt ListenDrops", and noRoom
 	legacy []counted
 }
 
@@ -27,8 +27,13 @@ type counted struct {
 	packets               uint64
 }
 
+// noRoom counts packets for which connection tracking had no room.
+const noRoom = "conntrack drop"
+
 func readCounters(ctx context.Context) counters {
-	return counters{kernel: kernelCounters(), legacy: legacyCounters(ctx)}
+	c := counters{kernel: kernelCounters(), legacy: legacyCounters(ctx)}
+	c.kernel[noRoom] = kernel("").conntrackStat("drop")
+	return c
 }
 
 // kernelCounters reads pairs of lines: names, then values.

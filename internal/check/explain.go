@@ -53,6 +53,8 @@ func (t *Texts) explain(ctx context.Context, w *Way, seen counters) []finding.Fi
 		return w.about(finding.TargetRefuses, "%s refuses the connection", to)
 	case facts.RemoteFamilies(&w.Mapping) != 0 && silent && w.out != nil && w.out.Last() != nil:
 		return w.about(finding.TargetSilent, "%s does not answer", addresses(w.Expected))
+	case silent && seen.kernel[noRoom] > 0 && (w.out == nil || !w.out.Arrived.IsValid()):
+		return []finding.Finding{conntrackDrops("", w)}
 	case silent && seen.reason() != "":
 		return w.about(finding.KernelDrops, "no rule dropped it, and the kernel counts %s", seen.reason())
 	}

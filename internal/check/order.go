@@ -12,7 +12,7 @@ import (
 // filtered, and comes to a socket; then the answer goes back.
 var stages = [][]finding.ID{
 	{finding.IPv6Off, finding.InterfaceAbsent, finding.InterfaceAltname, finding.InterfaceDown, finding.AddressAbsent},
-	{finding.Untracked, finding.ConntrackFull},
+	{finding.Untracked, finding.ConntrackDrops, finding.ConntrackFull},
 	{finding.ForeignRuleFirst, finding.ForeignRuleTied, finding.RulesMissing, finding.RulesDamaged,
 		finding.RulesForeign, finding.OtherBackend, finding.RedirectBack, finding.NotTranslated},
 	{finding.ReversePath, finding.SwitchOff, finding.ForwardingOff},

@@ -103,6 +103,7 @@ const (
 	NotTranslated  ID = "not-translated"  // somebody answers on the listen port, in the place of the mapping's server
 	TargetRefuses  ID = "target-refuses"  // the server on another host refuses the connection
 	TargetSilent   ID = "target-silent"   // the server on another host does not answer
+	ConntrackDrops ID = "conntrack-drops" // connection tracking is full, and drops new connections
 	KernelDrops    ID = "kernel-drops"    // the kernel dropped the packet, and no rule did
 	ProbeUnsent    ID = "probe-unsent"    // the packet could not be sent
 	Unexplained    ID = "unexplained"     // no server got the packet, and nothing says why
@@ -192,6 +193,7 @@ var kinds = []kind{
 	{id: NotTranslated, severity: Broken},
 	{id: TargetRefuses, severity: Broken},
 	{id: TargetSilent, severity: Broken},
+	{id: ConntrackDrops, severity: Broken, lead: "to make room"},
 	{id: KernelDrops, severity: Broken},
 	{id: ProbeUnsent, severity: Broken},
 	{id: Unexplained, severity: Broken},

@@ -41,3 +41,26 @@ server_on() {
     systemctl restart rwserve
     within 60 listens || die 'the server does not listen'
 }
+
+# crowded ROOM: connection tracking has many connections, and room for so many more; for none if ROOM is below zero.
+crowded() {
+    sysctl -qw net.netfilter.nf_conntrack_udp_timeout=600
+    node -e 'const s = require("dgram").createSocket("udp4"); let left = 300;
+        for (let p = 20000; p < 20300; p++) s.send("x", p, "127.0.0.1", () => --left || s.close());'
+    count=$(cat /proc/sys/net/netfilter/nf_conntrack_count)
+    [ "$count" -ge 300 ] || die "connection tracking has $count connections"
+    sysctl -qw net.netfilter.nf_conntrack_max=$((count + $1))
+}
+
+# deserted: connection tracking has room as ever.
+deserted() {
+    sysctl -qw net.netfilter.nf_conntrack_max=65536
+    clean
+}
+
+# capable: the program of the server may listen on privileged ports, as after setcap.
+capable() {
+    setcap cap_net_bind_service=+ep "$(readlink -f /usr/bin/node)"
+    systemctl restart rwserve
+    within 60 listens || die 'the server does not listen'
+}
