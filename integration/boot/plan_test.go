@@ -37,7 +37,7 @@ func judge() plan {
 // tests run need not have. What the package does is the same in a container, where it takes a tenth of the time.
 func onItsOwn() plan {
 	return plan{"serve", "firewall nftables", "install", "add", "reboot", "restored", "again nftables restart",
-		"clean", "capable", "finds capability-left", "cured", "crowded 20", "finds conntrack-full", "fixed",
+		"clean", "traced", "capable", "finds capability-left", "cured", "crowded 20", "finds conntrack-full", "fixed",
 		"crowded -5", "finds conntrack-drops", "fixed", "deserted", "vrf", "reach_vrf", "remove"}
 }
 
@@ -132,7 +132,8 @@ func withoutNfTables() plan {
 	return plan{
 		"serve", "without nf_tables", "install", "fallback",
 		"reboot",
-		"restored", "vrf", "reach_vrf", "lost iptables-legacy", "remove",
+		"restored", "clean", "untraced", "iptables-legacy -A INPUT -p tcp --dport 8443 -j DROP", "finds rule-drops",
+		"fixed", "iptables-legacy -F INPUT", "vrf", "reach_vrf", "lost iptables-legacy", "remove",
 	}
 }
 

@@ -16,8 +16,8 @@ const (
 )
 
 // conntrackFull tells of a table of connections that is full, or nearly so: the first packet of a connection that
-// finds no room is dropped. The counters of drops never go back, so they count only while three quarters of the table are
-// used.
+// finds no room is dropped. The counters of drops never go back, so they count only while three quarters of the table
+// are used.
 func conntrackFull(k kernel) []finding.Finding {
 	count, limit := k.conntrackUse()
 	dropped := k.conntrackStat("drop") + k.conntrackStat("early_drop")

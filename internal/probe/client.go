@@ -62,8 +62,8 @@ func Open() (*Client, error) {
 	return c, nil
 }
 
-// join makes the veth pair. Its addresses are given, since udev changes those that the kernel has chosen some time after
-// a link was made (systemd.link(5), MACAddressPolicy=persistent), and each end knows that of the other.
+// join makes the veth pair. Its addresses are given, since udev changes those that the kernel has chosen, some time
+// after a link was made (systemd.link(5), MACAddressPolicy=persistent), and each end knows that of the other.
 func (c *Client) join(ns netns.NsHandle) error {
 	const peer = "eth0"
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: c.Interface, HardwareAddr: hardwareAddress()},

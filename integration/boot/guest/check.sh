@@ -34,6 +34,21 @@ undone() { sh -eux /run/boot/undo || die 'the undo fails'; }
 
 fixed() { cured "$@" && undone; }
 
+# traced: the way of a client's packet is shown.
+traced() {
+    portmap trace 443 --count 1 >/run/boot/way 2>/run/boot/trace-said &
+    within 20 grep -q waiting /run/boot/trace-said || die "trace says $(cat /run/boot/trace-said)"
+    reach 10
+    wait $! || die "trace ends with $?: $(cat /run/boot/trace-said)"
+    grep -q '^ *went to 192.0.2.1:8443' /run/boot/way || die "trace says: $(cat /run/boot/way)"
+}
+
+# untraced: without nf_tables nothing reports it.
+untraced() {
+    said=$(portmap trace 443 --count 1 2>&1) && die "trace says: $said"
+    case "$said" in *'this kernel has no nf_tables'*) ;; *) die "trace says: $said" ;; esac
+}
+
 # server_on ADDRESS: the server listens there.
 server_on() {
     sed -i "s|/opt/boot [^ ]* 8443|/opt/boot $1 8443|" /etc/systemd/system/rwserve.service
