@@ -82,7 +82,7 @@ func routers() []brokenHost {
 		{cause: "forwarding is off", finds: finding.ForwardingOff, build: router, add: mapped, asks: []question{ask4},
 			breaks: typed("sysctl -qw net.ipv4.ip_forward=0")},
 		{cause: "Docker's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
-			on: onIPTables, asks: []question{ask4}, breaks: typed("iptables-nft -P FORWARD DROP")},
+			on: onIPTables, asks: []question{ask4}, breaks: typed(docker28)},
 		{cause: "ufw's policy for what is forwarded", finds: finding.FirewallDrops, build: router, add: mapped,
 			on: onIPTables, asks: []question{ask4}, breaks: ufw, then: ufwAgain},
 		{cause: "a policy for what is forwarded, nft", finds: finding.FirewallDrops, build: router, add: mapped,
@@ -97,6 +97,27 @@ func routers() []brokenHost {
 			}, hand: func(s *checkedHost) { s.far.Run("nft", "flush", "ruleset") }},
 	}
 }
+
+// docker28 are rules of Docker 28 for a container, with a server on the port that the mapping leads to.
+const docker28 = `iptables-nft-restore <<END
+*filter
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+:DOCKER-BRIDGE - [0:0]
+:DOCKER-CT - [0:0]
+:DOCKER-FORWARD - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-FORWARD
+-A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 8443 -j ACCEPT
+-A DOCKER ! -i docker0 -o docker0 -j DROP
+-A DOCKER-BRIDGE -o docker0 -j DOCKER
+-A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-FORWARD -j DOCKER-CT
+-A DOCKER-FORWARD -j DOCKER-BRIDGE
+-A DOCKER-FORWARD -i docker0 -j ACCEPT
+COMMIT
+END`
 
 // router makes a host that sends on to a server.
 func router(t *testing.T, h brokenHost) *checkedHost {

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"portmap/internal/others"
 	"portmap/rules"
@@ -20,7 +21,10 @@ func (t *Texts) tellsApart(ctx context.Context, s stop, w *Way) string {
 		port = w.Expected[0].Port()
 	}
 	clients := others.Clients{Mapping: w.Mapping, Family: w.Family(), Protocol: w.Protocol,
-		Ports: rules.Ports{First: port, Last: port}, Answer: s.answer}
+		Ports: rules.Ports{First: port, Last: port}, To: []netip.Addr{w.To.Addr()}, Answer: s.answer}
+	for _, to := range w.Expected {
+		clients.To = append(clients.To, to.Addr())
+	}
 	if link := linkOf(w.To.Addr()); link != nil {
 		clients.Comes = link.Name
 	}

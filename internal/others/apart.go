@@ -3,6 +3,7 @@ package others
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"portmap/rules"
@@ -23,8 +24,9 @@ type Clients struct {
 	Family   rules.Families
 	Protocol rules.Protocols
 	Ports    rules.Ports
-	Answer   bool   // the packets were on their way to the clients
-	Comes    string // the interface on which most clients come: that with the address
+	To       []netip.Addr // the addresses that the packets may have had there
+	Answer   bool         // the packets were on their way to the clients
+	Comes    string       // the interface on which most clients come: that with the address
 }
 
 // Apart says how rules tell clients apart, so that what became of one says nothing of others.
@@ -115,6 +117,8 @@ func (m match) chooses(answer bool) bool {
 	return m.limited || !answer && m.sender || answer && m.receiver
 }
 
+func (c *Clients) goTo(network netip.Prefix) bool { return slices.ContainsFunc(c.To, network.Contains) }
+
 // tellsApart reports whether a match has clients of the mapping, and not all of them.
 func (m match) tellsApart(c *Clients) bool {
 	overlaps := func(list []rules.Ports, ports rules.Ports) bool {
@@ -125,6 +129,8 @@ func (m match) tellsApart(c *Clients) bool {
 		return false
 	case c.Answer:
 		return m.ports == nil // of a client's port nothing is known
+	case m.to != nil && !slices.ContainsFunc(m.to, c.goTo):
+		return false
 	}
 	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread || m.limited
 	return names && overlaps(m.ports, c.Ports) && overlaps(m.original, c.Mapping.ListenPorts())

@@ -2,12 +2,14 @@ package others
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 
 	"portmap/ipt"
 	"portmap/rules"
 	"portmap/rules/facts"
 
+	vnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +23,9 @@ type Drop struct {
 
 	ufw      bool
 	families rules.Families
-	accepts  []match // what its rules accept
-	unknown  bool    // there are more rules than are looked at
+	accepts  []match  // what its rules accept
+	uplinks  []string // the interfaces by which other networks are reached, for what is sent on; empty if not known
+	unknown  bool     // there are more rules than are looked at
 }
 
 // stopsClients reports whether packets for servers end in the chain if no rule of it accepts them.
@@ -46,6 +49,7 @@ func (r *Rules) filters(chains map[chainName]chain) error {
 		d.ufw = ufw || ufw6
 		d.follow(walk{rules: reading.of(c.table)})
 		d.unknown = d.unknown || reading.left
+		d.findUplinks()
 		r.drops = append(r.drops, d)
 		errs = append(errs, reading.err)
 	}
@@ -76,7 +80,7 @@ func (d *Drop) stops(m rules.Mapping) (stopped rules.Families) {
 		for _, target := range d.targets(&m, family) {
 			for _, protocol := range m.Protocols().Each() {
 				lets := func(a match) bool {
-					return a.families.Has(family) && a.protocols.Has(protocol) && a.lets(&m, target)
+					return a.families.Has(family) && a.protocols.Has(protocol) && d.lets(a, &m, target)
 				}
 				if !slices.ContainsFunc(d.accepts, lets) {
 					stopped |= family
@@ -87,17 +91,20 @@ func (d *Drop) stops(m rules.Mapping) (stopped rules.Families) {
 	return stopped
 }
 
-// targets returns the ports of the servers that are behind the chain.
-func (d *Drop) targets(m *rules.Mapping, family rules.Families) (ports []rules.Ports) {
+// targets returns the servers that are behind the chain: those of this host without an address.
+func (d *Drop) targets(m *rules.Mapping, family rules.Families) (list []rules.Target) {
 	if !d.forward {
-		return facts.LocalTargets(m)
+		for _, ports := range facts.LocalTargets(m) {
+			list = append(list, rules.Target{Ports: ports})
+		}
+		return list
 	}
 	for _, t := range facts.TargetsIn(m, family) {
 		if t.Remote() {
-			ports = append(ports, t.Ports)
+			list = append(list, t)
 		}
 	}
-	return ports
+	return list
 }
 
 // program returns the iptables that changes the tables of a family.
@@ -117,18 +124,41 @@ func Variant(program string) string {
 	return program
 }
 
-// lets reports whether what is accepted has clients of a mapping.
-func (m match) lets(mapping *rules.Mapping, target rules.Ports) bool {
+// lets reports whether what is accepted has clients of a mapping, on their way to a target. What comes from a network of
+// containers or of virtual machines, which are no uplinks, is sent on for those alone.
+func (d *Drop) lets(m match, mapping *rules.Mapping, target rules.Target) bool {
 	overlap := func(list []rules.Ports, ports rules.Ports) bool {
 		return list == nil || slices.ContainsFunc(list, ports.Overlaps)
 	}
+	goes := func(to netip.Prefix) bool { return to.Contains(target.Addr) }
 	switch {
 	case m.iface != "" && (m.iface == "lo" || mapping.Interface() != "" && m.iface != mapping.Interface()):
 		return false
-	case !overlap(m.ports, target) || !overlap(m.original, mapping.ListenPorts()):
+	case !overlap(m.ports, target.Ports) || !overlap(m.original, mapping.ListenPorts()):
+		return false
+	case target.Addr.IsValid() && m.to != nil && !slices.ContainsFunc(m.to, goes):
 		return false
 	case m.ports != nil || m.original != nil || m.translated:
 		return true
+	case d.forward && m.iface != "" && m.iface != mapping.Interface() && len(d.uplinks) > 0 &&
+		!slices.Contains(d.uplinks, m.iface):
+		return false
 	}
 	return !m.unread && m.from == nil && m.to == nil
+}
+
+// findUplinks sets the interfaces by which a default route leads.
+func (d *Drop) findUplinks() {
+	if !d.forward {
+		return
+	}
+	for _, family := range d.families.Each() {
+		routes, err := vnetlink.RouteListFiltered(map[rules.Families]int{rules.IPv4: unix.AF_INET,
+			rules.IPv6: unix.AF_INET6}[family], &vnetlink.Route{}, vnetlink.RT_FILTER_DST)
+		for _, r := range routes {
+			if link, found := vnetlink.LinkByIndex(r.LinkIndex); err == nil && found == nil {
+				d.uplinks = append(d.uplinks, link.Attrs().Name)
+			}
+		}
+	}
 }

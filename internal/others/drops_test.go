@@ -194,6 +194,14 @@ func TestForwarded(t *testing.T) {
 		{name: "nft", nft: "table inet wall { chain forward { type filter hook forward priority filter; policy drop; " +
 			"} }"},
 		{name: "iptables-nft", lines: []string{"iptables-nft -P FORWARD DROP", "ip6tables-nft -A FORWARD -j ACCEPT"}},
+		{name: "Docker, whose rules are for its own networks", lines: []string{
+			"ip link add eth0 type veth peer name eth1", "ip link set eth1 up", "ip address add 192.0.2.1/24 dev eth0",
+			"ip link set eth0 up",
+			"ip route add default via 192.0.2.254", "iptables-nft -P FORWARD DROP", "iptables-nft -N DOCKER",
+			"iptables-nft -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+			"iptables-nft -A FORWARD -o docker0 -j DOCKER", "iptables-nft -A FORWARD -i docker0 -j ACCEPT",
+			"iptables-nft -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 8443 -j ACCEPT",
+		}},
 	} {
 		host := lab.New(t).Host("host")
 		f.seed(t, host)

@@ -86,6 +86,7 @@ func (r *Rules) legacyDrops(chains map[string][]rule, program string, families r
 		d := Drop{System: Legacy, Table: "filter of " + program, Chain: chain, ufw: ufw || ufw6, families: families,
 			forward: chain == "FORWARD"}
 		d.follow(walk{rules: func(chain string) []rule { return chains[chain] }})
+		d.findUplinks()
 		r.drops = append(r.drops, d)
 	}
 }
