@@ -69,6 +69,8 @@ func TestWithoutNfTables(t *testing.T) {
 		mapped(false, "after a dry run")
 		says(0, "added "+mapping+"\n", usesLegacy+noForget, "add", mapping)
 		mapped(true, "added")
+		says(3, mapping+"  not tried\n", "portmap: no packet was sent: this kernel does not report its connections; "+
+			"to have that: sudo modprobe nf_conntrack_netlink\n", "check")
 		says(0, "added 80:8080/tcp\n", noServer, "add", "80:8080", "--backend", "iptables")
 		says(0, "replaced 80:8080/tcp with 80:8443/tcp\n", noForget, "add", "80:8443", "--replace")
 		says(0, "removed 80:8443/tcp\n", noForget, "remove", "80")

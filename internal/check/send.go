@@ -13,6 +13,9 @@ import (
 
 // send has a client go all ways, and sets what became of its packets.
 func send(ctx context.Context, ways []Way, found *servers.Found) (seen counters, err error) {
+	if err := probe.Ready(); err != nil {
+		return seen, err
+	}
 	client, err := probe.Open()
 	if err != nil {
 		return seen, fmt.Errorf("make a client: %w", err)

@@ -38,9 +38,28 @@ const (
 	targetPort    = 3 // CTA_PROTO_DST_PORT
 )
 
+// ErrNoConntrack says that nobody knows where a packet went.
+var ErrNoConntrack = errors.New("this kernel does not report its connections; to have that: " +
+	"sudo modprobe nf_conntrack_netlink")
+
+// Ready returns nil, or why Entries would fail.
+func Ready() error {
+	nobody := netip.AddrPortFrom(netip.IPv4Unspecified(), 1)
+	_, err := Entries([]Answer{{Question: Question{Protocol: rules.TCP, To: nobody}, From: nobody}})
+	return err
+}
+
 // Entries returns what connection tracking knows of the questions that were answered so, and deletes it: an entry would
-// stay for two minutes. It needs CAP_NET_ADMIN.
+// stay for two minutes. It needs CAP_NET_ADMIN. The error can be ErrNoConntrack.
 func Entries(answers []Answer) ([]Entry, error) {
+	entries, err := entriesOf(answers)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTONOSUPPORT) { // see nfnetlink_rcv_msg, netlink_create
+		err = ErrNoConntrack
+	}
+	return entries, err
+}
+
+func entriesOf(answers []Answer) ([]Entry, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, err
