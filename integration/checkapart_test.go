@@ -145,3 +145,22 @@ func TestCheckCuresNoOtherFamily(t *testing.T) {
 		t.Errorf("there is a cure: %+v", first)
 	}
 }
+
+// Where a policy drops what a limit leaves, the limit of a rule that rejects lets in nobody.
+func TestCheckOfALimitBeforeAPolicy(t *testing.T) {
+	s := brokenHost{add: "443:8443 -4", asks: []question{ask4}}.make(t)
+	const limited = "meta pkttype host limit rate 5/second reject"
+	for rules, want := range map[string][]finding.ID{
+		limited:                                 {finding.RuleDrops, finding.FirewallDrops},
+		limited + "\ntcp dport 22 accept":       {finding.RuleDrops, finding.FirewallDrops},
+		limited + "\ntcp dport 8443 accept":     {finding.CertainClients},
+		"ip saddr 198.18.0.0/15 reject":         {finding.RuleDrops, finding.FirewallDrops},
+		"ip saddr 198.18.0.0/15 reject\naccept": {finding.CertainClients},
+	} {
+		loadText(t, s.host, inputOf("drop", rules))
+		if found := s.check(); !slices.Equal(found.ids(), want) {
+			t.Errorf("%s: found %+v, not %v", rules, found.findings(), want)
+		}
+		s.run("nft delete table inet filter")
+	}
+}

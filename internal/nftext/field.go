@@ -22,6 +22,8 @@ func (w *writer) meta(e *expr.Meta) {
 		field.write = protocol
 	case expr.MetaKeyNFPROTO:
 		field.write = family
+	case expr.MetaKeyPKTTYPE:
+		field.write = packetType
 	case expr.MetaKeyMARK, expr.MetaKeySKUID, expr.MetaKeySKGID, expr.MetaKeyIIF, expr.MetaKeyOIF:
 		field.write = native
 	}

@@ -28,6 +28,7 @@ func TestAsNftWritesIt(t *testing.T) {
 		`ip saddr { 10.0.0.0/8, 192.0.2.1, 192.0.2.3-192.0.2.9, 240.0.0.0/4 } drop`,
 		`jump d`, `goto d`, `return`, `meta skuid 1000 drop`,
 		`fib daddr type local drop`, `limit rate over 10/second drop`, `log drop`, `meta mark 7 drop`,
+		`meta pkttype host drop`,
 		`meta nfproto ipv6 drop`, `tcp sport 443 drop`, `fib saddr type local drop`, `fib daddr . iif type local drop`,
 		`fib saddr . mark . iif oif missing drop`, `fib saddr oif exists drop`,
 	}

@@ -74,6 +74,15 @@ func protocol(value []byte) string {
 	return number(value)
 }
 
+// packetType names a value of linux/if_packet.h.
+func packetType(value []byte) string {
+	names := [...]string{"host", "broadcast", "multicast", "other"}
+	if len(value) == 1 && int(value[0]) < len(names) {
+		return names[value[0]]
+	}
+	return hexadecimal(value)
+}
+
 func family(value []byte) string {
 	if len(value) == 1 && value[0] == unix.NFPROTO_IPV6 {
 		return "ipv6"

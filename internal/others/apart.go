@@ -39,9 +39,11 @@ type Apart struct {
 // Chains keeps the rules that were read: many packets are stopped at one place. The zero Chains is ready.
 type Chains struct{ read map[string]*chainsOf }
 
-// chainsOf are the chains of a table: those with a hook, and what gives the rules of each.
+// chainsOf are the chains of a table: those with a hook, those of them that drop what none of their rules accepts, and
+// what gives the rules of each.
 type chainsOf struct {
 	bases []string
+	drops map[string]bool
 	rules func(chain string) []rule
 }
 
@@ -55,11 +57,18 @@ func (k *Chains) Tell(ctx context.Context, at Place, c Clients) (apart Apart, er
 	}
 	for _, base := range of.bases {
 		var lets *Place
-		w := walk{rules: of.rules}
-		w.until = func(chain string, r rule) bool { return chain == at.Chain && r.number == at.Number }
+		var end *rule            // which stopped the packet
+		opens := !of.drops[base] // whether others can pass behind it
+		w := walk{rules: of.rules, every: true}
 		w.visit = func(chain string, r rule) {
 			passes := r.action == accept || r.action == leave && chain == at.Chain // else another chain can still stop
-			if lets == nil && passes && r.match.tellsApart(&c) {
+			switch {
+			case end == nil && chain == at.Chain && r.number == at.Number:
+				end = &r
+			case !passes:
+			case end != nil:
+				opens = opens || r.match.has(&c)
+			case lets == nil && r.match.tellsApart(&c):
 				lets = &Place{at.System, at.Family, at.Table, chain, r.number}
 				apart.Text = r.match.text() + " accept"
 			}
@@ -67,9 +76,9 @@ func (k *Chains) Tell(ctx context.Context, at Place, c Clients) (apart Apart, er
 		under := anyPacket()
 		under.families, under.protocols = c.Family, c.Protocol
 		w.from(base, under, 0)
-		if at.Number == 0 && base == at.Chain || w.end != nil { // packets came this way
+		if at.Number == 0 && base == at.Chain || end != nil { // packets came this way
 			apart.Lets = lets
-			apart.Stopped = w.end != nil && w.end.match.chooses(c.Answer)
+			apart.Stopped = end != nil && end.match.chooses(c.Answer) && opens
 			break
 		}
 	}
@@ -82,7 +91,7 @@ func (k *Chains) of(ctx context.Context, at Place, family rules.Families) (*chai
 	if of := k.read[key]; of != nil {
 		return of, nil
 	}
-	of := &chainsOf{}
+	of := &chainsOf{drops: map[string]bool{}}
 	if at.System == Legacy {
 		program := map[rules.Families]string{rules.IPv4: "iptables-legacy", rules.IPv6: "ip6tables-legacy"}[family]
 		chains, err := legacyRules(ctx, program, at.Table)
@@ -90,6 +99,9 @@ func (k *Chains) of(ctx context.Context, at Place, family rules.Families) (*chai
 			return nil, err
 		}
 		of.bases = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+		for _, base := range of.bases {
+			_, of.drops[base] = chains[dropPolicy(base)]
+		}
 		of.rules = func(chain string) []rule { return chains[chain] }
 	} else {
 		all, err := chains()
@@ -100,6 +112,7 @@ func (k *Chains) of(ctx context.Context, at Place, family rules.Families) (*chai
 		for _, c := range all {
 			if c.base && c.table == t {
 				of.bases = append(of.bases, c.name)
+				of.drops[c.name] = c.drops
 			}
 		}
 		read := reading{chains: all, rules: map[chainName][]rule{}}
@@ -121,17 +134,21 @@ func (c *Clients) goTo(network netip.Prefix) bool { return slices.ContainsFunc(c
 
 // tellsApart reports whether a match has clients of the mapping, and not all of them.
 func (m match) tellsApart(c *Clients) bool {
+	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread || m.limited
+	return m.chooses(c.Answer) && m.has(c) && (names || c.Answer)
+}
+
+// has reports whether a match can have clients of the mapping, as far as it is understood.
+func (m match) has(c *Clients) bool {
 	overlaps := func(list []rules.Ports, ports rules.Ports) bool {
 		return list == nil || slices.ContainsFunc(list, ports.Overlaps)
 	}
 	switch {
-	case !m.chooses(c.Answer), m.iface != "" && m.iface != c.Comes:
+	case m.iface != "" && m.iface != c.Comes:
 		return false
 	case c.Answer:
 		return m.ports == nil // of a client's port nothing is known
-	case m.to != nil && !slices.ContainsFunc(m.to, c.goTo):
-		return false
 	}
-	names := m.ports != nil || m.original != nil || m.translated || m.iface != "" && !m.unread || m.limited
-	return names && overlaps(m.ports, c.Ports) && overlaps(m.original, c.Mapping.ListenPorts())
+	return (m.to == nil || slices.ContainsFunc(m.to, c.goTo)) && overlaps(m.ports, c.Ports) &&
+		overlaps(m.original, c.Mapping.ListenPorts())
 }

@@ -124,8 +124,8 @@ func Variant(program string) string {
 	return program
 }
 
-// lets reports whether what is accepted has clients of a mapping, on their way to a target. What comes from a network of
-// containers or of virtual machines, which are no uplinks, is sent on for those alone.
+// lets reports whether what is accepted has clients of a mapping, on their way to a target. What comes from a network
+// of containers or of virtual machines, which are no uplinks, is sent on for those alone.
 func (d *Drop) lets(m match, mapping *rules.Mapping, target rules.Target) bool {
 	overlap := func(list []rules.Ports, ports rules.Ports) bool {
 		return list == nil || slices.ContainsFunc(list, ports.Overlaps)

@@ -35,8 +35,7 @@ type walk struct {
 	rules func(chain string) []rule // those of one chain
 	ours  string                    // the chain whose rules are portmap's
 	visit func(chain string, r rule)
-	until func(chain string, r rule) bool // at which rule the walk ends; nil: at none
-	end   *rule                           // that rule, with all that led to it
+	every bool // visit those that do not act, too
 	steps int
 }
 
@@ -46,18 +45,14 @@ func (w *walk) from(chain string, under match, depth int) {
 		return
 	}
 	for _, r := range w.rules(chain) {
-		if w.steps++; w.steps > maxSteps || w.end != nil {
+		if w.steps++; w.steps > maxSteps {
 			return
 		}
 		var possible bool
 		if r.match, possible = under.and(r.match); !possible {
 			continue
 		}
-		if w.until != nil && w.until(chain, r) {
-			w.end = &r
-			return
-		}
-		if r.action != pass {
+		if w.every || r.action != pass {
 			w.visit(chain, r)
 		}
 		if r.jump != "" {
