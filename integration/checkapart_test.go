@@ -164,3 +164,54 @@ func TestCheckOfALimitBeforeAPolicy(t *testing.T) {
 		s.run("nft delete table inet filter")
 	}
 }
+
+// Rules for the interface on which clients come in, and the probe does not, are read. A drop there stops clients,
+// unless a rule before it may let them in.
+func TestCheckReadsRulesOfAnInterface(t *testing.T) {
+	s := brokenHost{add: "443:8443 -4", asks: []question{ask4}}.make(t)
+	s.run("ip route add default via 192.0.2.2")
+	const before = "ct state established,related accept\n"
+	nft := func(rules string) func() {
+		return func() { loadText(s.T, s.host, inputOf("accept", rules)) }
+	}
+	lines := func(tool, rules string) func() {
+		return func() {
+			for _, rule := range strings.Split(rules, "\n") {
+				s.run(tool + " -A INPUT " + rule)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		load  func()
+		stops bool
+	}{
+		{"all of it", nft(before + "iifname eth0 drop"), true},
+		{"a zone", nft(before + "iifname eth0 jump wan\n}\nchain wan {\ntcp dport 443 accept\nreject"), true},
+		{"a map of zones", nft("iifname vmap { eth0 : jump wan }\n}\nchain wan {\ntcp dport 22 accept\ndrop"), true},
+		{"iptables-nft", lines("iptables-nft", "-i eth0 -p tcp --dport 443 -j ACCEPT\n-i eth0 -j DROP"), true},
+		{"iptables-legacy", lines("iptables-legacy", "-i eth0 -p tcp --dport 443 -j ACCEPT\n-i eth0 -j DROP"), true},
+		{"accepted before", nft("tcp dport 8443 accept\niifname eth0 drop"), false},
+		{"accepted now and then", nft("tcp dport 8443 limit rate 9/second accept\niifname eth0 drop"), false},
+		{"what is translated is accepted", nft("ct status dnat accept\niifname eth0 drop"), false},
+		{"another interface", nft("iifname eth1 drop"), false},
+		{"another port", nft("iifname eth0 tcp dport 22 drop"), false},
+		{"some clients", nft("iifname eth0 ip saddr 203.0.113.0/24 drop"), false},
+		{"invalid packets", nft("iifname eth0 ct state invalid drop"), false},
+	} {
+		c.load()
+		found := s.check()
+		var want []finding.ID
+		status := "reachable"
+		if c.stops {
+			want, status = []finding.ID{finding.CertainClients}, "not tried"
+		}
+		if s.reached(ask4, silence) == c.stops {
+			t.Errorf("%s: clients are answered: %v", c.name, !c.stops)
+		}
+		if found.Code != 0 || !slices.Equal(found.ids(), want) || found.Mappings[0].Status != status {
+			t.Errorf("%s: exit %d, %s, %+v", c.name, found.Code, found.Mappings[0].Status, found.findings())
+		}
+		s.run("nft delete table inet filter 2>/dev/null || :\niptables-nft -F INPUT\niptables-legacy -F INPUT")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"portmap/internal/finding"
 	"portmap/internal/others"
 	"portmap/rules"
 )
@@ -55,4 +56,19 @@ func (t *Texts) letting(ctx context.Context, s stop, at others.Place, text strin
 		s.text, s.tool = rule.Text, others.ToolOf(at.Table, at.Chain, rule.Comment)
 	}
 	return s
+}
+
+// shutOut says that clients are stopped by a rule for the interface on which they come in, where the probe was not.
+func shutOut(shut *others.Shut, w *Way) []finding.Finding {
+	if !w.Reached {
+		return nil
+	}
+	rule, iface := shut.Rule(&w.Mapping, w.Family(), w.Protocol)
+	if rule == nil {
+		return nil
+	}
+	w.Reached, w.Untold = false, true
+	return []finding.Finding{{ID: finding.CertainClients, Mapping: w.Mapping,
+		Text: fmt.Sprintf("a rule stops clients of %s who come in on %s, as the probe does not: %s", w.Mapping.Spec(),
+			rules.Printable(iface), rule.Where())}}
 }

@@ -159,10 +159,13 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 		return nil, err
 	}
 	var texts Texts
+	shut, _ := others.LookShut(ctx)
 	whys := make([][]finding.Finding, len(ways))
 	for i := range ways {
 		w := &ways[i]
-		whys[i] = texts.explain(ctx, w, seen)
+		if whys[i] = shutOut(&shut, w); len(whys[i]) == 0 {
+			whys[i] = texts.explain(ctx, w, seen)
+		}
 		if w.Untold {
 			r.Results[of[i]].Note = tellApart
 		}

@@ -57,7 +57,7 @@ func native(value []byte) string {
 
 func interfaceName(value []byte) string {
 	name := unix.ByteSliceToString(value)
-	if len(value) < unix.IFNAMSIZ { // which begins so
+	if len(name) == len(value) { // which begins so; iptables compares the zero byte behind a whole one, too
 		name += "*"
 	}
 	return strconv.Quote(name)

@@ -68,6 +68,9 @@ func (r Rule) like(m *rules.Mapping) bool {
 	})
 }
 
+// Where names a rule: its table, its chain, what it says, and whose it is.
+func (r Rule) Where() string { return r.where(0) }
+
 // where names a rule: its table, its chain, what it says, whose it is, and that there are more.
 func (r Rule) where(more int) string {
 	text := fmt.Sprintf("table %s, chain %s: %s", r.Table, rules.Printable(r.Chain), r.Text())

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"portmap/rules"
-	"portmap/rules/facts"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +29,7 @@ type packet struct {
 	from       netip.Prefix
 	port       uint16
 	listen     uint16 // the port that the client used
+	iface      string // on which it comes in; "" if that is not asked
 	translated bool
 }
 
@@ -41,8 +41,9 @@ func (m match) takes(p packet) (possible, certain bool) {
 	whole := func(n netip.Prefix) bool { return n.Bits() <= p.from.Bits() && n.Contains(p.from.Addr()) }
 	possible = m.families.Has(p.family) && m.protocols.Has(p.protocol) && has(m.ports, p.port) &&
 		has(m.original, p.listen) && (p.translated || !m.translated) && m.iface != "lo" &&
+		(m.iface == "" || p.iface == "" || m.iface == p.iface) &&
 		(m.from == nil || slices.ContainsFunc(m.from, p.from.Overlaps))
-	certain = possible && !m.unread && m.iface == "" && m.to == nil &&
+	certain = possible && !m.unread && (m.iface == "" || m.iface == p.iface) && m.to == nil &&
 		(m.from == nil || slices.ContainsFunc(m.from, whole))
 	return possible, certain
 }
@@ -209,15 +210,7 @@ func banned(r *Rule, m *rules.Mapping) (list []packet) {
 
 // stops reports whether the client's packet ends on its way to a server of the mapping.
 func (w way) stops(p packet, m *rules.Mapping) bool {
-	mapped := p
-	mapped.translated = true
-	hook := uint32(unix.NF_INET_LOCAL_IN)
-	for _, t := range facts.TargetsIn(m, p.family) {
-		mapped.port = t.Ports.First + p.listen - m.ListenPorts().First
-		if t.Remote() {
-			hook = unix.NF_INET_FORWARD
-		}
-	}
+	mapped, hook := p.mapped(m)
 	for i := range w {
 		h := &w[i]
 		met := mapped

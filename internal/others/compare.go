@@ -37,7 +37,7 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.to = d.network(value)
 	case f == source && equal:
 		n.from = d.network(value)
-	case f == iface && equal && len(value) == unix.IFNAMSIZ: // fewer are the beginning of a name
+	case f == iface && equal && bytes.IndexByte(value, 0) >= 0: // else it is the beginning of a name
 		n.iface = unix.ByteSliceToString(value)
 	case f == arrival && equal:
 		n.iface = interfaceOf(f, value)

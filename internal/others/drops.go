@@ -9,7 +9,6 @@ import (
 	"portmap/rules"
 	"portmap/rules/facts"
 
-	vnetlink "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -149,16 +148,9 @@ func (d *Drop) lets(m match, mapping *rules.Mapping, target rules.Target) bool {
 
 // findUplinks sets the interfaces by which a default route leads.
 func (d *Drop) findUplinks() {
-	if !d.forward {
-		return
-	}
 	for _, family := range d.families.Each() {
-		routes, err := vnetlink.RouteListFiltered(map[rules.Families]int{rules.IPv4: unix.AF_INET,
-			rules.IPv6: unix.AF_INET6}[family], &vnetlink.Route{}, vnetlink.RT_FILTER_DST)
-		for _, r := range routes {
-			if link, found := vnetlink.LinkByIndex(r.LinkIndex); err == nil && found == nil {
-				d.uplinks = append(d.uplinks, link.Attrs().Name)
-			}
+		if d.forward {
+			d.uplinks = append(d.uplinks, uplinks(family)...)
 		}
 	}
 }
