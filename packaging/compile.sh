@@ -6,7 +6,7 @@ export PATH=$PATH:/usr/local/go/bin
 
 # Inlining costs 0.8 MB, most of it in the HTTP and TLS of the demonstration. What handles mappings one by one keeps it.
 flags=(-gcflags=all=-l)
-for hot in runtime portmap/rules portmap/nft portmap/internal/conf github.com/google github.com/mdlayher; do
+for hot in runtime portmap/rules portmap/nft portmap/internal/conf github.com/google; do
     flags+=("-gcflags=$hot/...=")
 done
 # Only the demonstration's server needs net/http's own; its HTTP/2 is another 0.5 MB. Where few things are ordered, sort.Slice takes
