@@ -127,6 +127,15 @@ func TestSelectorsOfCheck(t *testing.T) {
 			t.Errorf("check %s: %+v; want %s", selector, r, want)
 		}
 	}
+	for _, twice := range [][]string{{"443", "443"}, {"shop", "80"}, {"90", "90:9090"}} {
+		if r := p.try("check", twice[0], twice[1], "--no-probe"); strings.Contains(r.Out, "missing") {
+			t.Errorf("two selectors of one mapping: %+v", r)
+		}
+	}
+	p.write("81:8081 --name shop\n")
+	if r := p.try("check", "shop", "--no-probe"); !strings.Contains(r.Out, "80:8080/tcp: live, and in no file") {
+		t.Errorf("who has the name in the kernel: %+v", r)
+	}
 	if r := p.try("check", "443", "7"); r.Code == 0 || !strings.Contains(r.Err, "7: no such mapping") {
 		t.Errorf("a selector that means nothing: %+v", r)
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // lookFor finds the mappings of the file that selectors mean, and the temporary ones, in the kernel, without reading
-// what else it holds. It returns false where that has to be read: without selectors, if one means none of these, or if
-// the packet filter cannot do it.
+// what else it holds. It returns false where that has to be read: without selectors, if one means none of these, if
+// not all are live, since others may be in their place, or if the packet filter cannot do it.
 func (h *Host) lookFor(ctx context.Context, saved rules.Set, selectors []string) (rules.Set, kernel, bool, error) {
 	filter, can := h.filter.Backend.(rules.Looker)
 	if len(selectors) == 0 || !can || h.moves() {
@@ -28,8 +28,9 @@ func (h *Host) lookFor(ctx context.Context, saved rules.Set, selectors []string)
 		inFile = append(inFile, own...)
 		wanted = append(append(wanted, own...), other...)
 	}
+	wanted = unite(rules.Set{}, wanted).Mappings() // two selectors can mean the same one
 	found, tells, err := filter.LookFor(ctx, wanted)
-	if err != nil || !tells {
+	if err != nil || !tells || len(found.Mappings) < len(wanted) {
 		return saved, kernel{}, false, err
 	}
 	return unite(rules.Set{}, inFile), kernel{found, []rules.Live{found}}, true, nil
