@@ -34,7 +34,7 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 					first.Port, first.where(len(translates)-1), winner),
 			}
 			if id == finding.ForeignRuleFirst {
-				c := exempt(m, slices.DeleteFunc(translates, func(met Met) bool {
+				c := found.exempt(m, slices.DeleteFunc(translates, func(met Met) bool {
 					id, _ := met.winner(m, system)
 					return id != finding.ForeignRuleFirst
 				}))
@@ -43,14 +43,14 @@ func Advise(found Rules, system System) (advice []finding.Finding) {
 			advice = append(advice, f)
 		}
 		if len(untracks) > 0 {
-			advice = append(advice, untracked(m, untracks))
+			advice = append(advice, found.untracked(m, untracks))
 		}
 	}
 	return advice
 }
 
-func untracked(m rules.Mapping, untracks []Met) finding.Finding {
-	first, c := untracks[0], exempt(m, untracks)
+func (r *Rules) untracked(m rules.Mapping, untracks []Met) finding.Finding {
+	first, c := untracks[0], r.exempt(m, untracks)
 	return finding.Finding{
 		ID: finding.Untracked, Mapping: m, Remedy: c.Remedy, Undo: c.Undo,
 		Text: fmt.Sprintf("a rule keeps packets to port %d out of connection tracking: %s; they do not reach %s",

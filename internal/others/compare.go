@@ -46,7 +46,9 @@ func (d *decoder) compare(f field, op expr.CmpOp, value []byte) {
 		n.translated = true
 	case f == originalPort && len(value) == 2:
 		n.original = compared(op, binary.BigEndian.Uint16(value))
-	case f == neutral, op == expr.CmpOpNeq && (f == source || f == destination || f == iface || f == arrival):
+	case f == addressType && equal && len(value) == 4 && binary.NativeEndian.Uint32(value) == unix.RTN_LOCAL:
+		// which all packets to this host have
+	case op == expr.CmpOpNeq && (f == source || f == destination || f == iface || f == arrival):
 		// what it excludes is little
 	default:
 		n.unread = true
@@ -185,7 +187,7 @@ func (d *decoder) lookup(e *expr.Lookup) {
 	}
 	d.narrow(n)
 	if decides {
-		d.act(accept, "") // for some of the keys, perhaps: which verdict each has is not looked at
+		d.act(accept, someOf) // perhaps: which verdict each key has is not looked at
 	} else if e.IsDestRegSet {
 		d.load(e.DestRegister, unknown)
 	}

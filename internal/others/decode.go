@@ -15,9 +15,9 @@ import (
 type field int
 
 const (
-	unknown field = iota
-	neutral       // to ask for it makes no difference here
-	port          // the destination port
+	unknown     field = iota
+	addressType       // of the destination
+	port              // the destination port
 	protocol
 	family
 	source
@@ -85,8 +85,11 @@ func (d *decoder) expression(name string, content []byte) {
 		e := as[expr.Payload](d, content)
 		d.load(e.DestRegister, d.fieldAt(e))
 	case "fib":
-		// the type of an address: packets to this host have that of one
-		d.load(as[expr.Fib](d, content).Register, neutral)
+		f, e := unknown, as[expr.Fib](d, content)
+		if e.ResultADDRTYPE && e.FlagDADDR {
+			f = addressType
+		}
+		d.load(e.Register, f)
 	case "ct":
 		d.connection(as[expr.Ct](d, content))
 	case "bitwise":

@@ -1,6 +1,7 @@
 package others
 
 import (
+	"slices"
 	"strings"
 
 	"portmap/internal/pinhole"
@@ -9,14 +10,20 @@ import (
 )
 
 // exempt keeps the packets of a mapping away from rules by hand: a rule before each accepts them, which ends the way
-// through that chain alone. It returns no commands where a rule is a tool's, which would put it back, nor for the nat
-// tables of iptables, where portmap's own rules may stand behind it.
-func exempt(m rules.Mapping, list []Met) (c pinhole.Commands) {
-	if facts.Restricted(&m) {
+// through that chain alone. It returns no commands where a rule is a tool's, which would put it back, for the nat
+// tables of iptables, where portmap's own rules may stand behind it, nor where the chain may drop some of these
+// packets, which would come in.
+func (r *Rules) exempt(m rules.Mapping, list []Met) (c pinhole.Commands) {
+	if facts.Restricted(&m) || r.left {
 		return c
 	}
 	for _, met := range list {
-		if met.Tool != "" || met.System != Tables && !met.Untracks {
+		drops := slices.ContainsFunc(*met.drops, func(d match) bool {
+			d.unread = false
+			_, meets := d.meets(&m, r.isOwn)
+			return meets
+		})
+		if met.Tool != "" || met.System != Tables && !met.Untracks || drops {
 			return pinhole.Commands{}
 		}
 		for _, family := range (met.match.families & m.Families()).Each() {

@@ -57,16 +57,8 @@ func (r *Rules) legacy(ctx context.Context) error {
 func (r *Rules) walkLegacy(chains map[string][]rule, table, program string, families rules.Families) {
 	priority := map[string]int{"nat": -100, "raw": -300}[table] // linux/netfilter_ipv4.h
 	w := walk{rules: func(chain string) []rule { return chains[chain] }, ours: "PORTMAP"}
-	var exempt []match
-	w.visit = func(chain string, found rule) {
-		if found.action == accept {
-			exempt = append(exempt, found.match)
-		}
-		r.add(Rule{System: Legacy, Table: table + " of " + program, Chain: chain, Priority: priority, rule: found,
-			exempt: exempt})
-	}
 	for _, base := range [...]string{"PREROUTING", "OUTPUT"} {
-		exempt = nil
+		w.visit = r.visitor(Rule{System: Legacy, Table: table + " of " + program, Priority: priority})
 		under := anyPacket()
 		under.families, under.own = families, base == "OUTPUT"
 		w.from(base, under, 0)
@@ -269,7 +261,9 @@ func condition(option, value string, inverted bool) match {
 	case "--ctorigdstport":
 		n.original = portList(value)
 		n.unread = n.original == nil || inverted
-	case "--comment", "--dst-type", "--limit-iface-in", "--reject-with":
+	case "--dst-type":
+		n.unread = inverted || !slices.Contains(strings.Split(value, ","), "LOCAL")
+	case "--comment", "--limit-iface-in", "--reject-with":
 	default:
 		n.unread = strings.HasPrefix(option, "-") && !strings.HasPrefix(option, "--random") && option != "--persistent"
 	}

@@ -127,9 +127,10 @@ func (m match) covers(mapping *rules.Mapping, other match) bool {
 	ports := mapping.ListenPorts()
 	whole := func(p rules.Ports) bool { return p.First <= ports.First && ports.Last <= p.Last }
 	listen := func(p netip.Prefix) bool { return p.Contains(mapping.Listen()) }
-	return m.families.Has(mapping.Families()&other.families) && m.protocols.Has(mapping.Protocols()&other.protocols) &&
-		(m.ports == nil || slices.ContainsFunc(m.ports, whole)) && (m.to == nil || slices.ContainsFunc(m.to, listen)) &&
-		m.iface == "" && m.original == nil && !m.translated && !m.sender && !m.limited && !m.unread
+	anyone := m.iface == "" && m.from == nil && !m.sender && (m.to != nil || !m.receiver)
+	return anyone && m.original == nil && !m.translated && !m.limited && !m.unread &&
+		m.families.Has(mapping.Families()&other.families) && m.protocols.Has(mapping.Protocols()&other.protocols) &&
+		(m.ports == nil || slices.ContainsFunc(m.ports, whole)) && (m.to == nil || slices.ContainsFunc(m.to, listen))
 }
 
 // text writes the match as nft would.

@@ -30,7 +30,8 @@ type Rule struct {
 	Priority int    // of the chain with which the way to it begins
 	Untracks bool   // it keeps packets out of connection tracking; else it translates their destination
 	rule
-	exempt []match // what the chain accepts before it
+	exempt []match  // what the chain accepts before it
+	drops  *[]match // what the chain drops, before it or behind
 }
 
 // Text writes the rule with all that leads to it, as nft would: "tcp dport 443 dnat to 172.17.0.2:443".
@@ -40,6 +41,7 @@ func (r Rule) Text() string { return strings.TrimSpace(r.match.text() + " " + r.
 type Rules struct {
 	mappings []rules.Mapping // that are asked about
 	list     []Rule
+	left     bool // some rules of others were not read
 	drops    []Drop
 	strict   bool // firewalld lets in only what it forwards itself
 	back     []back
@@ -71,6 +73,21 @@ func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 		}
 	}
 	return met
+}
+
+// visitor adds each rule of a walk that begins with a chain; from says where that is.
+func (r *Rules) visitor(from Rule) func(chain string, found rule) {
+	from.drops = new([]match)
+	return func(chain string, found rule) {
+		switch {
+		case found.action == drop, found.to == someOf: // which can drop the others
+			*from.drops = append(*from.drops, found.match)
+		case found.action == accept:
+			from.exempt = append(from.exempt, found.match)
+		}
+		from.Chain, from.rule = chain, found
+		r.add(from)
+	}
 }
 
 // add keeps a rule that concerns a mapping, once: chains for packets from outside and for this host's own often

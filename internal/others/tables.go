@@ -77,19 +77,14 @@ func (r *Rules) tables() error {
 	reading := reading{chains: chains, rules: map[chainName][]rule{}}
 	for _, base := range bases(chains, chain.concerns) {
 		w := walk{rules: reading.of(base.table), ours: "PORTMAP"}
-		var exempt []match
-		w.visit = func(name string, found rule) {
-			if found.action == accept {
-				exempt = append(exempt, found.match)
-			}
-			r.add(Rule{
-				System: base.system(), Table: base.String(), Chain: name, Priority: int(base.priority), rule: found,
-				exempt: exempt,
-			})
+		w.visit = r.visitor(Rule{System: base.system(), Table: base.String(), Priority: int(base.priority)})
+		if base.drops {
+			w.visit(base.name, rule{match: anyPacket(), action: drop})
 		}
 		under := anyPacket()
 		under.families, under.own = base.families(), base.hook == unix.NF_INET_LOCAL_OUT
 		w.from(base.name, under, 0)
+		r.left = r.left || reading.left || w.steps > maxSteps
 	}
 	for c := range chains {
 		theirs := ToolOf(c.table.name, c.name, "") == "firewalld"

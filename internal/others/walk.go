@@ -12,6 +12,9 @@ const (
 	drop                    // nobody else sees it; also where the client is told so
 )
 
+// someOf is what a rule does that accepts some of its packets.
+const someOf = "by a map"
+
 // rule is a rule of somebody else's.
 type rule struct {
 	match  match

@@ -16,9 +16,15 @@ import (
 // of ports before iptables 1.8.8.
 
 func (d *decoder) xtMatch(e *expr.Match) {
+	const invertDest = 2 // XT_ADDRTYPE_INVERT_DEST, linux/netfilter/xt_addrtype.h
 	n := anyPacket()
 	switch info := e.Info.(type) {
-	case *xt.Comment, *xt.AddrType, *xt.AddrTypeV1:
+	case *xt.Comment:
+	case *xt.AddrType:
+		n.unread = info.Source != 0 || info.InvertDest || xt.AddrTypeFlags(info.Dest)&xt.AddrTypeLocal == 0
+	case *xt.AddrTypeV1:
+		n.unread = info.Source != 0 || info.Flags&invertDest != 0 ||
+			xt.AddrTypeFlags(info.Dest)&xt.AddrTypeLocal == 0
 	case *xt.Tcp:
 		n.protocols = rules.TCP
 		n.ports = xtPorts(info.DstPorts, info.InvFlags&xt.TcpInvDestPorts != 0)
