@@ -129,6 +129,30 @@ func TestCheckFixes(t *testing.T) {
 	}
 }
 
+// Of two mappings of one port each has its own cure, which helps it, and an undo that leaves the other alone.
+func TestCheckFixesEachMapping(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	p := b.command(t, host)
+	p.run("add", "192.0.2.1:443:8443")
+	p.run("add", "192.0.2.2:443:8443")
+	loadText(t, host, tableOf("inet mine", "pre", "nat hook prerouting priority -150",
+		"tcp dport 443 redirect to :9443"))
+	cmd := p.cmd("check", "--no-probe", "--fix", "--yes")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	r := host.TryCommand(cmd)
+	if strings.Count(r.Out, "typed, and it is cured") != 2 {
+		t.Errorf("two cures: %+v", r)
+	}
+	_, undo, _ := strings.Cut(r.Out, "to undo: ")
+	undo, _, _ = strings.Cut(undo, "\n")
+	host.Run("sh", "-ec", "sudo() { \"$@\"; }; "+undo)
+	left := host.Ruleset()
+	if strings.Contains(left, "daddr 192.0.2.1 ") || !strings.Contains(left, "daddr 192.0.2.2 ") {
+		t.Errorf("after %s:\n%s", undo, left)
+	}
+}
+
 // An ordinary user is told what can be found out without root: 3 if that is nothing wrong.
 func TestCheckAsAnOrdinaryUser(t *testing.T) {
 	needUsers(t)

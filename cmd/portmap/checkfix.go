@@ -98,7 +98,7 @@ func nextCure(r check.Report, offered map[string]bool) (finding.Finding, bool) {
 // outcome says what came of a cure.
 func outcome(r check.Report, cured finding.Finding) string {
 	for _, f := range r.Findings() {
-		if f.ID == cured.ID && f.Text == cured.Text {
+		if f.ID == cured.ID && f.Text == cured.Text && f.Mapping.String() == cured.Mapping.String() {
 			return "typed, and it is still so"
 		}
 	}

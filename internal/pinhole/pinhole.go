@@ -78,7 +78,11 @@ func (c *Commands) nft(pass Connections, at Place) {
 	if strings.Count(place, " ") != 2 || strings.ContainsFunc(place, notInNames) {
 		return // nft would read something else
 	}
-	comment := fmt.Sprintf(`"portmap %s"`, strings.TrimPrefix(pass.ports()+"/"+pass.Protocol.String(), "/"))
+	name := strings.TrimPrefix(pass.ports()+"/"+pass.Protocol.String(), "/")
+	if listen := pass.Mappings[0].Listen(); pass.Early && listen.IsValid() { // of another address it is another rule
+		name = listen.String() + " " + name
+	}
+	comment := fmt.Sprintf(`"portmap %s"`, name)
 	insert := at.order("add rule "+place, "insert rule "+place, " handle ")
 	undo := fmt.Sprintf("sudo nft -a list chain %s | sed -n 's|.*comment %s # handle |delete rule %[1]s handle |p' | "+
 		"sudo nft -f -", place, comment)

@@ -36,7 +36,8 @@ func TestCommands(t *testing.T) {
 		{"nft, not translated, one address", "[2001:db8::7]:443:8443",
 			Connections{Early: true, Family: rules.IPv6}, before,
 			`sudo nft insert rule inet filter input handle 7 ip6 daddr 2001:db8::7 tcp dport 443 accept ` +
-				`comment '"portmap 443/tcp"'`, undoOf443},
+				`comment '"portmap 2001:db8::7 443/tcp"'`,
+			strings.Replace(undoOf443, "443/tcp", "2001:db8::7 443/tcp", 1)},
 		{"iptables, not translated, one address", "192.0.2.7:443:8443", Connections{Early: true},
 			Place{Program: "iptables-nft", Table: "raw", Chain: "PREROUTING"},
 			"sudo iptables-nft -t raw -I PREROUTING -d 192.0.2.7 -p tcp --dport 443 -j ACCEPT",
