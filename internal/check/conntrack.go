@@ -28,7 +28,7 @@ func conntrackFull(k kernel) []finding.Finding {
 	case count*10 >= limit*9:
 		text = fmt.Sprintf("connection tracking has room for %d connections, and has %d: new ones are dropped when "+
 			"it is full", limit, count)
-	case dropped > 0 && count*4 > limit*3:
+	case dropped > 0 && k.crowded():
 		text = fmt.Sprintf("connection tracking has dropped connections, for which it had no room: it has %d of %d",
 			count, limit)
 	default:
@@ -41,6 +41,13 @@ func conntrackFull(k kernel) []finding.Finding {
 	}
 	k.enlarge(&f, count, limit)
 	return []finding.Finding{f}
+}
+
+// crowded reports whether the table of connections can have been full a moment ago: the kernel counts as dropped, too,
+// the second of two packets that begin the same connection.
+func (k kernel) crowded() bool {
+	count, limit := k.conntrackUse()
+	return limit > 0 && count*4 > limit*3
 }
 
 // conntrackDrops says that connection tracking had no room for a packet of the probe's.

@@ -1,12 +1,15 @@
 package check
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 
 	"portmap/internal/finding"
 	"portmap/internal/lab"
+	"portmap/internal/trace"
+	"portmap/rules"
 )
 
 // A table that is nearly full, or three quarters full after drops, is told of, with a remedy where it can be typed.
@@ -48,6 +51,34 @@ func TestConntrackFull(t *testing.T) {
 				t.Errorf("where the limit cannot be changed: %+v", got)
 			}
 		})
+	}
+}
+
+// Drops of connection tracking explain a packet that was not tracked, while there is little room.
+func TestConntrackDrops(t *testing.T) {
+	to, target := netip.MustParseAddrPort("192.0.2.1:443"), netip.MustParseAddrPort("10.0.0.5:8443")
+	packet := func(to netip.AddrPort) *trace.Packet { return &trace.Packet{Hops: []trace.Hop{{To: to}}} }
+	for _, c := range []struct {
+		name, add string
+		out       *trace.Packet
+		drops     uint64
+		crowded   bool
+		id        finding.ID
+	}{
+		{"not followed", "443:8443", nil, 1, true, finding.ConntrackDrops},
+		{"seen before that", "443:8443", packet(to), 1, true, finding.ConntrackDrops},
+		{"another host", "443:10.0.0.5:8443", packet(to), 1, true, finding.ConntrackDrops},
+		{"another host, and translated", "443:10.0.0.5:8443", packet(target), 1, true, finding.TargetSilent},
+		{"arrived", "443:8443", &trace.Packet{Arrived: to}, 1, true, ""},
+		{"much room", "443:8443", nil, 1, false, ""},
+		{"no drops", "443:8443", nil, 0, true, ""},
+	} {
+		w := &Way{Mapping: lab.Mappings(t, c.add)[0], Protocol: rules.TCP, To: to, out: c.out}
+		seen := counters{kernel: map[string]uint64{noRoom: c.drops}, crowded: c.crowded}
+		got := (&Texts{}).explain(t.Context(), w, seen)
+		if len(got) > 1 || len(got) == 0 && c.id != "" || len(got) == 1 && got[0].ID != c.id {
+			t.Errorf("%s: %+v; want %q", c.name, got, c.id)
+		}
 	}
 }
 

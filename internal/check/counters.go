@@ -17,6 +17,8 @@ import (
 type counters struct {
 	kernel map[string]uint64 // /proc/net/netstat, by "TcpExt ListenDrops", and noRoom
 	legacy []counted
+
+	crowded bool // connection tracking has little room, or none
 }
 
 // counted is a rule of iptables-legacy that drops or rejects, or a policy to drop.
@@ -31,7 +33,7 @@ type counted struct {
 const noRoom = "conntrack drop"
 
 func readCounters(ctx context.Context) counters {
-	c := counters{kernel: kernelCounters(), legacy: legacyCounters(ctx)}
+	c := counters{kernel: kernelCounters(), legacy: legacyCounters(ctx), crowded: kernel("").crowded()}
 	c.kernel[noRoom] = kernel("").conntrackStat("drop")
 	return c
 }
@@ -110,7 +112,7 @@ func packetsOf(word string) uint64 {
 
 // since returns what was counted after another reading.
 func (c counters) since(before counters) counters {
-	grown := counters{kernel: map[string]uint64{}}
+	grown := counters{kernel: map[string]uint64{}, crowded: c.crowded}
 	for name, n := range c.kernel {
 		if n > before.kernel[name] {
 			grown.kernel[name] = n - before.kernel[name]

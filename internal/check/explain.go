@@ -51,10 +51,10 @@ func (t *Texts) explain(ctx context.Context, w *Way, seen counters) []finding.Fi
 			"not translated")
 	case facts.RemoteFamilies(&w.Mapping) != 0 && slices.Contains(w.Expected, to) && w.answer.Outcome == probe.Refused:
 		return w.about(finding.TargetRefuses, "%s refuses the connection", to)
+	case silent && seen.crowded && seen.kernel[noRoom] > 0 && !w.tracked():
+		return []finding.Finding{conntrackDrops("", w)}
 	case facts.RemoteFamilies(&w.Mapping) != 0 && silent && w.out != nil && w.out.Last() != nil:
 		return w.about(finding.TargetSilent, "%s does not answer", addresses(w.Expected))
-	case silent && seen.kernel[noRoom] > 0 && (w.out == nil || !w.out.Arrived.IsValid()):
-		return []finding.Finding{conntrackDrops("", w)}
 	case silent && seen.reason() != "":
 		return w.about(finding.KernelDrops, "no rule dropped it, and the kernel counts %s", seen.reason())
 	}
@@ -102,6 +102,12 @@ func (w *Way) evidence() string {
 		text += fmt.Sprintf(", translated to %s", to)
 	}
 	return text
+}
+
+// tracked reports whether the packet was seen behind connection tracking.
+func (w *Way) tracked() bool {
+	last := w.out.Last()
+	return w.out != nil && w.out.Arrived.IsValid() || last != nil && last.To != w.To
 }
 
 // destination returns where the packet went in the end, as far as that is known. Connection tracking forgets a
