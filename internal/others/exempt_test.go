@@ -36,6 +36,13 @@ func TestExempt(t *testing.T) {
 			finding.ForeignRuleFirst, true},
 		{"in a chain that is jumped to", "table inet a { chain b { udp dport 443 redirect to :9443; }; }\n" +
 			pre("inet a", "nat", "-150", "jump b"), "443:8443/tcp,udp", finding.ForeignRuleFirst, true},
+		{"by one rule for both protocols", pre("inet a", "nat", "-150",
+			"meta l4proto { tcp, udp } th dport 443 redirect to :9443"), "443:8443/tcp,udp",
+			finding.ForeignRuleFirst, true},
+		{"of one interface", "table inet a { chain b { tcp dport 443 redirect to :9443; }; }\n" +
+			pre("inet a", "nat", "-150", "iifname eth0 jump b"), "443:8443", finding.ForeignRuleFirst, true},
+		{"of one network", "table inet a { chain b { tcp dport 443 redirect to :9443; }; }\n" +
+			pre("inet a", "nat", "-150", "ip saddr 10.0.0.0/8 jump b"), "443:8443", finding.ForeignRuleFirst, true},
 		{"one address", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "192.0.2.1:443:8443",
 			finding.ForeignRuleFirst, true},
 		{"a range", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "440-445:8440-8445",
@@ -43,7 +50,7 @@ func TestExempt(t *testing.T) {
 		{"not tracked", pre("inet a", "filter", "-300", "tcp dport 443 notrack"), "443:8443", finding.Untracked, true},
 		{"behind others", behind("fib daddr type != local accept; fib saddr type local accept; " +
 			"ip daddr != 192.0.2.1 accept; ip daddr 192.0.2.9 accept; " +
-			"udp dport 443 accept; tcp dport 444 accept; iifname eth9 accept"), "443:8443",
+			"udp dport 443 accept; tcp dport 444 accept; iifname eth9 accept; ip saddr 10.0.0.0/8 accept"), "443:8443",
 			finding.ForeignRuleFirst, true},
 		{"behind this host's own", behind("ip saddr 127.0.0.1 accept"), "443:8443 -4", finding.ForeignRuleFirst, true},
 		{"behind a map", behind("tcp dport vmap { 443 : continue, 22 : accept }"), "443:8443",

@@ -122,14 +122,15 @@ func (m match) meets(mapping *rules.Mapping, isOwn func(netip.Prefix) bool) (por
 	return port, true
 }
 
-// covers reports whether the match has all packets that a mapping and another match claim.
-func (m match) covers(mapping *rules.Mapping, other match) bool {
+// covers reports whether the match has all packets of a family and a protocol that a mapping and another match claim.
+func (m match) covers(mapping *rules.Mapping, other match, family rules.Families, protocol rules.Protocols) bool {
 	ports := mapping.ListenPorts()
 	whole := func(p rules.Ports) bool { return p.First <= ports.First && ports.Last <= p.Last }
 	listen := func(p netip.Prefix) bool { return p.Contains(mapping.Listen()) }
-	anyone := m.iface == "" && m.from == nil && !m.sender && (m.to != nil || !m.receiver)
-	return anyone && m.original == nil && !m.translated && !m.limited && !m.unread &&
-		m.families.Has(mapping.Families()&other.families) && m.protocols.Has(mapping.Protocols()&other.protocols) &&
+	senders := (m.iface == "" || m.iface == other.iface) && (m.from == nil || slices.Equal(m.from, other.from)) &&
+		(m.iface != "" || m.from != nil || !m.sender)
+	return senders && (m.to != nil || !m.receiver) && m.original == nil && !m.translated && !m.limited && !m.unread &&
+		m.families.Has(family) && m.protocols.Has(protocol) &&
 		(m.ports == nil || slices.ContainsFunc(m.ports, whole)) && (m.to == nil || slices.ContainsFunc(m.to, listen))
 }
 

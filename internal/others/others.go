@@ -65,14 +65,23 @@ type Met struct {
 // Meet returns the rules that act on packets that a mapping claims.
 func (r *Rules) Meet(m rules.Mapping) (met []Met) {
 	for _, other := range r.list {
-		if slices.ContainsFunc(other.exempt, func(a match) bool { return a.covers(&m, other.match) }) {
-			continue
-		}
-		if port, ok := other.match.meets(&m, r.isOwn); ok {
+		if port, ok := other.match.meets(&m, r.isOwn); ok && !other.exempts(&m) {
 			met = append(met, Met{other, port})
 		}
 	}
 	return met
+}
+
+// exempts reports whether the chain accepts all packets of a mapping before they meet the rule.
+func (r *Rule) exempts(m *rules.Mapping) bool {
+	for _, family := range (m.Families() & r.match.families).Each() {
+		for _, protocol := range (m.Protocols() & r.match.protocols).Each() {
+			if !slices.ContainsFunc(r.exempt, func(a match) bool { return a.covers(m, r.match, family, protocol) }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // visitor adds each rule of a walk that begins with a chain; from says where that is.
