@@ -140,3 +140,20 @@ func TestSelectorsOfCheck(t *testing.T) {
 		t.Errorf("a selector that means nothing: %+v", r)
 	}
 }
+
+// The commands that change a mapping are those for its own file.
+func TestCheckOfAnotherFile(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	host.Echo("tcp", "127.0.0.1:8443")
+	one, other := b.command(t, host), b.command(t, host)
+	one.run("add", "443:8443")
+	other.run("add", "80:8080")
+	for file, cured := range map[string]bool{one.file: true, other.file: false} {
+		one.file = file
+		r := one.try("check", "443", "--no-probe")
+		if !strings.Contains(r.Out, "listens at 127.0.0.1:8443") || strings.Contains(r.Out, "add --replace") != cured {
+			t.Errorf("asked for %s: %+v", file, r)
+		}
+	}
+}

@@ -86,7 +86,12 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 	for _, row := range r.Rows {
 		mappings = append(mappings, row.Mapping)
 		list = append(list, r.Listing.RulesOf(row)...)
-		list = append(list, servers.Advise([]rules.Mapping{row.Mapping}, r.Facts.Servers, r.Typed)...)
+		for _, f := range servers.Advise([]rules.Mapping{row.Mapping}, r.Facts.Servers, r.Typed) {
+			if row.File != "" && !row.Saved { // the commands are for the file that is listed
+				f.Remedy, f.Undo = "", ""
+			}
+			list = append(list, f)
+		}
 		if row.State != reconcile.Missing {
 			list = append(list, r.switchedOff(row.Mapping)...)
 		}
