@@ -220,7 +220,11 @@ func (d *decoder) immediate(content []byte) {
 	}
 }
 
-func (d *decoder) act(a action, to string) { d.rule.action, d.rule.to = a, to }
+func (d *decoder) act(a action, to string) {
+	if d.rule.action != untrack || a != accept { // "notrack accept" is what its first word says
+		d.rule.action, d.rule.to = a, to
+	}
+}
 
 // to writes where a translation leads, from the registers that hold it.
 func (d *decoder) to(address, first, last uint32) string {

@@ -48,6 +48,7 @@ func TestExempt(t *testing.T) {
 		{"a range", pre("inet a", "nat", "-150", "tcp dport 443 redirect to :9443"), "440-445:8440-8445",
 			finding.ForeignRuleFirst, true},
 		{"not tracked", pre("inet a", "filter", "-300", "tcp dport 443 notrack"), "443:8443", finding.Untracked, true},
+		{"not tracked, and accepted", raw(notrack + " accept"), "443:8443", finding.Untracked, true},
 		{"behind others", behind("fib daddr type != local accept; fib saddr type local accept; " +
 			"ip daddr != 192.0.2.1 accept; ip daddr 192.0.2.9 accept; " +
 			"udp dport 443 accept; tcp dport 444 accept; iifname eth9 accept; ip saddr 10.0.0.0/8 accept"), "443:8443",
