@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -95,6 +96,20 @@ func TestLookFor(t *testing.T) {
 					texts(live), live.Damaged, tells, c.found, c.damaged, !c.cannotSay)
 			}
 		})
+	}
+}
+
+// Among many mappings of single addresses one may have the same port: they are read.
+func TestLookForAmongManyAddresses(t *testing.T) {
+	b := backends()[0]
+	host, _ := b.barePair(t)
+	lines := []string{"443:8443"}
+	for i := range 1500 {
+		lines = append(lines, fmt.Sprintf("10.1.%d.%d:1000:8443", i/250, i%250))
+	}
+	b.add(t, host, lines...)
+	if live, tells := lookFor(t, host, lab.Mappings(t, "443:8443")...); tells {
+		t.Errorf("it did not look at all, and found %q", texts(live))
 	}
 }
 

@@ -47,8 +47,8 @@ func (k *kernel) alone(mappings []rules.Mapping) (bool, error) {
 	if keys > lookUpAtMost {
 		return false, nil
 	}
-	others, err := k.near(claims, mappings)
-	return err == nil && !slices.ContainsFunc(others, func(live rules.Mapping) bool {
+	others, all, err := k.near(claims, mappings)
+	return err == nil && all && !slices.ContainsFunc(others, func(live rules.Mapping) bool {
 		return slices.ContainsFunc(mappings, func(m rules.Mapping) bool {
 			return m.ListenPorts().Overlaps(live.ListenPorts())
 		})

@@ -34,33 +34,33 @@ func (k *kernel) elementAt(set string, key []byte) (e element, err error) {
 	return e, err
 }
 
-// firstElements reads the first elements of a map, most of them or a few more. It has a socket of its own, and closes
-// it without reading the rest.
-func (k *kernel) firstElements(set string, most int, each func(element)) error {
+// firstElements reads the first elements of a map, most of them or a few more, and reports whether these are all. It
+// has a socket of its own, and closes it without reading the rest.
+func (k *kernel) firstElements(set string, most int, each func(element)) (all bool, err error) {
 	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.Close()
 	if err := s.SetReceiveTimeout(&nl.SocketTimeoutTv); err != nil {
-		return err
+		return false, err
 	}
 	request := nl.NewNetlinkRequest(subsystem|unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP)
 	request.AddRawData(append(header(), elementsRequest(set)...))
 	if err := s.Send(request); err != nil {
-		return err
+		return false, err
 	}
 	for count := 0; count < most; {
 		messages, _, err := s.Receive()
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, m := range messages {
 			switch m.Header.Type {
 			case unix.NLMSG_DONE:
-				return nil
+				return true, nil
 			case unix.NLMSG_ERROR:
-				return unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
+				return false, unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
 			}
 			eachElement(body(m.Data), func(encoded []byte) {
 				each(decodeElement(encoded))
@@ -68,5 +68,5 @@ func (k *kernel) firstElements(set string, most int, each func(element)) error {
 			})
 		}
 	}
-	return nil
+	return false, nil
 }

@@ -25,7 +25,7 @@ func (k *kernel) refuseOverlap(change rules.Change) error {
 	for i := range change.Add {
 		claims = append(claims, claimOf(&change.Add[i]))
 	}
-	live, err := k.near(claims, change.Remove, change.Add)
+	live, _, err := k.near(claims, change.Remove, change.Add)
 	if err != nil {
 		return err
 	}
@@ -52,21 +52,25 @@ func claimOf(m *rules.Mapping) claim {
 	return claim{m.Listen(), m.ListenPorts(), m.Protocols(), m.Families(), m.Name() != ""}
 }
 
-// near returns live mappings that may claim some of the same, other than the known ones.
-func (k *kernel) near(claims []claim, known ...[]rules.Mapping) ([]rules.Mapping, error) {
+// near returns live mappings that may claim some of the same, other than the known ones, and whether these are all.
+func (k *kernel) near(claims []claim, known ...[]rules.Mapping) (list []rules.Mapping, all bool, err error) {
 	found := labels{}
+	all = true
 	for _, p := range maps() {
-		if err := k.elementsNear(p, claims, found); err != nil {
-			return nil, err
+		whole, err := k.elementsNear(p, claims, found)
+		if all = all && whole; err != nil {
+			return nil, false, err
 		}
 	}
-	if err := k.rulesNear(found); err != nil {
-		return nil, err
+	whole, err := k.rulesNear(found)
+	if all = all && whole; err != nil {
+		return nil, false, err
 	}
 	for _, list := range known {
 		found.forget(list)
 	}
-	return k.mappingsOf(found)
+	list, err = k.mappingsOf(found)
+	return list, all, err
 }
 
 func overlaps(a, b rules.Mapping) bool {
@@ -76,8 +80,9 @@ func overlaps(a, b rules.Mapping) bool {
 	return a.ListenPorts().Overlaps(b.ListenPorts()) && a.SharesClients(b)
 }
 
-// elementsNear notes the labels of elements that can overlap one of the claims.
-func (k *kernel) elementsNear(p portMap, claims []claim, near labels) error {
+// elementsNear notes the labels of elements that can overlap one of the claims, and reports whether it saw all of
+// these.
+func (k *kernel) elementsNear(p portMap, claims []claim, near labels) (whole bool, err error) {
 	keys, all := p.keysOf(claims)
 	if all || len(keys) > keysAtMost {
 		return k.firstElements(p.name, readAtMost, func(e element) { near.note(e.comment) })
@@ -87,12 +92,12 @@ func (k *kernel) elementsNear(p portMap, claims []claim, near labels) error {
 		switch {
 		case isAbsent(err):
 		case err != nil:
-			return err
+			return false, err
 		default:
 			near.note(e.comment)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // keysOf returns the keys that overlapping elements of the map have; all where those of any address do, or any with the
@@ -127,17 +132,17 @@ func (p portMap) keysOf(claims []claim) (keys [][]byte, all bool) {
 	return keys, false
 }
 
-// rulesNear notes the labels of mappings with --source or --interface.
-func (k *kernel) rulesNear(near labels) error {
+// rulesNear notes the labels of mappings with --source or --interface, and reports whether it saw all of these.
+func (k *kernel) rulesNear(near labels) (whole bool, err error) {
 	uses, err := k.chainUses(chainMapped)
 	if err != nil || uses <= fixedUses(chainMapped) || uses > readAtMost {
-		return err
+		return uses <= readAtMost, err
 	}
 	list, err := k.rules(chainMapped)
 	for _, r := range list {
 		near.note([]byte(r.comment))
 	}
-	return err
+	return true, err
 }
 
 // fixedUses returns how many rules are in a chain without any mapping, together with the jumps that lead to it.
