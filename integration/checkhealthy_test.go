@@ -39,6 +39,12 @@ func healthyHosts() []healthyHost {
 			s.run("ip link add docker0 type bridge\nip address add 172.17.0.1/16 dev docker0\nip link set docker0 up")
 			s.serve("tcp 192.0.2.1:8443")
 		}},
+		{"a tunnel, whose address is closed elsewhere", brokenHost{add: "443:8443 -4"}, func(s *checkedHost) {
+			s.run("ip link add wan0 type veth peer name wan1\nip link set wan1 up\nip link set wan0 up\n" +
+				"ip address add 203.0.113.7/24 dev wan0\nip route add default via 203.0.113.1")
+			loadText(s.T, s.host, tableOf("ip wg-quick-eth0", "preraw", "filter hook prerouting priority raw",
+				"iifname != eth0 ip daddr 192.0.2.1 fib saddr type != local drop")) // as wg-quick(8) does
+		}},
 		{"router", brokenHost{build: router, add: "443:10.0.0.5:8443"}, nil},
 		{"iptables-legacy", brokenHost{on: onLegacy, add: "443:8443/tcp,udp",
 			serve: []string{"tcp [::]:8443", "udp [::]:8443"}}, nil},

@@ -129,6 +129,7 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 	var of []int // the result of each way
 	var list []finding.Finding
 	probed := 0
+	public := publicAddresses()
 	for i := range r.Results {
 		one := &r.Results[i]
 		if one.State == reconcile.Missing {
@@ -138,7 +139,7 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 			r.Left++
 			continue
 		}
-		its, why := waysOf(one.Mapping, found)
+		its, why := waysOf(one.Mapping, found, public)
 		if one.Note = why; why == noAddress && !one.Mapping.Listen().IsValid() &&
 			one.Mapping.Families() != rules.IPv6 { // of IPv6 alone another finding says more
 			list = append(list, finding.Finding{ID: finding.AddressAbsent, Mapping: one.Mapping,

@@ -43,8 +43,8 @@ func (w *Way) Family() rules.Families { return rules.FamilyOf(w.To.Addr()) }
 const noAddress = "no interface has an address for it that other hosts reach"
 
 // waysOf returns the ways to a mapping from other hosts: one for each protocol and family, at the first address
-// that has a server. The mapping's own options can leave none: then why says so.
-func waysOf(m rules.Mapping, found *servers.Found) (ways []Way, why string) {
+// that has a server, at a public one if there is one. The mapping's own options can leave none: then why says so.
+func waysOf(m rules.Mapping, found *servers.Found, public map[netip.Addr]bool) (ways []Way, why string) {
 	switch {
 	case m.Interface() != "":
 		return nil, "--interface: a packet of the probe does not arrive on " + rules.Printable(m.Interface())
@@ -55,9 +55,16 @@ func waysOf(m rules.Mapping, found *servers.Found) (ways []Way, why string) {
 	}
 	port := servedPort(m, found)
 	places := found.Places(m)
-	sort.SliceStable(places, func(i, k int) bool { // a server may listen at one of several addresses only
-		return len(places[i].Servers) > 0 && len(places[k].Servers) == 0
-	})
+	preference := func(p servers.Place) (n int) {
+		if len(p.Servers) > 0 { // a server may listen at one of several addresses only
+			n = 2
+		}
+		if public[p.Address] { // others are for containers, or for a tunnel
+			n++
+		}
+		return n
+	}
+	sort.SliceStable(places, func(i, k int) bool { return preference(places[i]) > preference(places[k]) })
 	for _, family := range m.Families().Each() {
 		for _, place := range places {
 			if rules.FamilyOf(place.Address) != family || place.Address.IsLoopback() {

@@ -22,7 +22,7 @@ type Shut struct {
 // LookShut reads the rules. It needs CAP_NET_ADMIN.
 func LookShut(ctx context.Context) (Shut, error) {
 	w, err := lookWay(ctx)
-	return Shut{w, map[rules.Families][]string{rules.IPv4: uplinks(rules.IPv4), rules.IPv6: uplinks(rules.IPv6)}}, err
+	return Shut{w, map[rules.Families][]string{rules.IPv4: Uplinks(rules.IPv4), rules.IPv6: Uplinks(rules.IPv6)}}, err
 }
 
 // Rule returns the rule that stops clients of a mapping who come in on the interface of its listen address, or by which
@@ -93,8 +93,8 @@ func (p packet) mapped(m *rules.Mapping) (packet, uint32) {
 	return p, hook
 }
 
-// uplinks returns the names of the interfaces by which a default route leads.
-func uplinks(family rules.Families) (names []string) {
+// Uplinks returns the names of the interfaces by which a default route leads.
+func Uplinks(family rules.Families) (names []string) {
 	number := map[rules.Families]int{rules.IPv4: unix.AF_INET, rules.IPv6: unix.AF_INET6}[family]
 	routes, _ := vnetlink.RouteListFiltered(number, &vnetlink.Route{}, vnetlink.RT_FILTER_DST)
 	for _, r := range routes {
