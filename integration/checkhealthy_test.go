@@ -45,6 +45,8 @@ func healthyHosts() []healthyHost {
 			loadText(s.T, s.host, tableOf("ip wg-quick-eth0", "preraw", "filter hook prerouting priority raw",
 				"iifname != eth0 ip daddr 192.0.2.1 fib saddr type != local drop")) // as wg-quick(8) does
 		}},
+		{"routes that drop", brokenHost{}, typed("ip route add blackhole 198.18.0.0/15\n" +
+			"ip -6 route add unreachable 2001:2::/48")},
 		{"router", brokenHost{build: router, add: "443:10.0.0.5:8443"}, nil},
 		{"iptables-legacy", brokenHost{on: onLegacy, add: "443:8443/tcp,udp",
 			serve: []string{"tcp [::]:8443", "udp [::]:8443"}}, nil},

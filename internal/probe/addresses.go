@@ -39,13 +39,15 @@ func unused(like netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("this host uses all of %s", within)
 }
 
-// usedNetworks returns the networks to which routes of any table lead, local ones and those of interfaces among them.
+// usedNetworks returns the networks to which routes of any table lead, local ones and those of interfaces among them. A
+// route that drops packets leads nowhere: hosts have them for addresses that nobody should use.
 func usedNetworks(family int) (used []netip.Prefix, err error) {
 	// every table, unlike RouteList
 	routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC},
 		netlink.RT_FILTER_TABLE)
 	for _, r := range routes {
-		if r.Dst == nil {
+		drops := r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_PROHIBIT
+		if r.Dst == nil || drops {
 			continue
 		}
 		address, ok := netip.AddrFromSlice(r.Dst.IP)
