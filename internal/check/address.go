@@ -14,10 +14,10 @@ import (
 // serverAddress tells of a server that listens at some addresses of an interface, and not at others, to which clients
 // of the mapping may come, too. What other interfaces have, such as those of containers, is often meant for others.
 func serverAddress(m rules.Mapping, found *servers.Found) (advice []finding.Finding) {
+	places := found.Places(m)
 	for _, family := range m.Families().Each() {
 		var with *servers.Place
 		var without []netip.Addr
-		places := found.Places(m)
 		for i, p := range places {
 			switch {
 			case rules.FamilyOf(p.Address) != family || p.Address.IsLoopback() || len(p.Remote) > 0:

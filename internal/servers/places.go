@@ -89,6 +89,7 @@ const fleeting = unix.IFA_F_DEPRECATED | unix.IFA_F_TEMPORARY | unix.IFA_F_TENTA
 func usable(name string) func(yield func(address netip.Addr, loopback bool) bool) {
 	return func(yield func(netip.Addr, bool) bool) {
 		links, err := vnetlink.LinkList()
+		all, _ := vnetlink.AddrList(nil, vnetlink.FAMILY_ALL) // of one link alone, too, the kernel lists all
 		if err != nil {
 			return
 		}
@@ -96,11 +97,11 @@ func usable(name string) func(yield func(address netip.Addr, loopback bool) bool
 			if link.Attrs().Flags&net.FlagUp == 0 || name != "" && link.Attrs().Name != name {
 				continue
 			}
-			all, _ := vnetlink.AddrList(link, vnetlink.FAMILY_ALL)
 			for _, a := range all {
 				address, ok := netip.AddrFromSlice(a.IP)
 				address = address.Unmap()
-				if !ok || address.Is6() && a.Flags&fleeting != 0 || address.IsLinkLocalUnicast() {
+				if !ok || a.LinkIndex != link.Attrs().Index || address.Is6() && a.Flags&fleeting != 0 ||
+					address.IsLinkLocalUnicast() {
 					continue
 				}
 				if !yield(address, address.IsLoopback()) {
