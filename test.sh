@@ -88,7 +88,7 @@ fuzz_one() {
 # integration runs in two halves beside all other packages: each waits for the kernel and for programs part of the time. It is
 # without the race detector, which costs a third of the time, and does not see into the programs that it runs.
 half='TestKernelDoesWhatTheOracleSays|TestSixtyThousandMappings|TestModel|TestKilledAtAnyMoment|TestFaultAtAnyCall'
-half="^($half|TestDamagedBySomeoneElse|TestWatchMendsDamage|TestWatchPutsBackWhatIsFlushed|TestMovingUnderLoad|TestInvalidSegments.*|TestLongest.*|TestCheck.*|TestTrace.*|TestForeign.*)\$"
+half="^($half|TestDamagedBySomeoneElse|TestWatchMendsDamage|TestWatchPutsBackWhatIsFlushed|TestMovingUnderLoad|TestInvalidSegments.*|TestLongest.*|TestLiveMapping.*|TestCheck.*|TestTrace.*|TestForeign.*)\$"
 
 # concurrent prints the folders of packages whose code does several things at once. In the others the race detector has nothing
 # to see. A process with it takes several times as long, so the demonstration, which is many short processes, does without.
