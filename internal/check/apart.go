@@ -58,17 +58,25 @@ func (t *Texts) letting(ctx context.Context, s stop, at others.Place, text strin
 	return s
 }
 
-// shutOut says that clients are stopped by a rule for the interface on which they come in, where the probe was not.
-func shutOut(shut *others.Shut, w *Way) []finding.Finding {
+// shutOut says that clients are stopped by a rule for the interface on which they come in, where the probe was not:
+// that of the listen address, or by which a default route leads.
+func shutOut(filters *others.Filters, w *Way) []finding.Finding {
 	if !w.Reached {
 		return nil
 	}
-	rule, iface := shut.Rule(&w.Mapping, w.Family(), w.Protocol)
-	if rule == nil {
-		return nil
+	names := filters.Uplinks(w.Family())
+	if link := linkOf(w.Mapping.Listen()); link != nil {
+		names = []string{link.Name}
 	}
-	w.Reached, w.Untold = false, true
-	return []finding.Finding{{ID: finding.CertainClients, Mapping: w.Mapping,
-		Text: fmt.Sprintf("a rule stops clients of %s who come in on %s, as the probe does not: %s", w.Mapping.Spec(),
-			rules.Printable(iface), rule.Where())}}
+	for _, name := range names {
+		rule := filters.Shuts(&w.Mapping, w.Family(), w.Protocol, name)
+		if rule == nil {
+			continue
+		}
+		w.Reached, w.Untold = false, true
+		return []finding.Finding{{ID: finding.CertainClients, Mapping: w.Mapping,
+			Text: fmt.Sprintf("a rule stops clients of %s who come in on %s, as the probe does not: %s",
+				w.Mapping.Spec(), rules.Printable(name), rule.Where())}}
+	}
+	return nil
 }

@@ -63,7 +63,7 @@ func Run(ctx context.Context, r Request) (Report, error) {
 	}
 	var explained []finding.Finding
 	if r.Probe {
-		explained, err = report.probe(ctx, &r.Facts.Servers)
+		explained, err = report.probe(ctx, &r.Facts)
 		switch {
 		case ctx.Err() != nil:
 			return report, ctx.Err()
@@ -112,6 +112,7 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 		list = append(list, slices.Concat(others.Advise(r.Facts.Others, system), others.Dropped(r.Facts.Others),
 			others.Forwarded(r.Facts.Others))...)
 	}
+	r.Facts.Filters, _ = others.LookFilters(ctx) // without privileges there are none
 	for _, f := range slices.Concat(switches.Advise(mappings, r.Typed), r.Boot, staticFindings(ctx, r.Facts)) {
 		if f.ID != finding.SourceHidden { // which is as it is meant to be
 			list = append(list, f)
@@ -124,12 +125,11 @@ func (r *Request) findings(ctx context.Context) (list []finding.Finding, err err
 const tellApart = "the rules tell clients apart, and the probe is none of those that they let in"
 
 // probe sends packets for the first mappings that can be reached, and returns what it shows.
-func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Finding, error) {
+func (r *Report) probe(ctx context.Context, in *Facts) ([]finding.Finding, error) {
 	var ways []Way
 	var of []int // the result of each way
 	var list []finding.Finding
 	probed := 0
-	public := publicAddresses()
 	for i := range r.Results {
 		one := &r.Results[i]
 		if one.State == reconcile.Missing {
@@ -139,7 +139,7 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 			r.Left++
 			continue
 		}
-		its, why := waysOf(one.Mapping, found, public)
+		its, why := waysOf(one.Mapping, in)
 		if one.Note = why; why == noAddress && !one.Mapping.Listen().IsValid() &&
 			one.Mapping.Families() != rules.IPv6 { // of IPv6 alone another finding says more
 			list = append(list, finding.Finding{ID: finding.AddressAbsent, Mapping: one.Mapping,
@@ -160,16 +160,15 @@ func (r *Report) probe(ctx context.Context, found *servers.Found) ([]finding.Fin
 		}
 		return list, nil
 	}
-	seen, err := send(ctx, ways, found)
+	seen, err := send(ctx, ways, &in.Servers)
 	if err != nil {
 		return nil, err
 	}
 	var texts Texts
-	shut, _ := others.LookShut(ctx)
 	whys := make([][]finding.Finding, len(ways))
 	for i := range ways {
 		w := &ways[i]
-		if whys[i] = shutOut(&shut, w); len(whys[i]) == 0 {
+		if whys[i] = shutOut(&in.Filters, w); len(whys[i]) == 0 {
 			whys[i] = texts.explain(ctx, w, seen)
 		}
 		if w.Untold {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"portmap/internal/finding"
-	"portmap/internal/others"
 	"portmap/internal/shell"
 	"portmap/internal/switches"
 	"portmap/rules"
@@ -101,26 +100,6 @@ func down(m rules.Mapping, name, what string) finding.Finding {
 		Remedy: shell.Join("sudo", "ip", "link", "set", name, "up"),
 		Undo:   shell.Join("sudo", "ip", "link", "set", name, "down"),
 	}
-}
-
-// publicAddresses returns those of the interfaces by which a default route leads.
-func publicAddresses() map[netip.Addr]bool {
-	public := map[netip.Addr]bool{}
-	for _, family := range rules.BothFamilies.Each() {
-		for _, name := range others.Uplinks(family) {
-			link, err := netlink.LinkByName(name)
-			if err != nil {
-				continue
-			}
-			all, _ := netlink.AddrList(link, netlink.FAMILY_ALL)
-			for _, a := range all {
-				if own, ok := netip.AddrFromSlice(a.IP); ok {
-					public[own.Unmap()] = true
-				}
-			}
-		}
-	}
-	return public
 }
 
 // linkOf returns the interface that has an address; nil if none has, or for the zero Addr.

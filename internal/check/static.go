@@ -16,6 +16,7 @@ type Facts struct {
 	Mappings []rules.Mapping
 	Servers  servers.Found // with their processes
 	Others   others.Rules
+	Filters  others.Filters
 	Boot     boot.Host
 	Files    []string // configuration files of this network namespace
 	Root     string   // the folder of this host's files; "" for /
@@ -32,15 +33,14 @@ func staticFindings(ctx context.Context, in Facts) []finding.Finding {
 	var list []finding.Finding
 	for _, m := range few {
 		for _, f := range slices.Concat(ipv6Off(k, m), interfaceDown(m), servers.Backlogged(m, in.Servers),
-			capabilityLeft(m, in.Servers.Of(m)), serverAddress(m, &in.Servers)) {
+			capabilityLeft(m, in.Servers.Of(m)), in.Servers.LeavesOut(m)) {
 			if !slices.ContainsFunc(list, func(said finding.Finding) bool { return said.Text == f.Text }) {
 				list = append(list, f)
 			}
 		}
 	}
-	bans, _ := others.Bans(ctx, few) // without privileges there are none
 	return slices.Concat(list,
-		reversePath(k, few), conntrackFull(k), bans, others.Back(in.Others),
+		reversePath(k, few), conntrackFull(k), in.Filters.Bans(few), others.Back(in.Others),
 		ephemeralPort(k, in.Mappings), unprivilegedPorts(k, in.Mappings),
 		certbotStandalone(in.Root, in.Mappings, in.Servers),
 		in.Boot.Failed(ctx), twoFiles(in.Files))

@@ -43,8 +43,9 @@ func (w *Way) Family() rules.Families { return rules.FamilyOf(w.To.Addr()) }
 const noAddress = "no interface has an address for it that other hosts reach"
 
 // waysOf returns the ways to a mapping from other hosts: one for each protocol and family, at the first address
-// that has a server, at a public one if there is one. The mapping's own options can leave none: then why says so.
-func waysOf(m rules.Mapping, found *servers.Found, public map[netip.Addr]bool) (ways []Way, why string) {
+// that has a server, first of an interface by which a default route leads. The mapping's own options can leave none:
+// then why says so.
+func waysOf(m rules.Mapping, in *Facts) (ways []Way, why string) {
 	switch {
 	case m.Interface() != "":
 		return nil, "--interface: a packet of the probe does not arrive on " + rules.Printable(m.Interface())
@@ -53,13 +54,14 @@ func waysOf(m rules.Mapping, found *servers.Found, public map[netip.Addr]bool) (
 	case m.Listen().IsLoopback():
 		return nil, "it is for clients on this host only"
 	}
-	port := servedPort(m, found)
-	places := found.Places(m)
+	port := servedPort(m, &in.Servers)
+	places := in.Servers.Places(m)
 	preference := func(p servers.Place) (n int) {
 		if len(p.Servers) > 0 { // a server may listen at one of several addresses only
 			n = 2
 		}
-		if public[p.Address] { // others are for containers, or for a tunnel
+		// other interfaces are for containers, or for a tunnel
+		if slices.Contains(in.Filters.Uplinks(rules.FamilyOf(p.Address)), p.Interface) {
 			n++
 		}
 		return n

@@ -1,7 +1,6 @@
 package others
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,32 +13,31 @@ import (
 )
 
 // Bans tells, in one finding, of sources that a firewall bans and that reach mappings all the same: the firewall sees
-// their packets with the target port, or accepts all that was translated. Needs CAP_NET_ADMIN.
-func Bans(ctx context.Context, mappings []rules.Mapping) ([]finding.Finding, error) {
-	w, err := lookWay(ctx)
+// their packets with the target port, or accepts all that was translated.
+func (f *Filters) Bans(mappings []rules.Mapping) []finding.Finding {
 	var bans []ban
 	looks := 0
 	for i := range mappings {
-		if bans = append(bans, w.bypassed(&mappings[i], &looks)...); len(bans) >= maxBans {
+		if bans = append(bans, f.bypassed(&mappings[i], &looks)...); len(bans) >= maxBans {
 			bans = bans[:maxBans]
 			break
 		}
 	}
 	if len(bans) == 0 {
-		return nil, err
+		return nil
 	}
 	first := bans[0]
-	f := finding.Finding{
+	told := finding.Finding{
 		ID: finding.BansBypassed, Mapping: *first.mapping,
 		Text: fmt.Sprintf("%s bans %s, which reaches %s all the same: what the mapping translates passes it by",
 			first.where(), sourcesText(bans), first.mapping.Spec()),
 		Seen: fmt.Sprintf("%s: %s", first.where(), first.rule.Text()),
 	}
 	if first.rule.Tool == "fail2ban" {
-		f.Text += fmt.Sprintf("; for later bans, add port %d to `port` of the jail", portBehind(first))
+		told.Text += fmt.Sprintf("; for later bans, add port %d to `port` of the jail", portBehind(first))
 	}
-	f.Remedy, f.Undo = banCommands(bans)
-	return []finding.Finding{f}, err
+	told.Remedy, told.Undo = banCommands(bans)
+	return []finding.Finding{told}
 }
 
 // sourceText writes the network of a ban, and one host as an address.

@@ -99,7 +99,11 @@ func TestBans(t *testing.T) {
 			bans := func() (found []finding.Finding) {
 				var err error
 				mappings := lab.Mappings(t, c.add, "22:2222 --source 192.0.2.0/24")
-				host.Do(func() { found, err = Bans(context.Background(), mappings) })
+				host.Do(func() {
+					var f Filters
+					f, err = LookFilters(context.Background())
+					found = f.Bans(mappings)
+				})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -150,7 +150,7 @@ func (d *Drop) lets(m match, mapping *rules.Mapping, target rules.Target) bool {
 func (d *Drop) findUplinks() {
 	for _, family := range d.families.Each() {
 		if d.forward {
-			d.uplinks = append(d.uplinks, Uplinks(family)...)
+			d.uplinks = append(d.uplinks, uplinks(family)...)
 		}
 	}
 }

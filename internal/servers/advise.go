@@ -113,13 +113,13 @@ func claimed(m rules.Mapping, s socket) (which, others string) {
 	return which, others
 }
 
-func few(networks []netip.Prefix) string {
+func few[T fmt.Stringer](list []T) string {
 	const most = 3
 	var texts []string
-	for _, n := range networks[:min(most, len(networks))] {
-		texts = append(texts, n.String())
+	for _, one := range list[:min(most, len(list))] {
+		texts = append(texts, one.String())
 	}
-	if more := len(networks) - most; more > 0 {
+	if more := len(list) - most; more > 0 {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")

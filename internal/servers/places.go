@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"iter"
 	"net"
 	"net/netip"
 
@@ -14,9 +15,10 @@ import (
 // Place is an address at which a mapping can be reached, and who answers there: servers of this host, if one listens
 // for it yet, or targets on other hosts.
 type Place struct {
-	Address netip.Addr
-	Servers []Server
-	Remote  []netip.AddrPort // the first one of each range
+	Address   netip.Addr
+	Interface string // which has the address; "" for one that the mapping names
+	Servers   []Server
+	Remote    []netip.AddrPort // the first one of each range
 }
 
 // Places returns the addresses at which clients reach a mapping now: the one it names, else those that interfaces have
@@ -28,8 +30,10 @@ func (f *Found) Places(m rules.Mapping) (places []Place) {
 	if f.who == nil {
 		f.ResolveProcesses()
 	}
-	for _, address := range placesOf(m) {
-		places = append(places, Place{address, f.serversAt(&m, address), remoteAt(m, address)})
+	places = placesOf(m)
+	for i := range places {
+		p := &places[i]
+		p.Servers, p.Remote = f.serversAt(&m, p.Address), remoteAt(m, p.Address)
 	}
 	return places
 }
@@ -57,21 +61,22 @@ func remoteAt(m rules.Mapping, address netip.Addr) (list []netip.AddrPort) {
 	return list
 }
 
-func placesOf(m rules.Mapping) (list []netip.Addr) {
+func placesOf(m rules.Mapping) (list []Place) {
 	if listen := m.Listen(); listen.IsValid() {
 		if listen.IsLoopback() || isOwn(listen) {
-			return []netip.Addr{listen}
+			return []Place{{Address: listen}}
 		}
 		return nil
 	}
-	var local []netip.Addr
-	for address, loopback := range usable(m.Interface()) {
+	var local []Place
+	for address, name := range usable(m.Interface()) {
+		place := Place{Address: address, Interface: name}
 		switch {
 		case !m.Families().Has(rules.FamilyOf(address)):
-		case loopback:
-			local = append(local, address)
+		case address.IsLoopback():
+			local = append(local, place)
 		default:
-			list = append(list, address)
+			list = append(list, place)
 		}
 	}
 	if len(list) == 0 && facts.RemoteFamilies(&m) == 0 { // from a loopback address no packet reaches another host
@@ -84,10 +89,10 @@ func placesOf(m rules.Mapping) (list []netip.Addr) {
 // IPv4, the flag of a temporary address is that of a second one in a network.
 const fleeting = unix.IFA_F_DEPRECATED | unix.IFA_F_TEMPORARY | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 
-// usable yields the addresses of interfaces that are up, of one with a name or of all, and whether each is of loopback.
+// usable yields the addresses of interfaces that are up, of one with a name or of all, and the name of each one's.
 // Those that hold within a link only are none: they are of no use without the name of an interface.
-func usable(name string) func(yield func(address netip.Addr, loopback bool) bool) {
-	return func(yield func(netip.Addr, bool) bool) {
+func usable(name string) iter.Seq2[netip.Addr, string] {
+	return func(yield func(netip.Addr, string) bool) {
 		links, err := vnetlink.LinkList()
 		all, _ := vnetlink.AddrList(nil, vnetlink.FAMILY_ALL) // of one link alone, too, the kernel lists all
 		if err != nil {
@@ -104,7 +109,7 @@ func usable(name string) func(yield func(address netip.Addr, loopback bool) bool
 					address.IsLinkLocalUnicast() {
 					continue
 				}
-				if !yield(address, address.IsLoopback()) {
+				if !yield(address, link.Attrs().Name) {
 					return
 				}
 			}
